@@ -101,6 +101,25 @@ def test_one_patient_has_no_interval():
     assert found[["low", "high"]].isna().all(axis=None)
 
 
+def test_a_patient_with_one_row_is_not_counted_within_patients():
+    cells = table()
+    with_one = cells[np.r_[0:120, 120, 160:200]].copy()
+    without = cells[np.r_[0:120, 160:200]].copy()
+    with pytest.warns(SpatialfmWarning, match="1 patient has one row, no candidates, and is not counted"):
+        found = sfm.metrics.cross_modal(with_one, "X_a", "X_b", among="patient", n_candidates=20)
+    expected = sfm.metrics.cross_modal(without, "X_a", "X_b", among="patient", n_candidates=20)
+    pd.testing.assert_frame_equal(found, expected)
+    assert set(found["n"]) == {160}
+    assert set(found["n_patients"]) == {4}
+
+
+def test_an_interval_needs_candidates_without_each_patient():
+    cells = table(n_patients=2)[np.r_[0:40, 40]].copy()  # without the first patient there is a single row
+    found = sfm.metrics.cross_modal(cells, "X_a", "X_b")
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert found["value"].notna().all()
+
+
 def test_refusals():
     cells = table()
     cells.obsm["X_wide"] = np.ones((200, 9))
@@ -111,6 +130,11 @@ def test_refusals():
         sfm.metrics.cross_modal(cells, "X_a", "X_nan")
     with pytest.raises(TableError, match="No 'X_c' in obsm"):
         sfm.metrics.cross_modal(cells, "X_a", "X_c")
+    cells.obsm["X_text"] = pd.DataFrame({"name": ["a"] * 200}, index=cells.obs_names)
+    with pytest.raises(TableError, match=r"'X_text' \(rep_a=\) holds object, not numbers"):
+        sfm.metrics.cross_modal(cells, "X_text", "X_b")
+    with pytest.raises(TableError, match="a table without rows"):
+        sfm.metrics.cross_modal(cells[:0].copy(), "X_a", "X_b")
     with pytest.raises(TableError, match="No column 'donor'"):
         sfm.metrics.cross_modal(cells, "X_a", "X_b", patient_key="donor")
     with pytest.raises(TableError, match="asks for no hits"):

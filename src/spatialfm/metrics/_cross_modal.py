@@ -76,8 +76,8 @@ def cross_modal(
     One row per direction and measure: ``query``, ``found`` (representations), ``measure``, ``value``, ``chance``
     (``k / n_candidates``, and the median of ranks that are as likely as each other), ``low``, ``high`` (95 % interval:
     a jackknife that leaves each patient out of the rows that ask and of the candidates, with Student's t; of the median
-    rank by inverting the interval of the share below it; NaN with one patient), ``n`` (rows), ``n_patients``,
-    ``n_candidates`` (the most that a row has).
+    rank by inverting the interval of the share below it; NaN with one patient), ``n`` (rows that have candidates),
+    ``n_patients`` (theirs), ``n_candidates`` (the most that a row has).
 
     Raises
     ------
@@ -88,7 +88,7 @@ def cross_modal(
     Warns
     -----
     SpatialfmWarning
-        If patients have fewer rows than `n_candidates`, or rows that were trained on are counted.
+        If patients have fewer rows than `n_candidates`, or one, or rows that were trained on are counted.
 
     Examples
     --------
@@ -103,6 +103,8 @@ def cross_modal(
         raise TableError(f"k={list(k)} asks for no hits. Pass for example k=[1, 5, 10].")
     if n_candidates is not None and n_candidates < 2:
         raise TableError("n_candidates=1 is the partner alone. Pass 2 or more, or None for all rows.")
+    if not adata.n_obs:
+        raise TableError("cross_modal was given a table without rows. Look at what was selected before.")
     patients = _patients(adata, patient_key)
     one, two = (_values(adata, rep, name) for rep, name in ((rep_a, "rep_a"), (rep_b, "rep_b")))
     if one.shape[1] != two.shape[1]:
@@ -134,15 +136,21 @@ def pair_table(
     most = int(sizes.max()) if among == "patient" else len(group)
     if most < 2:
         raise TableError("No row has another one to be confused with. Pass more rows, or among='all'.")
-    if among == "patient" and n_candidates is not None and (short := int((sizes < n_candidates).sum())):
+    if among == "patient" and (alone := int((sizes == 1).sum())):
+        left_out = "is" if alone == 1 else "are"
+        warn(f"{counted(alone, 'patient has', 'patients have')} one row, no candidates, and {left_out} not counted.")
+    few = (sizes > 1) & (sizes < (n_candidates or 0))
+    if among == "patient" and (short := int(few.sum())):
         warn(
             f"{counted(short, 'patient has', 'patients have')} fewer than {n_candidates} rows (n_candidates=): theirs "
             "have fewer candidates, which chance allows for."
         )
     table: list[dict[str, Any]] = []
     for query, found, asking, answering in ((names[0], names[1], one, two), (names[1], names[0], two, one)):
-        result = scores(beaten(asking, answering, group, within=among == "patient"), n_candidates)
-        common = {"n": len(group), "n_patients": len(sizes), "n_candidates": min(n_candidates or most, most)}
+        compared = beaten(asking, answering, group, within=among == "patient")
+        result, rows = scores(compared, n_candidates), compared.counted()
+        common = {"n": int(rows.sum()), "n_patients": len(np.unique(group[rows]))}
+        common["n_candidates"] = min(n_candidates or most, most)
         of_k = [{"measure": f"R@{number}"} | result.recall(number) for number in k]
         for row in [*of_k, {"measure": "median rank"} | result.median_rank()]:
             table.append({"query": query, "found": found} | row | common)
@@ -197,7 +205,11 @@ def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
 def _values(adata: AnnData, rep: str, argument: str) -> np.ndarray:
     if rep != "X" and rep not in adata.obsm:
         raise TableError(f"No {rep!r} in obsm ({argument}=); found 'X' and {listed(adata.obsm, 12)}.")
-    values = np.asarray(dense(adata.X if rep == "X" else adata.obsm[rep]), dtype=np.float64)
+    found = dense(adata.X if rep == "X" else adata.obsm[rep])
+    try:
+        values = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TableError(f"{rep!r} ({argument}=) holds {found.dtype}, not numbers.") from None
     if values.ndim != 2 or not np.isfinite(values).all():
         raise TableError(f"{rep!r} ({argument}=) holds NaN or infinite values. Leave those rows or columns out.")
     return prepare(values, preparation(adata, rep))

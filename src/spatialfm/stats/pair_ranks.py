@@ -36,6 +36,11 @@ class Beaten:
     group: np.ndarray
     within: bool
 
+    def counted(self) -> np.ndarray:
+        """Which rows have candidates beside their partner."""
+        sizes = np.bincount(self.group)
+        return sizes[self.group] > 1 if self.within else np.full(len(self.group), len(self.group) > 1)
+
     def ranks(self, n_candidates: int | None, without: int | None = None) -> Ranks:
         """Ranks among so many candidates (None: all), the rows of one group left out if asked."""
         sizes = np.bincount(self.group, minlength=self.above.shape[1])
@@ -110,14 +115,17 @@ class Scores:
 
 def scores(found: Beaten, n_candidates: int | None) -> Scores:
     """Recall with an interval by leaving each group out of the rows that ask and of those that are found."""
-    ranks, groups = found.ranks(n_candidates), np.unique(found.group)
+    ranks, groups = found.ranks(n_candidates), np.unique(found.group[found.counted()])
     value, chance = ranks.curve(), ranks.chance()
     missing = np.full(len(value), np.nan)
     if len(groups) < 2:
         return Scores(value, chance, missing, missing)
     left = np.ones((len(groups), len(value)))
     for place, code in enumerate(groups):
-        one = found.ranks(n_candidates, without=int(code)).curve()
+        without = found.ranks(n_candidates, without=int(code))
+        if not len(without.above):  # a single row is left, which has no candidates
+            return Scores(value, chance, missing, missing)
+        one = without.curve()
         left[place, : len(one)] = one
     n = len(groups)
     variance = (n - 1) / n * ((left - left.mean(axis=0)) ** 2).sum(axis=0)

@@ -108,6 +108,41 @@ def test_a_query_of_another_space_is_refused(aligned):
         sfm.tl.search(index, other, use_rep="X_aligned_b")
 
 
+def test_an_index_that_is_not_aligned_is_refused(aligned):
+    cells = aligned.copy()
+    cells.obsm["X_pca"] = cells.obsm["X_latent"][:, :16]  # as wide as the common space, without a record
+    with pytest.raises(TableError, match=r"'X_aligned_b' is not in the space of the index \('X_pca'\)"):
+        sfm.tl.search(sfm.tl.build_index(cells, "X_pca"), cells, use_rep="X_aligned_b")
+
+
+def test_an_index_by_cosine_is_not_centered_for_the_other_modality(aligned):
+    similar = aligned.obsm["X_aligned_b"] @ aligned.obsm["X_aligned_a"].T
+    index = sfm.tl.build_index(aligned, "X_aligned_a", metric="cosine", center=False)
+    hits = sfm.tl.search(index, aligned, k=1, use_rep="X_aligned_b", exclude=None)
+    assert hits["hit"].tolist() == aligned.obs_names[similar.argmax(axis=1)].tolist()
+    index = sfm.tl.build_index(aligned, "X_aligned_a", metric="cosine")
+    with pytest.warns(SpatialfmWarning, match="centered by the mean of .X_aligned_a."):
+        sfm.tl.search(index, aligned, k=1, use_rep="X_aligned_b", exclude=None)
+
+
+def test_batches_are_checked_before_training():
+    cells = simulated(4, 20)
+    cells.obs["scanner"] = ["one"] * 79 + ["two"]
+    for key, message in [("scanner", "2 batches, the smallest of 1 row"), ("stainer", "No column 'stainer'")]:
+        with pytest.raises(TableError, match=message):
+            sfm.tl.align(cells, "X_latent", "X_rna", batch_key=key)
+    found = sfm.tl.align(cells, "X_latent", "X_rna", batch_key="patient", copy=True, **QUICK | {"max_epochs": 1})
+    assert len(found["batch_effect"]) == 4 * 6
+
+
+def test_what_the_other_table_was_fitted_on_is_recorded():
+    cells = simulated(4, 20)
+    rna = cells.copy()
+    rna.uns["spatialfm"] = {"X_rna": {"n_components": 24}}
+    found = sfm.tl.align(cells, "X_latent", "X_rna", other=rna, copy=True, **QUICK | {"max_epochs": 1})
+    assert found["params"]["fitted_on_all"] == "principal components of obsm['X_rna']"
+
+
 def test_runs_repeat_and_the_order_of_rows_decides_nothing():
     cells = simulated(4, 30)
     short = QUICK | {"max_epochs": 2, "copy": True}

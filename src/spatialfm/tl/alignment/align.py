@@ -160,12 +160,13 @@ def align(
     """
     check_anndata(adata, "align", key_added)
     one, two = representation(adata, rep_a, "rep_a"), representation(_same_rows(adata, other), rep_b, "rep_b")
-    if other is None and rep_a == rep_b:
+    if (other is None or other is adata) and rep_a == rep_b:
         raise TableError(f"rep_a and rep_b are both {rep_a!r}: every row is its own partner. Pass two representations.")
     patients, part = _split(adata, patient_key, split_key, test_size, validation_size, random_state)
     order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
     fit, validation = (order[part[order] == number] for number in (0, 1))
     _check_sizes(fit, validation, batch_size)
+    _check_batches(adata, batch_key)
     from ...learn.alignment import AlignmentRecipe, fit_alignment
     from ...models.encoder import resolve_device
 
@@ -185,7 +186,8 @@ def align(
     params = {"patient_key": patient_key, "split_key": split_key or "", "test_size": test_size}
     params |= {"validation_size": validation_size, "n_candidates": n_candidates, "random_state": random_state}
     params |= {"rep_a": rep_a, "rep_b": rep_b, "preparation": BY_TRAINING, "best_epoch": aligned.best_epoch}
-    record["params"] = vars(recipe) | params | {"fitted_on_all": fitted_on_all(adata, [rep_a, rep_b])}
+    fitted = [fitted_on_all(adata, rep_a), fitted_on_all(adata if other is None else other, rep_b)]
+    record["params"] = vars(recipe) | params | {"fitted_on_all": ", ".join(dict.fromkeys(filter(None, fitted)))}
     _tell(record, max_epochs)
     split = pd.Series(pd.Categorical.from_codes(part, PARTS), index=adata.obs_names, name=f"{key_added}_split")
     if copy:
@@ -256,6 +258,18 @@ def _check_sizes(fit: np.ndarray, validation: np.ndarray, batch_size: int) -> No
             )
 
 
+def _check_batches(adata: AnnData, batch_key: str | None) -> None:
+    """Refuse before training what the batch effect could not be measured of."""
+    if batch_key is None:
+        return
+    sizes = obs_column(adata, batch_key, "batch_key", rows="rows").astype(str).value_counts()
+    if len(sizes) < 2 or sizes.min() < 3:
+        raise TableError(
+            f"obs[{batch_key!r}] (batch_key=) holds {counted(len(sizes), 'batch', 'batches')}, the smallest of "
+            f"{counted(int(sizes.min()), 'row')}. Two of three rows are the least."
+        )
+
+
 def _scores(
     spaces: dict[str, np.ndarray], names: dict[str, str], patients: np.ndarray, test: np.ndarray, n_candidates: int
 ) -> pd.DataFrame:
@@ -279,7 +293,7 @@ def _batch_effect(
     batches = obs_column(adata, batch_key, "batch_key", rows="rows").astype(str)
     enough = (batches[test].value_counts() >= 3).sum() > 1 and batches[test].value_counts().min() >= 3
     rows = test if enough else np.ones(adata.n_obs, bool)
-    part = AnnData(obs=adata.obs.loc[rows, [batch_key, patient_key]])
+    part = AnnData(obs=adata.obs.loc[rows, list(dict.fromkeys([batch_key, patient_key]))])
     for name, values in spaces.items():
         # on one scale, as the heads were given them
         sd = values[rows].std(axis=0)

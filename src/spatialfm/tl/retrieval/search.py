@@ -146,6 +146,7 @@ def search(
     use_rep
         Key of the query's ``obsm`` (default: that of the index). Another one is taken where `spatialfm.tl.align`
         brought both into one space: cells are found by their other modality (with ``exclude=None``, themselves too).
+        An index by ``"cosine"`` is then made with ``center=False``.
     exclude
         ``"patient"``: hits of the query's own patient are left out, if index and query have patients. Or the groups
         of the query rows, for example ``query.obs["slide"]``: hits of the query's own group are left out. None: nothing
@@ -172,8 +173,8 @@ def search(
     Warns
     -----
     SpatialfmWarning
-        If the patient of queries that are rows of the index is not known, or the graph found less than 90 % of the
-        nearest rows of other groups.
+        If the patient of queries that are rows of the index is not known, the graph found less than 90 % of the nearest
+        rows of other groups, or an index by cosine was centered by another representation than the query's.
 
     Notes
     -----
@@ -317,12 +318,17 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
         )
     if not isinstance(query, np.ndarray):
         made = _made(query, use_rep)
-        if use_rep != index.use_rep and (not made or made.get("output") != "aligned"):
+        if use_rep != index.use_rep and not made.get("output") == index.made.get("output") == "aligned":
             raise TableError(
                 f"{use_rep!r} is not in the space of the index ({index.use_rep!r}): cells are found by another "
                 "representation where sfm.tl.align(adata, rep_a, rep_b) brought both into one."
             )
         _check_made(index, made)
+        if use_rep != index.use_rep and index.metric == "cosine" and index.center.any():
+            warn(
+                f"The index was centered by the mean of {index.use_rep!r}, and {use_rep!r} has another: the nearest by "
+                "cosine are not those of the space that both share. sfm.tl.build_index(..., center=False) keeps to it."
+            )
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
