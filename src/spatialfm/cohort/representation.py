@@ -46,10 +46,12 @@ def marker_values(table: AnnData, markers: Sequence[str], layer: str | None) -> 
     Raises
     ------
     TableError
-        If there is no such layer, or the table has no ``X``.
+        If there is no such layer, names of ``var`` repeat, or the table has no ``X``.
     """
     if layer is not None and layer not in table.layers:
         raise TableError(f"No layer {layer!r} (layer=); found {listed(table.layers)}.")
+    if (repeated := table.var_names[table.var_names.duplicated()]).size:
+        raise TableError(f"Names of var repeat ({listed(repeated, 3)}): columns could not be told apart. Rename them.")
     part = table[:, list(markers)]
     values = part.X if layer is None else part.layers[layer]
     if values is None:

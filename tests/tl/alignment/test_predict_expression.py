@@ -157,6 +157,34 @@ def test_features_of_a_target_are_told(cells):
         run(cells, "X_means", ["CD3"], n_folds=2)
 
 
+def test_columns_of_the_same_name_are_told_whatever_holds_them(cells):
+    cells = cells.copy()
+    cells.layers["half"] = cells.X / 2
+    cells.obsm["proteins"] = pd.DataFrame(cells.X[:, :2], cells.obs_names, list(cells.var_names[:2]))
+    table = pd.DataFrame({"CD3": cells[:, "CD3"].X.ravel()}, cells.obs_names)
+    for rep, targets, layer in [
+        ("X", ["CD3"], "half"), ("X", table, None), ("X", "proteins", None),
+        ("proteins", list(cells.var_names[:2]), None),
+    ]:  # fmt: skip
+        with pytest.warns(SpatialfmWarning, match="which are among the targets: where both are the same measurement"):
+            run(cells, rep, targets, layer=layer, n_folds=2)
+
+
+def test_nothing_is_lost_and_no_layer_is_left_unread(cells):
+    cells = cells.copy()
+    cells.obsm["kinds"] = pd.DataFrame({"kind": ["T"] * cells.n_obs}, cells.obs_names)
+    with pytest.raises(TableError, match="key_added='X_latent' is what is predicted from"):
+        sfm.tl.predict_expression(cells, "X_latent", ["CD3"], key_added="X_latent")
+    with pytest.raises(TableError, match="layer='raw' is where names of var are taken from"):
+        run(cells, "X_latent", pd.DataFrame({"a": cells.X[:, 0]}, cells.obs_names), layer="raw")
+    with pytest.raises(TableError, match="Columns 'kind' of targets= are not numbers"):
+        run(cells, "X_latent", "kinds")
+    cells.var_names = ["CD3", "CD3", *cells.var_names[2:]]
+    for targets in (["CD3"], "X"):
+        with pytest.raises(TableError, match="Names of var repeat .'CD3'.: columns could not be told apart"):
+            run(cells, "X_latent", targets)
+
+
 def test_refusals(cells):
     cells = cells.copy()
     cells.obsm["X_nan"] = np.where(np.arange(360)[:, None] == 3, np.nan, cells.obsm["X_latent"])

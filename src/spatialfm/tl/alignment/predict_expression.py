@@ -127,13 +127,15 @@ def predict_expression(
     Raises
     ------
     TableError
-        If there is one patient (two with ``alpha="cv"``), a target does not vary, names or rows are missing, values are
-        NaN, or targets are among the columns that they are predicted from.
+        If there is one patient (two with ``alpha="cv"``), a target does not vary, names or rows are missing or repeat,
+        values are NaN, targets are what they are predicted from, `layer` is passed for targets that are not of ``var``,
+        or `key_added` is the embedding.
 
     Warns
     -----
     SpatialfmWarning
-        If targets are counts that are not transformed, or the embedding has a feature of the name of a target.
+        If targets are counts that are not transformed, or the embedding (a column of ``"X"``, too) has a feature of the
+        name of a target.
 
     Examples
     --------
@@ -146,6 +148,8 @@ def predict_expression(
     True
     """
     check_anndata(adata, "predict_expression", key_added)
+    if key_added in (use_rep, targets if isinstance(targets, str) else None):
+        raise TableError(f"key_added={key_added!r} is what is predicted from, or what is predicted: it would be lost.")
     x = representation(adata, use_rep)
     truth = _targets(adata, use_rep, targets, layer, log1p=log1p)
     codes, names = sorted_codes(obs_column(adata, patient_key, "patient_key", rows="rows"))
@@ -176,6 +180,7 @@ def _targets(
 ) -> pd.DataFrame:
     """Targets ``(rows, targets)``, after all refusals."""
     table = _given(adata, use_rep, targets, layer)
+    _warn_of_features(adata, use_rep, [str(name) for name in table.columns])
     values = table.to_numpy(np.float64)
     if not np.isfinite(values).all():
         bad = ~np.isfinite(values).all(axis=0)
@@ -200,6 +205,9 @@ def _targets(
 def _given(
     adata: AnnData, use_rep: str, targets: str | Sequence[str] | pd.DataFrame, layer: str | None
 ) -> pd.DataFrame:
+    of_var = not isinstance(targets, pd.DataFrame | str) or (isinstance(targets, str) and targets == "X")
+    if layer is not None and not of_var:
+        raise TableError(f"layer={layer!r} is where names of var are taken from, and targets= has its own values.")
     if isinstance(targets, pd.DataFrame):
         return _own_table(adata, targets)
     if isinstance(targets, str) and targets != "X":
@@ -211,7 +219,7 @@ def _given(
                 f"given as a list: targets=[{targets!r}]."
             )
         if isinstance(adata.obsm[targets], pd.DataFrame):
-            return named_table(adata, targets)
+            return _own_table(adata, named_table(adata, targets), by_name=False)
         values = representation(adata, targets, "targets")
         return pd.DataFrame(values, index=adata.obs_names, columns=[f"{targets}_{i}" for i in range(values.shape[1])])
     names = list(adata.var_names) if targets == "X" else as_names(targets)
@@ -223,12 +231,17 @@ def _given(
             "targets= are columns of X, and so is use_rep='X': they would be predicted from themselves. Pass an "
             "embedding as use_rep=."
         )
-    _warn_of_features(adata, use_rep, names)
     return pd.DataFrame(marker_values(adata, names, layer), index=adata.obs_names, columns=names)
 
 
-def _own_table(adata: AnnData, table: pd.DataFrame) -> pd.DataFrame:
-    """A table of the user with the rows of ours, in our order."""
+def _own_table(adata: AnnData, table: pd.DataFrame, *, by_name: bool = True) -> pd.DataFrame:
+    """A table of numbers with the rows of ours, in our order, found by their names or there already."""
+    if kinds := [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]:
+        raise TableError(f"Columns {listed(kinds, 3)} of targets= are not numbers. Leave them out.")
+    if not table.shape[1]:
+        raise TableError("targets= has no columns: there is nothing to predict.")
+    if not by_name:
+        return table
     if not table.index.is_unique or not table.columns.is_unique or not adata.obs_names.is_unique:
         raise TableError("Names of rows or columns of targets= (or of obs_names) repeat. Make them unique.")
     missing, more = adata.obs_names.difference(table.index), table.index.difference(adata.obs_names)
@@ -238,23 +251,20 @@ def _own_table(adata: AnnData, table: pd.DataFrame) -> pd.DataFrame:
             f"({listed(missing, 3)}), {len(more)} of its {len(table)} are not in adata ({listed(more, 3)}). Its index "
             "must be obs_names: targets=table.loc[adata.obs_names]."
         )
-    if kinds := [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]:
-        raise TableError(f"Columns {listed(kinds, 3)} of targets= are not numbers. Leave them out.")
-    if not table.shape[1]:
-        raise TableError("targets= has no columns: there is nothing to predict.")
     return table.loc[adata.obs_names]
 
 
 def _warn_of_features(adata: AnnData, use_rep: str, names: list[str]) -> None:
     """Say where measured features are predicted from themselves."""
-    if use_rep not in adata.uns.get(UNS, {}):
-        return
-    features = [str(feature) for feature in read_record(adata, use_rep).get("feature_names") or []]
+    features = list(adata.var_names) if use_rep == "X" else list(getattr(adata.obsm.get(use_rep), "columns", ()))
+    if use_rep in adata.uns.get(UNS, {}):
+        features += read_record(adata, use_rep).get("feature_names") or []
+    features = [str(feature) for feature in features]
     parts = {part for feature in features for part in (feature, *re.split(r"[\s_:/]+", feature))}
     if both := [name for name in names if name in parts]:
         warn(
-            f"{use_rep!r} has features of {listed(both, 3)}, which are among the targets: they are predicted from "
-            "themselves."
+            f"{use_rep!r} has features of {listed(both, 3)}, which are among the targets: where both are the same "
+            "measurement, they are predicted from themselves."
         )
 
 
