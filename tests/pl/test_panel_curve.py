@@ -38,6 +38,16 @@ def test_lines_are_the_columns_of_the_curve(cells):
     assert len(ax.get_xticks()) == 5
 
 
+def test_the_legend_is_beside_the_lines_and_within_the_figure(cells):
+    figure = sfm.pl.panel_curve(cells, return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    legend, axes = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert not legend.overlaps(axes)
+    assert legend.x1 <= figure.bbox.x1
+    assert axes.width > 0.5 * figure.bbox.width
+
+
 def test_names_of_markers_are_no_formulas_and_no_random_panels_are_no_band(cells):
     table = cells.copy()
     table.var_names = [f"${name}_$" for name in table.var_names]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHOSEN, VARIANCE, RANDOM = OKABE_ITO[0], OKABE_ITO[1], "0.55"
 INCHES = 0.27  # a size on the axis
+LEGEND = 2.5
 LETTER = 0.065  # of the names below it
 
 
@@ -91,7 +92,7 @@ def panel_curve(
 
     steps = _steps(curve)
     longest = max(map(len, steps)) * LETTER
-    own, ax = ax is None, new_axes(ax, figsize or (max(4.2, 1.6 + INCHES * len(size)), 3.4 + longest))
+    own, ax = ax is None, new_axes(ax, figsize or (max(4.2, 1.6 + INCHES * len(size)) + LEGEND, 3.4 + longest))
     if curve["random"].notna().any():
         label = "random panels (95 % of them)"
         ax.fill_between(size, curve["random_low"], curve["random_high"], color=RANDOM, alpha=0.3, lw=0, label=label)
@@ -109,7 +110,8 @@ def panel_curve(
     ax.set_xlim(size.min() - 0.5, size.max() + 0.5)
     ax.set_ylim(min(0.0, lowest), max(float(record["whole"]), float(curve["ci_high"].max())) * 1.03)
     ax.set_title(_title(params) if title is None else title, loc="left", fontsize="medium", parse_math=False)
-    ax.legend(frameon=False, loc="lower right", fontsize="small")
+    # beside the lines: these rise from one corner to the other, and intervals may fill what is left
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
