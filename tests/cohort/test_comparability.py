@@ -10,7 +10,7 @@ import pytest
 from anndata import AnnData
 
 from spatialfm._errors import TableError
-from spatialfm.cohort.comparability import same_rows, shared_columns
+from spatialfm.cohort.comparability import how_made, same_rows, shared_columns
 
 RECORD = {
     "model": "kronos", "weights_sha256": "a", "model_options": "{}", "normalization": "marker statistics",
@@ -93,3 +93,14 @@ def test_rows_of_the_same_values_are_the_same_cells():
     assert same_rows(values, others).tolist() == [True, False, True]
     repeated = np.vstack([values, values[:1]])
     assert same_rows(repeated, others).tolist() == [True, False, False]  # rows that repeat are no fingerprint
+
+
+def test_the_order_of_markers_counts_where_columns_are_theirs():
+    def made(output: str, markers: list[str]) -> dict[str, str]:
+        table = AnnData(obsm={"X_model": np.zeros((3, 4))})
+        table.uns["spatialfm"] = {"X_model": {"model": "a", "output": output, "markers": json.dumps(markers)}}
+        return how_made(table, "X_model")
+
+    assert made("cell", ["CD3", "CD4"]) == made("cell", ["CD4", "CD3"]) != made("cell", ["CD3"])
+    assert made("marker", ["CD3", "CD4"]) != made("marker", ["CD4", "CD3"])
+    assert how_made(AnnData(obsm={"X_model": np.zeros((3, 4))}), "X_model") == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,25 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             "with sfm.tl.embed_cells(..., markers=<those of both>)."
         )
     return np.arange(widths[0]), np.arange(widths[1])
+
+
+def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
+    """What a representation has in common with all whose columns mean the same, as text; empty where not known."""
+    if use_rep == "X":
+        return {"columns": json.dumps([str(name) for name in table.var_names])}
+    record = table.uns.get(UNS, {}).get(use_rep)
+    if record is None:
+        return {}
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    named = record.get("feature_names") not in (None, "", "[]") and record.get("mode") == "crop"
+    made = {name: str(record.get(name) or "") for name in SAME if name != "window" or not named}
+    columns = json.loads(record.get("feature_names") or "[]") or json.loads(record.get("markers") or "[]")
+    # one vector of a cell is the same in whatever order its markers come
+    in_order = made["output"] == "marker" or record.get("feature_names") not in (None, "", "[]")
+    made["columns"] = json.dumps(columns if in_order else sorted(columns))
+    if record.get("n_components") and (basis := table.uns[UNS].get(f"{use_rep}_basis")) is not None:
+        made["basis"] = hashlib.sha256(np.asarray(basis["components"]).astype("<f4").tobytes()).hexdigest()[:16]
+    return made
 
 
 def _same_way(records: list[dict[str, Any]], name: str) -> str:

@@ -108,6 +108,26 @@ def test_the_order_of_rows_decides_nothing(cells, model):
     np.testing.assert_allclose(two.X, one.X, atol=1e-4)
 
 
+def test_reference_points_are_of_the_same_columns_in_the_same_order(cells):
+    first = sfm.tl.embed_samples(cells, use_rep="X", model="transport", n_points=3)
+    turned = cells[:, cells.var_names[::-1]].copy()
+    with pytest.raises(TableError, match="columns are not the same, or not in the same order"):
+        sfm.tl.embed_samples(turned, use_rep="X", model="transport", reference=first)
+    back = turned[:, cells.var_names].copy()
+    again = sfm.tl.embed_samples(back, use_rep="X", model="transport", reference=first)
+    np.testing.assert_array_equal(again.X, first.X)
+    one, other = cells.copy(), cells.copy()
+    one.uns["spatialfm"] = {"X_latent": {"model": "virtues", "weights_sha256": "a"}}
+    other.uns["spatialfm"] = {"X_latent": {"model": "virtues", "weights_sha256": "b"}}
+    first = sfm.tl.embed_samples(one, use_rep="X_latent", model="transport", n_points=3)
+    with pytest.raises(TableError, match="weights_sha256 is 'a' there and 'b' here"):
+        sfm.tl.embed_samples(other, use_rep="X_latent", model="transport", reference=first)
+    with pytest.raises(TableError, match="is recorded in reference= alone"):
+        sfm.tl.embed_samples(cells, use_rep="X_latent", model="transport", reference=first)
+    with pytest.raises(TableError, match='reference= belongs to model="transport"'):
+        sfm.tl.embed_samples(one, use_rep="X_latent", reference=first)
+
+
 def test_a_function_of_the_user(cells):
     given = []
 

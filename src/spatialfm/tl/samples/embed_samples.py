@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, obs_column, order_of_names
+from ...cohort.comparability import how_made
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import n_different, representation
 from ...stats.transport import moved_points
@@ -74,7 +76,7 @@ def embed_samples(
         Reference points of ``"transport"``: k-means centres of equally many rows of each sample.
     reference
         An earlier result of ``"transport"``, whose reference points and scales are used: another cohort is then
-        embedded in the same way.
+        embedded in the same way. Its columns must be the same in the same order.
     max_rows
         Rows of a sample that are transported, or that reference points are found from; of more, a random part.
     tile_size
@@ -99,7 +101,8 @@ def embed_samples(
     Raises
     ------
     TableError
-        If a column is missing, a representation holds NaN, or a function gives vectors of several lengths.
+        If a column is missing, a representation holds NaN or was made otherwise than that of `reference`, or a function
+        gives vectors of several lengths.
     ClinicalError
         If a sample belongs to two patients.
     ModelError
@@ -114,6 +117,8 @@ def embed_samples(
     ((3, 96), 'X_latent_0 sd')
     """
     check_anndata(adata, "embed_samples")
+    if reference is not None and model != "transport":
+        raise TableError(f'reference= belongs to model="transport", and model is {model!r}. Leave one of them out.')
     values = representation(adata, use_rep)
     samples = obs_column(adata, library_key, "library_key", rows="rows")
     if PATIENT_KEY in adata.obs and library_key != PATIENT_KEY:
@@ -173,12 +178,13 @@ def _transported(
         scaled = (values - mean) / sd
         points = _reference_points(scaled, parts, n_points, rng, seed)
     else:
-        points, mean, sd = _given_reference(reference, use_rep, values.shape[1])
+        points, mean, sd = _given_reference(reference, use_rep, values.shape[1], how_made(adata, use_rep))
         scaled = (values - mean) / sd
     moved = [moved_points(scaled[part], points).ravel() for part in progress_bar(parts, desc="samples")]
     names = [f"point {place} {name}" for place in range(len(points)) for name in columns]
     table = pd.DataFrame(np.array(moved) / np.sqrt(len(points)), columns=names)
-    return table, {"reference": points, "scale": np.stack([mean, sd]), "params": {"n_points": len(points)}}
+    params = {"n_points": len(points), "made": json.dumps(how_made(adata, use_rep))}
+    return table, {"reference": points, "scale": np.stack([mean, sd]), "params": params}
 
 
 def _reference_points(
@@ -197,15 +203,31 @@ def _reference_points(
     return k_means(n_points, len(drawn), 10, seed).fit(scaled[drawn]).cluster_centers_.astype(np.float64)
 
 
-def _given_reference(reference: AnnData, use_rep: str, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    made = reference.uns.get(KEY, {})
-    if "reference" not in made:
+def _given_reference(
+    reference: AnnData, use_rep: str, width: int, made: dict[str, str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    given = reference.uns.get(KEY, {})
+    if "reference" not in given:
         raise TableError('reference= holds no reference points: it is no result of embed_samples(model="transport").')
-    points, scale = np.asarray(made["reference"], np.float64), np.asarray(made["scale"], np.float64)
-    if made["params"]["use_rep"] != use_rep or points.shape[1] != width:
+    points, scale = np.asarray(given["reference"], np.float64), np.asarray(given["scale"], np.float64)
+    if given["params"]["use_rep"] != use_rep or points.shape[1] != width:
         raise TableError(
-            f"reference= is of {made['params']['use_rep']!r} with {points.shape[1]} columns; use_rep={use_rep!r} has "
+            f"reference= is of {given['params']['use_rep']!r} with {points.shape[1]} columns; use_rep={use_rep!r} has "
             f"{width}. Embed both cohorts in the same way."
+        )
+    earlier = json.loads(given["params"].get("made") or "{}")
+    if bool(earlier) != bool(made):
+        raise TableError(
+            f"How {use_rep!r} was made is recorded in {'reference=' if earlier else 'adata'} alone. Embed both cohorts "
+            "in the same way."
+        )
+    if different := [name for name in {**earlier, **made} if earlier.get(name) != made.get(name)]:
+        raise TableError(
+            f"{use_rep!r} was made differently in the cohort of reference=: {different[0]} are not the same, or not in "
+            "the same order. Bring both to the same columns."
+            if different[0] == "columns"
+            else f"{use_rep!r} was made differently in the cohort of reference=: {different[0]} is "
+            f"{earlier.get(different[0])!r} there and {made.get(different[0])!r} here. Embed both in the same way."
         )
     return points, scale[0], scale[1]
 
@@ -238,7 +260,11 @@ def _encoded(
     """Vectors of all samples, which must be of one length and finite."""
     vectors: list[np.ndarray] = []
     for mine, name in zip(progress_bar(rows, desc="samples"), names, strict=True):
-        vector = np.asarray(encode(values[mine], None if places is None else places[mine]), np.float64)
+        found = encode(values[mine], None if places is None else places[mine])
+        try:
+            vector = np.asarray(found, np.float64)
+        except (TypeError, ValueError):
+            raise TableError(f"model= gave {type(found).__name__} for sample {name!r}, not a finite vector.") from None
         if vector.ndim != 1 or not np.isfinite(vector).all() or not len(vector):
             raise TableError(f"model= gave an array of shape {vector.shape} for sample {name!r}, not a finite vector.")
         if vectors and len(vector) != len(vectors[0]):
