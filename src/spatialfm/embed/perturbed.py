@@ -21,6 +21,7 @@ from .pixels.reader import SampleReader
 
 if TYPE_CHECKING:
     from .inputs import Inputs
+    from .markers.panel import ResolvedPanel
     from .windows.cells import Cells
 
 
@@ -47,7 +48,9 @@ class Perturbation:
         PanelError
             If a marker is not in the panel, or a value does not fit into the pixels of an image.
         """
-        places = {place_of(inputs, marker): value for marker, value in self.values.items()}
+        places = {place_of(inputs.panel, marker): value for marker, value in self.values.items()}
+        if len(places) < len(self.values):
+            raise PanelError(f"values= names one marker twice: {listed(self.values)}. Pass one name of it.")
         raw = []
         for number, reader in enumerate(inputs.raw):
             own = (cells.sample == number) & self.chosen[cells.rows]
@@ -60,9 +63,8 @@ class Perturbation:
         return replace(inputs, raw=raw, readers=readers)
 
 
-def place_of(inputs: Inputs, marker: str) -> int:
+def place_of(panel: ResolvedPanel, marker: str) -> int:
     """Place of a marker among those of the run, by its name or that of its channel."""
-    panel = inputs.panel
     if marker in panel.markers:
         return list(panel.markers).index(marker)
     for names in panel.names:
@@ -83,6 +85,11 @@ def changed_reader(reader: SampleReader, labels: np.ndarray, values: Mapping[int
 
     image = da.asarray(reader.image)
     for value in values.values():
+        if image.dtype.kind in "iu" and abs(round(value) - value) > 0.01 * abs(value):
+            raise PanelError(
+                f"Image {reader.name!r} holds whole numbers ({image.dtype}), and a value of {value:g} would become "
+                f"{round(value)}. Pass a value in the units of the image."
+            )
         if image.dtype.kind in "iu" and not np.iinfo(image.dtype).min <= round(value) <= np.iinfo(image.dtype).max:
             raise PanelError(
                 f"Image {reader.name!r} holds {image.dtype} pixels, into which a value of {value:g} does not fit. Pass "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from stand_in import Painter
 
@@ -92,6 +93,7 @@ def test_expected_markers_move_as_with_images_that_were_changed_by_hand(cohort):
         ({"CD99": 0.0}, {"cells": "mine"}, PanelError, "No marker 'CD99' among those"),
         ({"CD20": -1.0}, {"cells": "mine"}, PanelError, "no intensity below 0"),
         ({"CD20": 1e9}, {"cells": "mine"}, PanelError, "does not fit"),
+        ({"CD20": 0.4}, {"cells": "mine"}, PanelError, "a value of 0.4 would become 0"),
         ({"CD20": 0.0}, {"cells": "yours"}, TableError, "No column 'yours'"),
         ({"CD20": 0.0}, {"cells": "cell_id"}, TableError, "must hold True and False"),
         ({"CD20": 0.0}, {"cells": ["nobody"]}, TableError, "No row 'nobody'"),
@@ -107,3 +109,18 @@ def test_refusals_come_before_anything_is_written(cohort, values, arguments, err
         sfm.tl.perturb_markers(sdata, "mean-intensity", values, **arguments)
     assert "perturbation" not in sdata["table"].obs
     assert "perturbation" not in sdata["table"].uns
+
+
+def test_a_marker_by_the_name_of_its_channel_is_the_same_marker(make_sdata, blobs):
+    sdata = make_sdata({"a": blobs(0, side=70, n_cells=8)}, ["CD3", "MS4A1", "CD68"])
+    sfm.pp.cell_table(sdata)
+    told = {"cells": list(sdata["table"].obs_names[:2]), "panel": {"mapping": {"MS4A1": "CD20"}}, "recipe": RECIPE}
+    one = sfm.tl.perturb_markers(sdata, Painter(), {"CD20": 0.0}, **told)
+    other = sfm.tl.perturb_markers(sdata, Painter(), {"MS4A1": 0.0}, **told)
+    assert one.index.tolist() == ["embedding", "CD3", "CD68"]
+    pd.testing.assert_frame_equal(other, one)
+    with pytest.raises(PanelError, match="names one marker twice"):
+        sfm.tl.perturb_markers(sdata, Painter(), {"CD20": 0.0, "MS4A1": 5.0}, **told)
+    sdata["table"].obs_names = ["1"] * sdata["table"].n_obs
+    with pytest.raises(TableError, match="Two rows of the table have one name"):
+        sfm.tl.perturb_markers(sdata, Painter(), {"CD20": 0.0}, **told | {"cells": ["1"]})

@@ -177,6 +177,17 @@ def test_calls_of_others_are_compared_sample_by_sample(drawn):
     assert table.loc[("b", "CD20"), "share_others"] == pytest.approx(theirs[N : 2 * N, 0].mean())
 
 
+def test_what_are_no_calls_is_not_compared(drawn):
+    cells = drawn[0].copy()
+    cells.layers["raw"] = cells.X
+    cells.obs["word"] = "positive"
+    with pytest.raises(TableError, match="are not between 0 and 1"):
+        sfm.tl.marker_positivity(cells, compare_with="raw")
+    with pytest.raises(TableError, match=r"obs\['word'\] \(compare_with=\) holds 'positive', not 0 and 1"):
+        sfm.tl.marker_positivity(cells, compare_with={"CD3": "word"})
+    assert "positive" not in cells.layers
+
+
 def test_names_of_rows_that_are_not_unique_change_no_comparison(drawn):
     cells, truth = drawn[0].copy(), drawn[1]
     cells.layers["theirs"] = truth.astype(float)

@@ -147,3 +147,15 @@ def test_refusals(make_sdata):
     with pytest.raises(PanelError, match="CD99"):
         sfm.tl.pixie(sdata, markers=["CD3", "CD99"])
     assert "pixie" not in sdata["table"].obs
+
+
+def test_the_order_of_rows_changes_no_cluster():
+    found = []
+    for shuffled in (False, True):
+        sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=96, difficulty="easy", random_state=0)
+        sfm.pp.cell_table(sdata)
+        if shuffled:
+            sdata["table"] = sdata["table"][np.random.default_rng(1).permutation(sdata["table"].n_obs)].copy()
+        sfm.tl.pixie(sdata, side=4, n_pixel_clusters=6, n_clusters=4)
+        found.append(sdata["table"].obs["pixie"].astype(str).sort_index())
+    assert found[0].equals(found[1])

@@ -140,10 +140,10 @@ def perturb_markers(
     told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
     changes = [Perturbation(dict(values), rows) for rows in (chosen, random)]
 
-    moved = _moved(sdata, encoder, outputs, told, changes)
+    moved, changed = _moved(sdata, encoder, outputs, told, changes)
     rows = {"embedding": _effect(moved[0][chosen], moved[1][random])}
     if decoder:
-        for marker, (one, other) in _expected(sdata, encoder, told, changes, adata).items():
+        for marker, (one, other) in _expected(sdata, encoder, told, changes, changed, adata).items():
             rows[marker] = _effect(one[chosen], other[random])
     table = pd.DataFrame.from_dict(rows, orient="index")
 
@@ -159,6 +159,8 @@ def perturb_markers(
 
 def _chosen(adata: AnnData, cells: str | Sequence[str]) -> np.ndarray:
     """Which rows are chosen, of which there are some, as of those that are not."""
+    if not adata.obs_names.is_unique:
+        raise TableError("Two rows of the table have one name. Make them unique: adata.obs_names_make_unique().")
     if isinstance(cells, str):
         column = obs_column(adata, cells, "cells")
         if not set(pd.unique(column)) <= {True, False}:
@@ -206,8 +208,12 @@ def _moved(
     outputs: str | None,
     told: Mapping[str, Any],
     changes: Sequence[Perturbation],
-) -> list[np.ndarray]:
-    """Distance ``(rows,)`` of each cell from where it was, of each change, in units of the spread of all cells."""
+) -> tuple[list[np.ndarray], set[str]]:
+    """Distance ``(rows,)`` of each cell from where it was, of each change, in units of the spread of all cells.
+
+    Beside it the markers that are changed, as the panel names them: a value may be given by the name of a channel.
+    """
+    from ...embed.perturbed import place_of
     from ...embed.planned import plan_embedding_of
     from ...embed.session import run_plan
     from ...models.recipe import Recipe
@@ -222,19 +228,26 @@ def _moved(
         values = np.full((plan.table.n_obs, next(iter(results.values())).values.shape[1]), np.nan)
         values[plan.cells.rows] = np.asarray(next(iter(results.values())).values, dtype=np.float64)
         found.append(values)
+    changed = {plan.run.panel.markers[place_of(plan.run.panel, name)] for name in changes[0].values}
     spread = np.sqrt(np.nanvar(found[0], axis=0).sum())
-    return [np.linalg.norm(values - found[0], axis=1) / max(spread, np.finfo(float).tiny) for values in found[1:]]
+    unit = max(spread, np.finfo(float).tiny)
+    return [np.linalg.norm(values - found[0], axis=1) / unit for values in found[1:]], changed
 
 
 def _expected(
-    sdata: SpatialData, encoder: Encoder, told: Mapping[str, Any], changes: Sequence[Perturbation], adata: AnnData
+    sdata: SpatialData,
+    encoder: Encoder,
+    told: Mapping[str, Any],
+    changes: Sequence[Perturbation],
+    changed: set[str],
+    adata: AnnData,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By how much the expected mean of each other marker changes, of each change ``(rows,)``."""
     from ...embed.paint.expected import expected_means
 
     before, *after = [expected_means(sdata, encoder, change=change, **told)[1] for change in (None, *changes)]
     apart = [(one - before).reindex(adata.obs_names) for one in after]
-    others = [name for name in before.columns if name not in changes[0].values]
+    others = [name for name in before.columns if name not in changed]
     return {str(name): (apart[0][name].to_numpy(), apart[1][name].to_numpy()) for name in others}
 
 

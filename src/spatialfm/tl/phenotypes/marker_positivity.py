@@ -317,13 +317,31 @@ def _others(adata: AnnData, names: list[str], compare_with: str | Mapping[str, s
         if compare_with not in adata.layers:
             raise TableError(f"No layer {compare_with!r} (compare_with=); found {listed(adata.layers, 6)}.")
         values = np.asarray(dense(adata[:, names].layers[compare_with]), dtype=float)
-        return pd.DataFrame(values, index=adata.obs_names, columns=names)
+        return _as_calls(pd.DataFrame(values, index=adata.obs_names, columns=names))
     columns = {}
     for marker, column in compare_with.items():
         if marker not in names:
             raise PanelError(f"compare_with= has {marker!r}, which is not among the markers {listed(names, 60)}.")
-        columns[marker] = obs_column(adata, column, "compare_with", allow_missing=True).astype(float)
-    return pd.DataFrame(columns, index=adata.obs_names)
+        found = obs_column(adata, column, "compare_with", allow_missing=True)
+        try:
+            columns[marker] = found.astype(float)
+        except (TypeError, ValueError):
+            raise TableError(
+                f"obs[{column!r}] (compare_with=) holds {listed(found.dropna().unique(), 3)}, not 0 and 1, True and "
+                "False, or probabilities."
+            ) from None
+    return _as_calls(pd.DataFrame(columns, index=adata.obs_names))
+
+
+def _as_calls(others: pd.DataFrame) -> pd.DataFrame:
+    """The same, of numbers from 0 to 1: intensities would all be above one half."""
+    outside = ((others < 0) | (others > 1)).any()
+    if outside.any():
+        raise TableError(
+            f"Calls of {listed(others.columns[outside], 6)} (compare_with=) are not between 0 and 1. Pass 0 and 1, "
+            "booleans or probabilities."
+        )
+    return others
 
 
 def _tell(calls: Calls, names: list[str], between: pd.DataFrame | None) -> None:

@@ -158,7 +158,9 @@ def pixie(
     found = _assign(profiles, nodes, ceiling, cells)
     pixels = meta_clusters(found.means, found.sizes, n_pixel_clusters, "pixels")
     frequency = found.frequencies(pixels, n_pixel_clusters)
-    of_cells = _cell_clusters(frequency, side, n_clusters, random_state)
+    order = np.lexsort((cells.labels, cells.sample))  # a map depends on the order of what it learns from
+    of_cells = np.empty(len(order), int)
+    of_cells[order] = _cell_clusters(frequency[order], side, n_clusters, random_state)
 
     params = {
         **{"markers": names, "n_pixel_clusters": n_pixel_clusters, "n_clusters": n_clusters, "side": side},
