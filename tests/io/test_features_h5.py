@@ -141,3 +141,39 @@ def test_refusals(tiles, tmp_path):
         file["x"] = np.ones(2)
     with pytest.raises(InputFileError, match=r"no features \(feats, patch_embeddings, features\), but"):
         sfm.io.read_features_h5(tmp_path / "other.h5")
+
+
+def test_samples_without_patient_are_not_one_patient(tiles, tmp_path):
+    tiles.obs.loc[tiles.obs["sample"] == "A/1", "patient"] = np.nan
+    with pytest.raises(TableError, match=r"does not name the patient of every row of sample 'A/1'"):
+        sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net")
+    assert not list(tmp_path.iterdir())
+    sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net", patient_key=None)
+    named = tiles[tiles.obs["sample"] == "B"].copy()
+    sfm.io.write_features_h5(named, tmp_path, use_rep="X_net", overwrite=True)
+    read = sfm.io.read_features_h5(tmp_path)
+    assert read.obs.groupby("sample")["patient"].apply(lambda one: one.isna().all()).to_dict() == {
+        "A/1": True,
+        "B": False,
+    }
+    assert read.obs["patient"].dropna().unique().tolist() == ["p2"]
+
+
+def test_a_table_of_slides_is_not_replaced_unasked(tiles, tmp_path):
+    first, second = (tiles[tiles.obs["sample"] == one].copy() for one in ("A/1", "B"))
+    sfm.io.write_features_h5(first, tmp_path, use_rep="X_net")
+    with pytest.raises(InputFileError, match="slide_table.csv"):
+        sfm.io.write_features_h5(second, tmp_path, use_rep="X_net")
+    assert pd.read_csv(tmp_path / "slide_table.csv")["FILENAME"].tolist() == ["A_1.h5"]
+
+
+def test_sides_of_tiles_that_there_are_not(tiles, tmp_path):
+    for size in (0, -5):
+        with pytest.raises((TableError, ValueError), match="tile_um"):
+            sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net", tile_um=size)
+    with pytest.raises(TableError, match="less than a pixel"):
+        sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net", tile_um=0.1, mpp=0.5, layout="trident")
+    tiles.obs_names = ["t"] * 6
+    files = sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net")
+    with pytest.raises(InputFileError, match="occur more than once, first 't'"):
+        sfm.io.read_features_h5(files[0])

@@ -71,7 +71,7 @@ def write_features_h5(
     spatial_key
         Key of ``obsm`` with the centre of each tile or cell in µm.
     overwrite
-        Whether files that are there are replaced.
+        Whether files that are there are replaced, ``slide_table.csv`` among them.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def write_features_h5(
     Raises
     ------
     TableError
-        If the embedding is missing, or the size of tiles or pixels is not known.
+        If the embedding is missing, a row has no sample or no patient, or the size of tiles or pixels is not known.
     InputFileError
         If a file is there and is not to be replaced.
 
@@ -103,19 +103,19 @@ def write_features_h5(
     samples = list(pd.unique(owner))
     record = adata.uns.get(UNS, {}).get(use_rep, {})
     sizes = {sample: _sizes(record, sample, tile_um, mpp, layout) for sample in samples}
+    patients = {sample: _patient(adata, np.flatnonzero(owner == sample), patient_key, sample) for sample in samples}
     paths = [Path(folder).expanduser() / f"{name}.h5" for name in storable_names(samples)]
-    if not overwrite and (there := [path.name for path in paths if path.exists()]):
+    table = [Path(folder).expanduser() / SLIDES] if any(patients.values()) else []
+    if not overwrite and (there := [path.name for path in [*paths, *table] if path.exists()]):
         raise InputFileError(f"'{folder}' has {listed(there)} already. Pass overwrite=True, or another folder.")
     told = {"extractor": str(record.get("model", use_rep)), "written_by": f"spatialfm {__version__}"}
-    patients: dict[str, str] = {}
     for sample, path in zip(samples, paths, strict=True):
         rows = np.flatnonzero(owner == sample)
-        patients[sample] = _patient(adata, rows, patient_key, sample)
         attrs = told | {"sample": sample} | ({"patient": patients[sample]} if patients[sample] else {})
         _write(path, values[rows], centres[rows], adata.obs_names[rows], layout, sizes[sample], attrs)
-    if any(patients.values()):
-        slides = pd.DataFrame({"PATIENT": list(patients.values()), "FILENAME": [path.name for path in paths]})
-        slides.to_csv(Path(folder).expanduser() / SLIDES, index=False)
+    for path in table:
+        slides = pd.DataFrame({"PATIENT": list(patients.values()), "FILENAME": [one.name for one in paths]})
+        slides.to_csv(path, index=False)
     logger.info("%d files with %d rows of %r in %s", len(paths), len(values), use_rep, folder)
     return paths
 
@@ -135,7 +135,8 @@ def read_features_h5(path: str | PathLike | Sequence[str | PathLike], *, mpp: fl
     -------
     AnnData
         One row per tile, without ``X``: ``obsm["X_features"]`` (float32), ``obsm["spatial"]`` with the centre of each
-        tile in µm, ``obs`` with ``sample`` (what the file says, or its name) and, where files say it, ``patient``;
+        tile in µm, ``obs`` with ``sample`` (what the file says, or its name) and, where files say it, ``patient``
+        (missing for the files that do not);
         ``uns["spatialfm"]["X_features"]`` with the extractor, the side of tiles in µm and the files.
 
     Raises
@@ -164,13 +165,16 @@ def read_features_h5(path: str | PathLike | Sequence[str | PathLike], *, mpp: fl
     files = [read_file(one, mpp) for one in _paths(path)]
     _check_together(files)
     obs = pd.concat(
-        [pd.DataFrame({SAMPLE_KEY: one.sample, PATIENT_KEY: one.patient}, index=one.names) for one in files]
+        [pd.DataFrame({SAMPLE_KEY: one.sample, PATIENT_KEY: one.patient or None}, index=one.names) for one in files]
     )
     if not any(one.patient for one in files):
         obs = obs.drop(columns=PATIENT_KEY)
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()]
-        raise InputFileError(f"Names of rows occur in several files, first {listed(twice, 3)}. Read them apart.")
+        raise InputFileError(
+            f"Names of rows occur more than once, first {listed(twice.unique(), 3)}. Read files apart that share names; "
+            "for one file call obs_names_make_unique() before it is written."
+        )
     table = AnnData(obs=obs, obsm={"X_features": np.concatenate([one.values for one in files])})
     without = [one.sample for one in files if one.centres is None]
     if not without:
@@ -213,8 +217,12 @@ def _sizes(
     found["tile_um"] = float(tile_um)
     if mpp is not None or own:
         found["mpp"] = float(mpp if mpp is not None else own)  # type: ignore[arg-type]
+    if not found["tile_um"] > 0:
+        raise TableError(f"tile_um={tile_um:g} is not the side of a tile. Pass µm above 0.")
     if layout == "trident" and "mpp" not in found:
         raise TableError("TRIDENT's coordinates are pixels, whose size is not known: pass mpp=<µm per pixel>.")
+    if layout == "trident" and round(found["tile_um"] / found["mpp"]) < 1:
+        raise TableError(f"Tiles of {found['tile_um']:g} µm are less than a pixel of {found['mpp']:g} µm. Check mpp=.")
     return found
 
 
@@ -229,7 +237,13 @@ def _patient(adata: AnnData, rows: np.ndarray, patient_key: str | None, sample: 
         return ""
     if patient_key not in adata.obs:
         raise TableError(f"No column {patient_key!r} in obs (patient_key=); found {listed(adata.obs.columns, 12)}.")
-    names = adata.obs[patient_key].iloc[rows].astype(str).unique()
+    of_rows = adata.obs[patient_key].iloc[rows]
+    if of_rows.isna().any():
+        raise TableError(
+            f"obs[{patient_key!r}] (patient_key=) does not name the patient of every row of sample {sample!r}. Fill it "
+            "in, or pass patient_key=None."
+        )
+    names = of_rows.astype(str).unique()
     if len(names) != 1:
         raise TableError(f"Sample {sample!r} has several values in obs[{patient_key!r}]: {listed(names, 3)}.")
     return str(names[0])

@@ -97,14 +97,15 @@ class ClassTarget:
         counts = np.bincount(self.codes[fit], minlength=self.n_outputs)
         return replace(self, weights=len(fit) / (self.n_outputs * np.maximum(counts, 1)))
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_number: bool = False) -> torch.Tensor:
         """Cross-entropy, a mean by weight.
 
-        `by_itself`: bags make a step each, and the mean by weight of a single one would be without its weight.
+        `by_number`: the weighted sum over the number of bags, as for steps of training. The mean by weight of bags of
+        one class, or of a single bag, is without their weight.
         """
         weights = torch.as_tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
         codes = torch.as_tensor(self.codes[chosen], device=outputs.device)
-        if by_itself:
+        if by_number:
             return F.cross_entropy(outputs, codes, weights, reduction="sum") / len(outputs)
         return F.cross_entropy(outputs, codes, weights)
 
@@ -132,7 +133,7 @@ class NumberTarget:
         sd = float(self.values[fit].std())
         return replace(self, mean=float(self.values[fit].mean()), sd=sd if sd > 0 else 1.0)
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_number: bool = False) -> torch.Tensor:
         """Mean squared error, in standard deviations."""
         wanted = torch.as_tensor((self.values[chosen] - self.mean) / self.sd, dtype=outputs.dtype)
         return F.mse_loss(outputs[:, 0], wanted.to(outputs.device))
@@ -155,7 +156,7 @@ class SurvivalTarget:
         """The same: ranks need no scale."""
         return self
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_number: bool = False) -> torch.Tensor:
         """Cox's, over the bags that are looked at together."""
         time = torch.as_tensor(self.time[chosen], device=outputs.device, dtype=outputs.dtype)
         return cox_loss(outputs[:, 0], time, torch.as_tensor(self.event[chosen], device=outputs.device))
@@ -206,8 +207,8 @@ def train(
         torch.manual_seed(seed)
         network = recipe.network(bags.values.shape[1], target.n_outputs).to(device)
         optimizer = recipe.optimizer(network)
-        schedule, alone = recipe.schedule(optimizer, len(fit)), recipe.batch_size == 1
-        as_published = recipe.padding == "published"
+        schedule, as_published = recipe.schedule(optimizer, len(fit)), recipe.padding == "published"
+        by_number = not as_published or recipe.batch_size == 1  # STAMP takes the mean by weight of each step
         # STAMP validates on whole bags, one by one, where nothing is padded
         size, most = (1, len(bags.values)) if as_published else (recipe.batch_size, recipe.max_cells)
         seen = [pad(bags, part, mean, sd, most, rng, device) for part in _parts(validation, size)]
@@ -217,7 +218,7 @@ def train(
             for part in _parts(rng.permutation(fit), recipe.batch_size):
                 x, mask = pad(bags, part, mean, sd, recipe.max_cells, rng, device, as_published)
                 optimizer.zero_grad()
-                target.loss(network(x, mask)[0], part, alone).backward()
+                target.loss(network(x, mask)[0], part, by_number).backward()
                 optimizer.step()
                 if schedule is not None:
                     schedule.step()

@@ -395,13 +395,39 @@ def test_what_padding_is_to_a_network_and_how_steps_are_made():
         schedule.step()
 
 
-def test_classes_weigh_alike_where_each_bag_is_a_step():
+def test_classes_weigh_alike_however_bags_are_put_into_steps():
     target = ClassTarget(np.array([0, 0, 0, 1]), 2).of(np.arange(4))
     outputs = torch.zeros(1, 2)
     by_one = [float(target.loss(outputs, np.array([bag]), True)) for bag in (0, 3)]
     assert by_one[1] == pytest.approx(3 * by_one[0])
-    assert 3 * by_one[0] == pytest.approx(by_one[1])
     assert float(target.loss(outputs, np.array([3]))) == pytest.approx(np.log(2))  # a mean by weight has lost it
+    outputs = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    whole = float(target.loss(outputs, np.arange(4)))
+    for steps in ([[0, 1, 2], [3]], [[0], [1], [2, 3]], [[2, 0], [3, 1]]):
+        parts = [len(step) * float(target.loss(outputs[step], np.array(step), True)) for step in steps]
+        assert sum(parts) / 4 == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(("padding", "expected"), [("masked", 0.5), ("published", 33.4 / 190)])
+def test_without_signal_a_rare_class_is_as_probable_as_a_frequent_one(monkeypatch, padding, expected):
+    # of 190 pairs of bags one is rare alone, and 36 have one of each, whose weights are 0.9 and 0.1
+    from spatialfm.learn import bag_training
+
+    looks = iter(range(0, -1000, -1))
+    monkeypatch.setattr(bag_training, "_loss", lambda *_: float(next(looks)))  # the last weights are kept
+    bags = Bags(np.zeros((20, 2), np.float32), [np.array([i]) for i in range(20)])
+    target = ClassTarget(np.array([1, 1] + [0] * 18), 2)
+    recipe = BagRecipe(
+        n_heads=1, hidden=2, learning_rate=0.02, batch_size=2, max_epochs=70, padding=padding, max_cells=1
+    )
+    trained = train(bags, target, np.arange(20), np.arange(20), recipe, 0, torch.device("cpu"))
+    rare = predict(trained, bags, 0, recipe, torch.device("cpu"))[0][1]
+    assert rare == pytest.approx(expected, abs=0.06)
+
+
+def test_survival_is_not_learned_from_one_patient_at_a_time(cells):
+    with pytest.raises(TableError, match="batch_size=1 with survival learns nothing"):
+        sfm.tl.mil(cells, use_rep="X", time_key="time", event_key="event", batch_size=1)
 
 
 def test_padding_as_published_is_stamps_alone(cells):

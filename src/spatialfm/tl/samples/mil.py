@@ -138,7 +138,7 @@ def mil(
     learning_rate
         Step size of Adam.
     batch_size
-        Bags of one step.
+        Bags of one step; of survival two or more.
     max_epochs
         Most epochs of training.
     patience
@@ -267,7 +267,7 @@ def mil(
         head, n_heads, hidden or HIDDEN[head], n_layers, dropout, learning_rate, batch_size, max_epochs, patience,
         max_cells, weight_decay, one_cycle, padding,
     )  # fmt: skip
-    _check_recipe(recipe)
+    _check_recipe(recipe, name)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, columns, **common)
     task_read = read_task(name, cases, list(columns), positive, n_folds, event_value)
@@ -371,11 +371,16 @@ def _check(
         raise TableError(f"validation_size={validation_size} is not a share between 0 and 1. Pass for example 0.2.")
 
 
-def _check_recipe(recipe: BagRecipe) -> None:
+def _check_recipe(recipe: BagRecipe, task: str) -> None:
     least = {"n_heads": 1, "hidden": 1, "n_layers": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "max_cells": 1}
     for name, value in least.items():
         if getattr(recipe, name) < value:
             raise TableError(f"{name}={getattr(recipe, name)} is too small. Pass {value} or more.")
+    if task == "survival" and recipe.batch_size == 1:
+        raise TableError(
+            "batch_size=1 with survival learns nothing: Cox's likelihood compares the patients of a step. Pass for "
+            "example batch_size=16."
+        )
     if not recipe.learning_rate > 0 or not 0 <= recipe.dropout < 1 or not recipe.weight_decay >= 0:
         raise TableError(
             f"learning_rate={recipe.learning_rate}, dropout={recipe.dropout}, weight_decay={recipe.weight_decay}: "
