@@ -88,3 +88,10 @@ def test_refusals(cells):
         sfm.pl.contributions(cells, "known_predicted", cell="nobody")
     with pytest.raises(TableError, match="answers are of cells. Pass cell= alone"):
         sfm.pl.contributions(cells, "known_predicted", patient="P1")
+
+
+def test_a_name_of_two_cells_is_refused(cells):
+    twice = cells[:20].copy()
+    twice.obs_names = ["c"] * 2 + [f"c{i}" for i in range(18)]
+    with pytest.raises(TableError, match="'c' is the name of 2 cells"):
+        sfm.pl.contributions(twice, "known_predicted", cell="c", show=False)

@@ -172,8 +172,8 @@ def read_features_h5(path: str | PathLike | Sequence[str | PathLike], *, mpp: fl
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()]
         raise InputFileError(
-            f"Names of rows occur more than once, first {listed(twice.unique(), 3)}. Read files apart that share names; "
-            "for one file call obs_names_make_unique() before it is written."
+            f"Names of rows occur more than once, first {listed(twice.unique(), 3)}. Read files apart "
+            "that share names; for one file call obs_names_make_unique() before it is written."
         )
     table = AnnData(obs=obs, obsm={"X_features": np.concatenate([one.values for one in files])})
     without = [one.sample for one in files if one.centres is None]

@@ -185,6 +185,8 @@ def _one_cell(adata: AnnData, key: str, cell: str) -> tuple[pd.Series, str]:
         raise TableError(
             f"cell={cell!r} is not among obs_names. Pass the name of a cell, such as {adata.obs_names[0]!r}."
         )
+    if (n := int((adata.obs_names == cell).sum())) > 1:
+        raise TableError(f"cell={cell!r} is the name of {n} cells. Call adata.obs_names_make_unique() first.")
     shares = named_table(adata, where).loc[cell]
     label = adata.obs[key].loc[cell]
     return shares, f"{cell}: {label if pd.notna(label) else 'no label'}"

@@ -374,6 +374,17 @@ def test_smoothing_writes_its_weight_and_its_cost(cells, caplog):
         sfm.tl.annotate(cells, "known", use_rep="X_latent", smoothing=2.0)
 
 
+def test_means_of_contributions_are_of_the_cells_that_have_the_label(cells):
+    label_some(cells, 20)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", min_probability=0.999)
+    called, mine = cells.obs["known_predicted"], cells.obsm["known_predicted_contribution"]
+    assert 0 < called.isna().sum() < len(called)
+    table = cells.uns["known_predicted"]["contributions"]
+    assert table["n"].sum() == called.notna().sum()
+    expected = mine.groupby(called, observed=True).mean()
+    np.testing.assert_allclose(table.loc[expected.index, mine.columns], expected)
+
+
 def test_an_answer_that_adds_up_is_written_with_what_it_is_made_of():
     cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=100, random_state=0)
     cells.obs["known"] = cells.obs["type"].where(np.arange(cells.n_obs) % 3 == 0)

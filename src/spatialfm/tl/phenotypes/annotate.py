@@ -239,7 +239,8 @@ def annotate(
     shares = None if method != "bcos" else _shares(adata, found, blocks)
     if shares is not None:
         table["logit"] = shares.pop("logit")
-        found.tables["contributions"] = mean_shares(shares, found.probability.argmax(axis=1), found.classes)
+        called = found.probability.argmax(axis=1)[~unsure]
+        found.tables["contributions"] = mean_shares(shares[~unsure], called, found.classes)
     key = key_added or default_key(f"{label_key or 'signature'}_predicted")
     for block in blocks:
         remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
