@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, ModelError, PanelError, SpatialfmError
+from spatialfm._errors import ElementError, ModelError, PanelError, SpatialfmError, TableError
 
 MARKERS, DIM = ["DAPI", "CD3", "CD20"], 4
 
@@ -228,6 +228,38 @@ def test_a_table_with_both_keeps_what_was_measured():
     assert np.isnan(adata.X[3:, 1]).all()
     with pytest.raises(ModelError, match="space='intensity'"):
         sfm.get.with_imputed(_imputed_table("standardised")[0])
+
+
+def test_predictions_in_x_are_marked_and_are_never_taken_for_measured():
+    x = np.random.default_rng(0).gamma(2, size=(60, 3))
+    x[:20, 1], x[40:, 2], x[20, 1] = np.nan, np.nan, np.inf
+    obs = pd.DataFrame({"patient": np.repeat(["a", "b", "c"], 20)}, index=[f"cell {i}" for i in range(60)])
+    adata = ad.AnnData(x, obs=obs, var=pd.DataFrame(index=["CD3", "CD4", "CD8"]), layers={"log": np.log1p(x)})
+    told = {"method": "linear", "space": "intensity"}
+    for name in ("CD4", "CD8"):
+        cells = adata[:, ["CD3", name]].copy()
+        sfm.tl.impute_markers(cells, markers=[name], key_added=name, **told)
+        adata.obsm[f"X_{name}"] = cells.obsm[f"X_{name}"]
+        adata.uns.setdefault("spatialfm", {})[f"X_{name}"] = cells.uns["spatialfm"][f"X_{name}"]
+    both = sfm.get.with_imputed(sfm.get.with_imputed(adata, "X_CD4"), "X_CD8")
+    assert both.var["imputed"].tolist() == [False, True, True]  # of both calls
+    assert np.isfinite(both.X).all()
+    refused = "X of the table holds predictions of 'CD4'"
+    with pytest.raises(TableError, match=refused):
+        sfm.tl.calibrate_imputation(both, key="X_CD4")
+    with pytest.raises(TableError, match=refused):
+        sfm.tl.impute_markers(both, markers=["CD4"], **told)
+    with pytest.raises(TableError, match=refused):
+        sfm.tl.evaluate_reconstruction(both, markers=["CD4"], n_bootstrap=0)
+    whole = sfm.get.with_imputed(adata[21:40], "X_CD4")  # measured in all of these
+    assert not whole.var["imputed"].any()
+    cells = adata[:, :2].copy()
+    sfm.tl.impute_markers(cells, markers=["CD4"], layer="log", **told)
+    with pytest.raises(ModelError, match="in the units of layer 'log', and not of X"):
+        sfm.get.with_imputed(cells)
+    cells.var_names = ["CD4", "CD4"]
+    with pytest.raises(TableError, match=r"Names of var repeat \('CD4'\)"):
+        sfm.tl.impute_markers(cells, markers=["CD4"], method="linear")
 
 
 def test_a_report_takes_imputed_markers_for_no_embedding(tmp_path, caplog):

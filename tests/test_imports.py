@@ -61,7 +61,7 @@ TL_ROOMS = {
 # Files of `tl` without a public function: what functions of a room share or stand on, and no room below may hold, as it
 # needs `embed`, `learn` and `cohort` together, or a public function.
 SHARED_IN_TL = {
-    "imputation.floors", "imputation.image_error", "imputation.painted_scores",
+    "imputation.floors", "imputation.image_error", "imputation.one_name", "imputation.painted_scores",
     "regions.artifact_examples", "regions.token_table",
     "survival.external_groups", "survival.external_validation",
 }  # fmt: skip

@@ -26,6 +26,13 @@ def is_imputed(adata: AnnData, key: str) -> bool:
     return isinstance(notes, Mapping) and "imputed" in notes
 
 
+def predicted_in_x(table: AnnData) -> list[str]:
+    """Markers of which `with_imputed` put predictions into ``X``."""
+    if "imputed" not in table.var or table.var["imputed"].dtype != bool:
+        return []
+    return list(map(str, table.var_names[table.var["imputed"].to_numpy()]))
+
+
 @public
 def imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequence[str] | None = None) -> pd.DataFrame:
     """Markers that were predicted by `spatialfm.tl.impute_markers`, by their own names.
@@ -100,15 +107,15 @@ def with_imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequenc
     Returns
     -------
     A table whose ``X`` holds predictions where a marker was not measured; values that were measured stay. Of ``var``,
-    ``imputed`` says which markers hold any prediction; ``obs``, ``obsm`` and ``uns`` are those of `adata`, layers are
-    left out.
+    ``imputed`` says which markers hold any prediction, of this call or an earlier one; ``obs``,
+    ``obsm`` and ``uns`` are those of `adata`, layers are left out.
 
     Raises
     ------
     ElementError, PanelError
         As `imputed`.
     ModelError
-        If the predictions are standardised, which ``X`` is not.
+        If the predictions are standardised, which ``X`` is not, or in the units of a layer.
 
     Examples
     --------
@@ -129,13 +136,21 @@ def with_imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequenc
             f"obsm[{use_rep!r}] is {notes.get('space')}, and X holds intensities. Impute with "
             "sfm.tl.impute_markers(..., space='intensity')."
         )
+    if layer := str(notes.get("layer") or ""):
+        raise ModelError(
+            f"obsm[{use_rep!r}] is in the units of layer {layer!r}, and not of X. Make X that layer, "
+            f"adata.X = adata.layers[{layer!r}].copy(), and impute from it with sfm.tl.impute_markers."
+        )
     if adata.X is None:
         raise ElementError("The table has no X that imputed markers could stand beside.")
     values = pd.DataFrame(dense(adata.X), adata.obs_names, adata.var_names.astype(str), dtype=float)
-    var = adata.var.copy()
+    var, filled = adata.var.copy(), predicted_in_x(adata)
     for name in map(str, frame.columns):
         measured = values[name] if name in values else pd.Series(np.nan, values.index)
-        values[name] = measured.where(measured.notna(), frame[name].to_numpy())
+        predicted = frame[name].to_numpy()
+        values[name] = measured.where(np.isfinite(measured), predicted)
+        if (~np.isfinite(measured.to_numpy()) & ~np.isnan(predicted)).any():
+            filled = [*filled, name]
     var = var.reindex(values.columns)
-    var["imputed"] = np.isin(values.columns, frame.columns)
+    var["imputed"] = np.isin(values.columns, filled)
     return AnnData(values.to_numpy(), obs=adata.obs.copy(), var=var, obsm=dict(adata.obsm), uns=dict(adata.uns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from .._errors import PanelError, TableError, counted
 from .._keys import UNS
 from .._storable import named_table
 from .checks import as_names, listed, obs_column
-from .representation import marker_values
+from .representation import marker_values, refuse_predicted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +41,8 @@ class Imputed:
         That floors were fitted to; None: ``X``.
     of_pixels
         Whether they are means over cells of pixels.
+    fitted
+        Number of cells that a floor was fitted on, and their mean, by marker; none of a model.
     """
 
     values: pd.DataFrame
@@ -49,6 +51,7 @@ class Imputed:
     space: str
     layer: str | None
     of_pixels: bool
+    fitted: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,29 @@ def imputed_values(adata: AnnData, key: str, argument: str = "key") -> Imputed:
     layer, fitted_on = str(notes.get("layer") or ""), str(notes.get("fitted_on") or "")
     of_pixels = str(notes["method"]) == MODEL or fitted_on.startswith("[")  # samples; of cells numbers by marker
     seen = tuple(_names(notes["seen"]))
-    return Imputed(values, str(notes["method"]), seen, str(notes["space"]), layer or None, of_pixels)
+    fitted = {} if of_pixels else _by_marker(fitted_on, str(notes.get("fitted_mean") or ""))
+    return Imputed(values, str(notes["method"]), seen, str(notes["space"]), layer or None, of_pixels, fitted)
+
+
+def check_fitted(imputed: Imputed, old: Side, where: str) -> None:
+    """Refuse other measured values than those that floors were fitted to: in other units, or of other cells.
+
+    Raises
+    ------
+    TableError
+        Intervals would be about other predictions than those that are there.
+    """
+    for name, (n, mean) in imputed.fitted.items():
+        if name not in old.measured:
+            continue
+        values = old.measured[name].to_numpy(float)
+        values = values[np.isfinite(values)]
+        if len(values) and not (len(values) == n and np.isclose(values.mean(), mean, rtol=1e-5, atol=1e-9)):
+            raise TableError(
+                f"{name!r} was imputed from {counted(n, 'cell')} in which its mean is {mean:.4g}; in {where} it was "
+                f"measured in {len(values)}, with a mean of {values.mean():.4g}. Pass the table it was imputed from "
+                "(source=), or impute again if values or cells have changed since."
+            )
 
 
 def markers_of(imputed: Imputed, markers: str | Sequence[str] | None, key: str) -> list[str]:
@@ -132,13 +157,15 @@ def measured_side(
     PanelError
         If a marker that a floor was fitted on is not in the table.
     TableError
-        If it is NaN in some cells, or there is no such layer or column.
+        If it is NaN in some cells, ``X`` holds predictions, or there is no such layer or column.
     """
+    refuse_predicted(adata, [called.get(name, name) for name in names], layer)
     patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()
     inside = [name for name in names if called.get(name, name) in adata.var_names]
     measured = pd.DataFrame(np.nan, index=adata.obs_names, columns=list(names))
     if inside:
-        measured[inside] = marker_values(adata, [called.get(name, name) for name in inside], layer)
+        values = marker_values(adata, [called.get(name, name) for name in inside], layer)
+        measured[inside] = np.where(np.isfinite(values), values, np.nan)
     present = [name for name in imputed.seen if called.get(name, name) in adata.var_names]
     seen = np.full((adata.n_obs, len(imputed.seen)), np.nan)
     if present:
@@ -161,6 +188,13 @@ def measured_side(
             f"from, first {name!r}. Impute again from markers that all samples have."
         )
     return side
+
+
+def _by_marker(numbers: str, means: str) -> dict[str, tuple[int, float]]:
+    if not (numbers.startswith("{") and means.startswith("{")):
+        return {}
+    n, mean = json.loads(numbers), json.loads(means)
+    return {name: (int(n[name]), float(mean[name])) for name in n if name in mean}
 
 
 def _names(value: object) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._dense import dense
 from .._errors import PanelError, TableError
+from .._imputed import predicted_in_x
 from .._keys import UNS
 from .._logging import logger
 from .._preparation import preparation, prepare
@@ -86,6 +87,22 @@ def imputed_only(table: AnnData) -> dict[str, str]:
         if isinstance(notes, Mapping) and "imputed" in notes:
             found |= {name: str(key) for name in named_columns(notes["imputed"]) if name not in table.var_names}
     return found
+
+
+def refuse_predicted(table: AnnData, markers: Sequence[str], layer: str | None, what: str = "the table") -> None:
+    """Refuse, where measured values are needed, markers of which ``X`` holds predictions.
+
+    Raises
+    ------
+    TableError
+        Names the table that has none.
+    """
+    held = set(predicted_in_x(table)) if layer is None else set()
+    if found := [name for name in markers if name in held]:
+        raise TableError(
+            f"X of {what} holds predictions of {found[0]!r} (var['imputed'], from sfm.get.with_imputed), which would "
+            "count as measured. Pass the table that with_imputed was called on."
+        )
 
 
 def named_columns(value: object) -> list[str]:

@@ -151,6 +151,23 @@ def test_a_source_of_its_own_gives_what_one_table_gives():
     pd.testing.assert_frame_equal(target.obsm["X_imputed_lower"], cells.obsm["X_imputed_lower"][new])
 
 
+def test_other_values_than_those_imputed_from_are_refused_and_old_intervals_go():
+    cells = cohort(8, 3)[0]
+    sfm.tl.impute_markers(cells, markers=["CD8"], method="linear", space="intensity")
+    sfm.tl.calibrate_imputation(cells, n_bootstrap=0, n_permutations=0)
+    logged = cells.copy()
+    logged.X = np.log1p(logged.X)
+    few = cells[cells.obs["patient"].cat.codes < 9].copy()
+    other = sfm.datasets.simulate_cells(n_patients=5, cells_per_patient=30, random_state=9)
+    other.obs["patient"] = "other " + other.obs["patient"].astype(str)
+    for data, source in ((logged, None), (few, None), (cells, other)):
+        with pytest.raises(TableError, match="'CD8' was imputed from 480 cells in which its mean is"):
+            sfm.tl.calibrate_imputation(data, source)
+    assert "X_imputed_upper" in cells.obsm
+    sfm.tl.impute_markers(cells, markers=["CD8"], method="knn", space="intensity")
+    assert not {"X_imputed_lower", "X_imputed_upper"} & set(cells.obsm)  # of the values before
+
+
 def test_standardised_floors_are_the_same_in_other_units(calibrated):
     """Less the mean of what was fitted on, divided by its standard deviation, as `impute_markers` does by default."""
     cells, _, new, before = calibrated

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.linear_model import RidgeCV
@@ -199,3 +200,15 @@ def test_what_a_model_imputes_is_calibrated_and_drawn(images):
     sfm.tl.impute_markers(images, encoder, markers=["CD20"], panel=KNOWN)
     with pytest.raises(TableError, match="is standardised, and X is in intensities"):
         sfm.tl.calibrate_imputation(images)
+
+
+def test_what_is_not_finite_was_not_measured():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=30, random_state=0)
+    cells.X = np.asarray(cells.X, float)
+    found = []
+    for value in (np.nan, np.inf):
+        cells.X[3, cells.var_names.get_loc("CD8")] = value
+        found.append(sfm.tl.evaluate_reconstruction(cells, markers=["CD8"], n_bootstrap=0))
+    pd.testing.assert_frame_equal(*found)
+    f1 = found[0].query("score == 'f1' and method == 'linear'")
+    assert f1["n_patients"].tolist() == [4, 4]

@@ -218,6 +218,24 @@ def test_regression_on_pixels_is_that_on_means(make_sdata, blobs):
     assert frame["CD68"][~of_b].isna().all()
 
 
+def test_regression_on_pixels_names_markers_as_the_table_does(make_sdata, blobs):
+    (one, labels), (two, other) = blobs(1, side=40, n_cells=4), blobs(2, side=40, n_cells=4)
+    sdata = make_sdata({"a": (one, labels)}, ["CD3e", "CD20", "CD8a"])
+    lacking = make_sdata({"b": (two[:2], other)}, ["CD3e", "CD20"])
+    for kind in ("images", "labels"):
+        for name, element in getattr(lacking, kind).items():
+            getattr(sdata, kind)[name] = element
+    with pytest.warns(SpatialfmWarning, match="CD8a"):
+        sfm.tl.impute_markers(sdata, markers=["CD8"], method="linear", space="intensity")
+    table = sdata["table"]
+    record = sfm.get.record(table, "X_imputed")
+    assert (record["seen"], record["imputed"]) == (["CD3e", "CD20"], ["CD8a"])
+    assert list(sdata["image_b_imputed"].coords["c"].values) == ["CD8"]
+    both = sfm.get.with_imputed(table)
+    assert list(both.var_names) == list(table.var_names)
+    assert np.isfinite(both.X).all()
+
+
 def test_regression_refuses_what_it_cannot_learn(table, cohort):
     adata, _ = table
     sdata, *_ = cohort

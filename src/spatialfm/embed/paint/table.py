@@ -110,7 +110,9 @@ def names_in_table(
 
 
 def write_means(adata: AnnData, key: str, frame: pd.DataFrame, record: Mapping[str, Any]) -> None:
-    """Means into ``obsm[key]``, which is never ``X``, and their record."""
+    """Means into ``obsm[key]``, which is never ``X``, and their record; intervals of earlier ones go."""
+    for end in ("lower", "upper"):
+        adata.obsm.pop(f"{key}_{end}", None)
     write_obsm(adata, key, frame)
     write_record(adata, key, make_record(**record))
 

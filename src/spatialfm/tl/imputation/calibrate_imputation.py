@@ -16,7 +16,7 @@ from ..._public import public
 from ..._ranges import at_least, inside
 from ..._storable import named_table, write_obsm, write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
-from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, imputed_values, markers_of, measured_side
+from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, check_fitted, imputed_values, markers_of, measured_side
 from ...cohort.patient_names import check_across
 from ...learn.conformal import check_coverage, patients_needed
 from ...learn.imputation_error import Asked, Calibrated, Known, Ranks, calibrated, tables_of
@@ -70,7 +70,8 @@ def calibrate_imputation(
     data
         Table with imputed markers, or the SpatialData that holds it. Cells without a measured value get intervals.
     source
-        Where the markers were stained, if not in some patients of `data`; of a model, with its values imputed too.
+        Where the markers were stained, if not in some patients of `data`: the one that floors were imputed from; of a
+        model, with its values imputed too.
     markers
         Imputed markers (default: all).
     key
@@ -128,8 +129,8 @@ def calibrate_imputation(
     PanelError
         If a marker was not imputed, was among those that were seen, or was stained in no patient.
     TableError
-        If there are no imputed values, markers are in other units than they, fewer than two patients were stained, or
-        too few for a `guarantee`.
+        If there are no imputed values, markers are in other units than they, measured values are not those that floors
+        were fitted to, fewer than two patients were stained, or too few for a `guarantee`.
 
     Warns
     -----
@@ -161,6 +162,7 @@ def calibrate_imputation(
     check_across(new.patients, old.patients, "source=")
     asked = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
     _check_patients(old, asked)
+    check_fitted(imputed, old, "the table" if source is None else "source=")
     thresholds = _thresholds(there, old, positive_key, library_key)
 
     predicted = _predicted(there, key, imputed, old, random_state)

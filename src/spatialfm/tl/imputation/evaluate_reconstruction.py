@@ -15,9 +15,10 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, listed, obs_column
-from ...cohort.representation import marker_values
+from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
 from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of, summarise
+from .floors import check_one_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -139,9 +140,10 @@ def evaluate_reconstruction(
     ModelError
         If the model has no decoder.
     PanelError
-        If a marker is not there, or no other one was measured in all cells.
+        If a marker is not there, another column is the same marker, or no other one was measured in all cells.
     TableError
-        If there are fewer than two patients, or a name in `test_patients` is not among them.
+        If there are fewer than two patients, ``X`` holds predictions of `spatialfm.get.with_imputed`, or a name in
+        `test_patients` is not among them.
 
     Examples
     --------
@@ -215,8 +217,10 @@ def _cells(
         raise PanelError(f"No marker {lacking[0]!r} in the table (markers=); found {listed(names, 60)}.")
     patients = obs_column(table, patient_key, "patient_key").astype(str).to_numpy()
     values = marker_values(table, names, layer)
+    check_one_name(names, targets)
+    refuse_predicted(table, names, layer)
     drawn = at_most(patients, n, random_state)
-    values, patients = values[drawn], patients[drawn]
+    values, patients = np.where(np.isfinite(values), values, np.nan)[drawn], patients[drawn]
     complete = [name for name, whole in zip(names, np.isfinite(values).all(axis=0), strict=True) if whole]
     if len(complete) < 2 and not set(complete) - set(targets):
         raise PanelError(

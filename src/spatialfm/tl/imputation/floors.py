@@ -15,9 +15,10 @@ from ..._identity import fingerprint
 from ..._settings import settings
 from ..._storable import check_key
 from ...cohort.patient_names import patients_of_rows
-from ...cohort.representation import marker_values
+from ...cohort.representation import marker_values, refuse_predicted
 from ...learn.imputers import Imputer, fit_imputer
 from ...pp.panel import match_markers
+from .one_name import check_one_name, say_spelled_otherwise
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -111,6 +112,8 @@ def impute_cells(
                 "can be learned of it. Pass source=<a table in which it was stained>."
             )
         targets[name] = marker_values(known, [name], layer)[:, 0]
+    check_one_name(list(map(str, known.var_names)), names)
+    refuse_predicted(known, names, layer, where)
     rows = {name: _rows_to_predict(adata, known, name, layer) for name in names}
     learned = {name: np.isfinite(values) for name, values in targets.items()}
     if empty := [name for name in names if learned[name].sum() < 2]:
@@ -120,6 +123,8 @@ def impute_cells(
         )
     inputs = [name for name in adata.var_names if name in known.var_names and name not in names]
     x_known, x = marker_values(known, inputs, layer), marker_values(adata, inputs, layer)
+    if known is not adata:
+        say_spelled_otherwise(list(map(str, adata.var_names)), list(map(str, known.var_names)))
     used = np.isfinite(x_known[np.any(list(learned.values()), axis=0)]).all(axis=0)
     used &= np.isfinite(x[np.any(list(rows.values()), axis=0)]).all(axis=0)
     if not used.any():
@@ -142,6 +147,7 @@ def impute_cells(
         "space": space,
         "layer": layer,
         "fitted_on": {name: int(members.sum()) for name, members in learned.items()},
+        "fitted_mean": {name: float(targets[name][members].mean()) for name, members in learned.items()},
         "random_state": random_state,
     }
     write_means(adata, key, pd.DataFrame(values, adata.obs_names, pd.Index(names, dtype=object)), record)
@@ -243,9 +249,27 @@ def impute_pixels(
         table, cells = found
         readers = [_reader(one) for one in lacking]
         means = table_means(sdata, pairs, readers, table, cells, partial(read_written, folder), names)
-        write_means(table, f"X_{key_added}", means, record)
+        called = _called(sdata, own, table, [*seen, *names], dict(zip(names, markers, strict=True)))
+        notes = {part: [called[name] for name in record[part]] for part in ("seen", "imputed")}
+        write_means(table, f"X_{key_added}", means.rename(columns=called), record | notes)
         sdata.tables[table_name] = table
     add_images(sdata, pairs, [1.0] * len(pairs), folder, key_added, record)
+
+
+def _called(
+    sdata: SpatialData, own: list[_Sample], table: AnnData, names: Sequence[str], given: Mapping[str, str]
+) -> dict[str, str]:
+    """How the table names each marker, which has the names of channels; the marker's own where it has none."""
+    from ...pp.arrays import channel_names
+
+    there, channels, found = set(map(str, table.var_names)), {}, {}
+    for one in own:
+        every = channel_names(sdata, one.pair.image)
+        channels |= {marker: every[at] for marker, at in one.channels.items()}
+    for name in names:
+        ways = (given.get(name), name, channels.get(name))
+        found[name] = next((way for way in ways if way in there), name)
+    return found
 
 
 def _known_name(marker: str) -> str:

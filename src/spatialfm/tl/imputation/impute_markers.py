@@ -116,7 +116,8 @@ def impute_markers(
     ``.obsm["X_<key_added>"]``
         Of the table: one column per marker, named as the table names it where it was measured, the mean over the
         pixels of each cell; NaN where nothing was predicted.
-        Tools take it for no marker of the table unless its key is named; `spatialfm.get.imputed` reads it.
+        Tools take it for no marker of the table unless its key is named; `spatialfm.get.imputed` reads it. Intervals
+        that `spatialfm.tl.calibrate_imputation` gave to earlier values of this key are removed.
     ``.uns["spatialfm"]["X_<key_added>"]``
         Record: method, model, markers that were seen and that were imputed, space.
 
@@ -126,7 +127,7 @@ def impute_markers(
         If the model has no decoder, or pixels cannot be turned back to intensities.
     PanelError
         If a marker is neither in the panel nor has a protein embedding, nothing is left to predict from, or a marker
-        was stained nowhere that ``"linear"`` and ``"knn"`` could learn from.
+        was stained nowhere that ``"linear"`` and ``"knn"`` could learn from, or is in two columns of a table.
     ArgumentError, ElementError, CoordinateError, PixelSizeError, TableError
         Before any tile is predicted.
     RunError
