@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+import spatialfm as sfm
 from spatialfm.cohort.column_names import column_names, summed_by_name
 
 
@@ -44,3 +45,24 @@ def test_sums():
     assert names == ["b", "a"]
     np.testing.assert_array_equal(summed[..., 0], shares[..., 0] + shares[..., 2])
     np.testing.assert_array_equal(summed[..., 1], shares[..., 1])
+
+
+def test_columns_named_like_those_beside_shares_are_kept_apart():
+    rng = np.random.default_rng(0)
+    names = ["output", "intercept", "total", "n", "CD3"]
+    obs = pd.DataFrame({"patient": np.repeat([f"p{i}" for i in range(8)], 6), "sample": np.repeat(np.arange(8), 6)})
+    obs["group"] = np.where(obs["sample"] % 2, "a", "b")
+    obs["sample"], obs["type"] = obs["sample"].astype(str), np.tile(["x", "y"], 24)
+    cells = AnnData(rng.normal(size=(48, 5)), obs=obs.set_axis([f"c{i}" for i in range(48)]))
+    cells.var_names = names
+    record = sfm.tl.mil(
+        cells, use_rep="X", label_key="group", head="bcos", n_folds=2, n_seeds=1, max_epochs=2, copy=True
+    )
+    marked = [f"{name} (column)" for name in names[:4]]
+    shares = record["contributions"]
+    assert [name for name in shares if name in marked] == marked
+    np.testing.assert_allclose(shares[[*marked, "CD3", "intercept"]].sum(axis=1), shares["total"], atol=1e-5)
+    sfm.tl.annotate(cells, "type", use_rep="X", method="bcos")
+    table = cells.obsm["type_predicted_contribution"]
+    assert table.columns.tolist() == [*marked, "CD3", "intercept"]
+    np.testing.assert_allclose(table.sum(axis=1), cells.obs["type_predicted_logit"], atol=1e-8)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MOST_NUMBERED = 200
+TAKEN = ("n", "intercept", "logit", "total", "output", "patient", "sample")  # columns beside shares in a table
 
 
 def column_names(adata: AnnData, use_rep: str, width: int) -> list[str]:
@@ -46,11 +47,14 @@ def column_names(adata: AnnData, use_rep: str, width: int) -> list[str]:
 def summed_by_name(shares: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Shares ``(..., columns)`` added up over the columns of one name, in the order in which names come.
 
+    Names that tables of shares have for other columns are marked: ``"total (column)"``.
+
     Examples
     --------
     >>> summed_by_name(np.array([[1.0, 2.0, 4.0]]), ["CD3", "CD3", "CD8"])
     (array([[3., 4.]]), ['CD3', 'CD8'])
     """
+    names = [f"{name} (column)" if name in TAKEN else name for name in names]
     once = list(dict.fromkeys(names))
     if len(once) == len(names):
         return shares, once
