@@ -117,6 +117,8 @@ def test_training_predicts_hidden_cells_and_distances_better(cells, tmp_path):
 
 def test_what_is_refused_before_the_first_step(run, cells, tmp_path):
     out = tmp_path / "run"
+    cells = cells.copy()
+    cells.obsm["X_one"] = cells.obsm["X_latent"][:, :1]
     for changes, error, problem in (
         ({"batch_size": 5}, RunError, r"batch_size=5, and there are 4 pieces of slices to train on"),
         ({"options": {"rate": 1}}, ArgumentError, r"options= has 'rate'. There are: cells, pairs"),
@@ -125,6 +127,8 @@ def test_what_is_refused_before_the_first_step(run, cells, tmp_path):
         ({"shape": {"width": 4}}, ArgumentError, r"shape= has 'width'"),
         ({"shape": SHAPE | {"dim": 9}}, ModelError, "A width of 9 .dim. does not divide into 2 attention heads"),
         ({"slicing": {"cells": 500}}, ArgumentError, r"slicing= has 'cells'"),
+        ({"shape": SHAPE | {"in_dim": 5}}, ArgumentError, "'in_dim' 5, and 'X_latent' has 8 columns"),
+        ({"use_rep": "X_one"}, ModelError, "has one column, and a cosine needs two"),
         ({"weights": run[1]}, ArgumentError, r"shape= is for new weights"),
         ({"weights": run[1], "shape": None, "use_rep": "X"}, ModelError, "has 12 columns, .* take 8"),
         ({"use_rep": "X_pca"}, TableError, r"No 'X_pca' in obsm"),
@@ -134,3 +138,15 @@ def test_what_is_refused_before_the_first_step(run, cells, tmp_path):
         with pytest.raises(error, match=problem):
             call(cells, out, **changes)
         assert not out.exists()
+
+
+def test_weights_are_gone_on_with_for_the_columns_that_they_were_trained_on(cells, tmp_path):
+    markers = cells.copy()
+    markers.X = np.log1p(np.arange(cells.X.size).reshape(cells.shape) % 97)
+    call(markers, tmp_path / "first", use_rep="X", steps=2)
+    turned = markers[:, ::-1].copy()
+    more = {"use_rep": "X", "shape": None, "weights": tmp_path / "first", "steps": 2}
+    with pytest.raises(ModelError, match="The columns of 'X' are not those"):
+        call(turned, tmp_path / "second", **more)
+    with pytest.raises(ModelError, match="The columns of 'X' are not those"):
+        sfm.tl.embed_context(turned, use_rep="X", weights=tmp_path / "first")

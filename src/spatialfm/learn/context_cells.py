@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from .._coordinates import coordinates
 from .._errors import ClinicalError, TableError, counted
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from ..cohort.checks import check_samples, codes_by_appearance, listed, obs_column
+from ..cohort.comparability import how_made
 from ..cohort.representation import representation
 from .context_slices import FEWEST
 
@@ -32,12 +33,15 @@ class ContextCells:
         Places ``(n, 2)``, in the unit of the coordinates.
     codes, names
         Slice of each cell, and the names of the slices in the order in which they appear.
+    made
+        How the embedding was made, as far as its columns mean something else otherwise; empty: not known.
     """
 
     values: np.ndarray
     xy: np.ndarray
     codes: np.ndarray
     names: list[str]
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and rows of each slice."""
@@ -72,7 +76,7 @@ def context_cells(
             f"{small.size} of {counted(len(names), 'slice')} {'has' if small.size == 1 else 'have'} fewer than "
             f"{FEWEST} cells, which is no tissue to take as context: {few}. {away}"
         )
-    return ContextCells(representation(adata, use_rep), xy, codes, names)
+    return ContextCells(representation(adata, use_rep), xy, codes, names, how_made(adata, use_rep))
 
 
 def patients_of_slices(adata: AnnData, cells: ContextCells, patient_key: str) -> list[str]:

@@ -65,6 +65,8 @@ class ContextEncoder:
         How slices were cut when it was trained; empty: as published.
     use_rep
         The embedding that it was trained on, by name; ``""``: not known.
+    made
+        How that was made, as far as its columns mean something else otherwise; empty: not known.
     """
 
     card: ModelCard
@@ -74,6 +76,7 @@ class ContextEncoder:
     columns: Columns | None = None
     slicing: Mapping[str, Any] = field(default_factory=dict)
     use_rep: str = ""
+    made: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_dim(self) -> int:
@@ -95,6 +98,29 @@ class ContextEncoder:
                 f"{self.in_dim:,}.{known} Pass the embedding that they were trained on, or train others on this one "
                 f"with sfm.train.pretrain_context(adata, use_rep={use_rep!r}, out='context')."
             )
+
+    def check_made(self, made: Mapping[str, str], use_rep: str) -> None:
+        """Refuse an embedding of the name that it was trained on whose columns mean something else.
+
+        Raises
+        ------
+        ModelError
+            If it was made in another way, as far as that is known of both.
+        """
+        if not made or not self.made or use_rep != self.use_rep:
+            return
+        for name in {**self.made, **made}:
+            then, now = self.made.get(name), made.get(name)
+            if then != now and name == "columns":
+                raise ModelError(
+                    f"The columns of {use_rep!r} are not those that the weights were trained on, or not in that order: "
+                    f"these are {then}. Bring them to the same ones."
+                )
+            if then != now:
+                raise ModelError(
+                    f"{use_rep!r} was made differently than the one that the weights were trained on: {name} is "
+                    f"{now!r}, and was {then!r}. Embed in the same way, or train others on this one."
+                )
 
     def prepare(self, values: np.ndarray, use_rep: str) -> np.ndarray:
         """Embeddings ``(n, d)`` as the network takes them, float32.
@@ -213,6 +239,7 @@ def save_context(encoder: ContextEncoder, folder: Path, card: Mapping[str, Any])
         "format": FORMAT,
         "model": encoder.card.name,
         "use_rep": encoder.use_rep,
+        "made": dict(encoder.made),
         "slicing": dict(encoder.slicing),
         "columns": None if columns is None else {"mean": columns.mean.tolist(), "std": columns.std.tolist()},
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -268,6 +295,7 @@ def _settle(encoder: ContextEncoder, folder: Path, content: Mapping[str, Any]) -
             "the saving was interrupted. Train again, or pass another folder."
         )
     encoder.slicing, encoder.use_rep = dict(stated["slicing"]), str(stated["use_rep"])
+    encoder.made = dict(stated.get("made") or {})
     if stated["columns"] is not None:
         encoder.columns = Columns(*(np.asarray(stated["columns"][name], float) for name in ("mean", "std")))
 

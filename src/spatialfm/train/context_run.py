@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._errors import ArgumentError, RunError, counted
+from .._errors import ArgumentError, ModelError, RunError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._public import meant, taken
 from .._signatures import rules_of
@@ -96,25 +96,33 @@ class AskedContext:
         Raises
         ------
         ModelError
-            If the weights to start from are for embeddings of another width, or the new network has no such shape.
+            If the weights to start from are for other embeddings, or the new network has no such shape.
         RunError
             If there are fewer pieces than a batch has.
         """
         training = [place for place, patient in enumerate(patients) if patient not in held_out]
         others = [place for place, patient in enumerate(patients) if patient in held_out]
+        width = cells.values.shape[1]
+        if width < 2:
+            raise ModelError(f"{self.use_rep!r} (use_rep=) has one column, and a cosine needs two. Pass another one.")
+        if self.shape.get("in_dim", width) != width:
+            raise ArgumentError(
+                f"shape= has 'in_dim' {self.shape['in_dim']}, and {self.use_rep!r} has {width} columns. Leave it out."
+            )
         if start is None:  # held-out patients have no part in the scale of the columns
             columns = columns_of(cells.values[np.isin(cells.codes, training)])
             prepared = columns.scale(cells.values)
         else:
-            start.check_width(cells.values.shape[1], self.use_rep)
+            start.check_width(width, self.use_rep)
+            start.check_made(cells.made, self.use_rep)
             prepared = start.prepare(cells.values, self.use_rep)
         made = [self._pieces(cells, patients, chosen, prepared, how) for chosen in (training, others)]
         self._check_batch(made[0])
         if start is None:
-            shape = {"in_dim": cells.values.shape[1], **self.shape}
+            shape = {"in_dim": width, **self.shape}
             start = new_context(self.model, shape, self.random_state, made[0].reach())
             start.columns = columns
-        start.slicing, start.use_rep = dict(vars(how)), self.use_rep
+        start.slicing, start.use_rep, start.made = dict(vars(how)), self.use_rep, dict(cells.made)
         return start, made[0], made[1] if others else None
 
     def identity(self, learner: Context, how: Slicing, pieces: ContextPieces) -> Identity:

@@ -125,6 +125,11 @@ def test_an_index_by_cosine_is_not_centered_for_the_other_modality(aligned):
         sfm.tl.search(index, aligned, k=1, use_rep="X_aligned_b", exclude=None)
 
 
+def test_what_is_aligned_is_not_overwritten(aligned):
+    with pytest.raises(TableError, match="key_added='aligned' would overwrite 'X_aligned_a', which is aligned"):
+        sfm.tl.align(aligned, "X_aligned_a", "X_rna")
+
+
 def test_batches_are_checked_before_training():
     cells = simulated(4, 20)
     cells.obs["scanner"] = ["one"] * 79 + ["two"]

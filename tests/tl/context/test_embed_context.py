@@ -142,6 +142,29 @@ def test_another_embedding_than_it_was_trained_on_is_said(cells, model, tmp_path
     assert (record["n_cells"], record["frame"]) == (80, "axes")  # as it was trained
 
 
+def test_columns_are_those_that_it_was_trained_on(cells, tmp_path):
+    trained = new_context("stofm", SHAPE, 0, 10.0)
+    trained.use_rep, trained.made = "X", {"columns": '["m0", "m1", "m2", "m3", "m4", "m5"]'}
+    save_context(trained, tmp_path, {})
+    names = pd.DataFrame(index=[f"m{i}" for i in range(6)])
+    adata = AnnData(cells.obsm["X_e"], obs=cells.obs, var=names, obsm={"spatial": cells.obsm["spatial"]})
+    call = {"use_rep": "X", "weights": tmp_path, "copy": True}
+    assert sfm.tl.embed_context(adata, **call).shape == (330, 8)
+    with pytest.raises(ModelError, match="The columns of 'X' are not those that the weights were trained on"):
+        sfm.tl.embed_context(adata[:, ::-1].copy(), **call)
+    trained.use_rep, trained.made = "X_e", {"model": "virtues", "weights_sha256": "a"}
+    other = cells.copy()
+    other.uns["spatialfm"] = {"X_e": {"model": "virtues", "weights_sha256": "b"}}
+    with pytest.raises(ModelError, match="weights_sha256 is 'b', and was 'a'"):
+        sfm.tl.embed_context(other, use_rep="X_e", model=trained, copy=True)
+
+
+def test_what_is_read_is_not_overwritten(cells, model):
+    for key in ("X_e", "spatial"):
+        with pytest.raises(TableError, match=f"key_added='{key}' is what is read"):
+            sfm.tl.embed_context(cells.copy(), use_rep="X_e", model=model, key_added=key)
+
+
 def test_what_is_refused(cells, model):
     adata = cells.copy()
     with pytest.raises(WeightsError, match=r"sfm.train.pretrain_context\(adata"):

@@ -162,6 +162,9 @@ def align(
     one, two = representation(adata, rep_a, "rep_a"), representation(_same_rows(adata, other), rep_b, "rep_b")
     if (other is None or other is adata) and rep_a == rep_b:
         raise TableError(f"rep_a and rep_b are both {rep_a!r}: every row is its own partner. Pass two representations.")
+    names = {side: f"X_{key_added}_{side}" for side in "ab"}
+    if not copy and (lost := sorted({rep_a, rep_b} & set(names.values()))):
+        raise TableError(f"key_added={key_added!r} would overwrite {lost[0]!r}, which is aligned. Pass another name.")
     patients, part = _split(adata, patient_key, split_key, test_size, validation_size, random_state)
     order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
     fit, validation = (order[part[order] == number] for number in (0, 1))
@@ -176,7 +179,6 @@ def align(
     )  # fmt: skip
     where = resolve_device(device)
     aligned = fit_alignment(one, two, fit, validation, recipe, random_state, where)
-    names = {side: f"X_{key_added}_{side}" for side in "ab"}
     spaces = {side: aligned.project(values, side, where) for side, values in (("a", one), ("b", two))}
     record: dict[str, Any] = {"scores": _scores(spaces, names, patients, part == 2, n_candidates)}
     record["training"] = aligned.history

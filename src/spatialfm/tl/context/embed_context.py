@@ -96,9 +96,10 @@ def embed_context(
     Raises
     ------
     TableError
-        If the embedding or the coordinates are missing or hold NaN, or a slice has fewer than 50 cells.
+        If the embedding or the coordinates are missing or hold NaN, or would be overwritten, or a slice has fewer than
+        50 cells.
     ModelError, WeightsError
-        If there are no weights, or they are for an embedding of another width.
+        If there are no weights, or they are for an embedding of another width, of other columns or made otherwise.
 
     Warns
     -----
@@ -128,12 +129,15 @@ def embed_context(
 
     check_anndata(adata, "embed_context", key_added)
     check_embedding_key(key_added)
+    if key_added in (use_rep, spatial_key) and not copy:
+        raise TableError(f"key_added={key_added!r} is what is read: it would be lost. Pass another name.")
     if not isinstance(model, str) and weights is not None:
         raise TableError("weights= belongs to a model by name. Leave it out where a trained model is passed.")
     encoder = load_context(model, weights) if isinstance(model, str) else model
     how = slicing_of(encoder.slicing, slicing)
     cells = context_cells(adata, use_rep, library_key, spatial_key)
     encoder.check_width(cells.values.shape[1], use_rep)
+    encoder.check_made(cells.made, use_rep)
     _say_what_differs(encoder, how, use_rep, coordinate_unit(adata.uns))
 
     began = time.perf_counter()
