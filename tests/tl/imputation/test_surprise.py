@@ -220,3 +220,17 @@ def test_a_reference_without_a_marker_is_refused():
     broken.X[0, 0] = np.nan
     with pytest.raises(SpatialfmError, match="The reference holds NaN"):
         sfm.tl.surprise(cells, reference=broken)
+
+
+def test_maps_replace_those_of_an_earlier_call_and_no_other_image():
+    sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=96, difficulty="easy", random_state=0)
+    sfm.pp.cell_table(sdata)
+    before = set(sdata.images)
+    with pytest.raises(ElementError, match="has an element 'image_P001_1' already"):
+        sfm.tl.surprise(sdata, maps=True, key_added="image")
+    sfm.tl.surprise(sdata, maps=True)
+    assert set(sdata.images) - before == {"surprise_P001_1", "surprise_P002_1"}
+    sfm.tl.surprise(sdata, maps=True, markers=["CD3", "CD8"])
+    assert sdata["surprise_P001_1"].sizes["c"] == 3
+    sfm.tl.surprise(sdata)
+    assert set(sdata.images) == before

@@ -18,7 +18,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, listed, named, obs_column
 from ...cohort.given_table import given_table, measured_markers
-from ...cohort.representation import marker_values
+from ...cohort.representation import marker_values, named_columns
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
 from ...learn.surprise import Errors, errors_of, expected_of_others
@@ -164,6 +164,9 @@ def surprise(
     params = {"method": method, "model": parts.model, "markers": parts.markers, "layer": layer or "X"}
     params |= {"reference": parts.reference, "n_folds": n_folds, "patient_key": patient_key}
     params |= {"library_key": library_key, "random_state": random_state}
+    params["maps"] = list(targets.values())
+    for name in _earlier_maps(adata, key_added) if hasattr(data, "images") else ():
+        data.images.pop(name, None)  # of another call: they would be read as this one's
     tables = {"samples": frame.median(), "far": far, "errors": parts.table()}
     write_uns(adata, key_added, tables | {"params": params})
     _paint(data, adata, targets, z, parts.markers, key_added)
@@ -386,9 +389,16 @@ def _map_names(data: Any, adata: AnnData, key: str) -> dict[str, str]:
             "Pass maps=False."
         )
     names = {region: f"{key}_{region.removeprefix('cells_')}" for region in regions}
-    if taken := [name for name in names.values() if name in data.labels or name in data.tables or name in data.shapes]:
+    own = _earlier_maps(adata, key)
+    if taken := [name for name in names.values() if name in data and name not in own]:
         raise ElementError(f"sdata has an element {taken[0]!r} already. Pass another key_added=.")
     return names
+
+
+def _earlier_maps(adata: AnnData, key: str) -> list[str]:
+    """Images that an earlier call under this key has written."""
+    record = adata.uns.get(key)
+    return named_columns(record.get("params", {}).get("maps", "")) if isinstance(record, Mapping) else []
 
 
 def _farthest(z: np.ndarray, markers: list[str]) -> pd.Categorical:
