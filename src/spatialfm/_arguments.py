@@ -267,7 +267,8 @@ class Either(Rule):
         return [word for one in self.options for word in one.words()]
 
     def take(self, value: Any) -> Any:
-        hints, is_type = [], True
+        hints: list[str] = []
+        is_type = True
         for one in self.options:
             try:
                 return one.take(value)
