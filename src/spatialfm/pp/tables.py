@@ -17,6 +17,7 @@ from .._errors import InputFileError, listed, warn
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 SPREADSHEET_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+LONGEST_CELL = 2**17  # characters; that of the csv module is lifted for the whole process where scipy reads ARFF
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -207,6 +208,8 @@ def _cut(text: str, separator: str, path: Path) -> list[list[str]]:
     lines = csv.reader(io.StringIO(f"{text}\n{end}", newline=""), delimiter=separator)
     try:
         for line in lines:
+            if max(map(len, line), default=0) > LONGEST_CELL:
+                raise csv.Error(f"a cell has more than {LONGEST_CELL:,} characters")
             cells.append(line)
             begins, before = lines.line_num + 1, begins
     except csv.Error as error:
