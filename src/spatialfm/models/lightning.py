@@ -55,7 +55,6 @@ class Unknown:
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What a name of a file is taken for."""
-        """What a name of a file is taken for."""
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -90,7 +89,7 @@ def read_lightning(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
         return dict(read_tensors(path)), {}
     if not path.is_file():
         raise WeightsError(f"No weights file {str(path)!r}. Pass weights=<file>.")
-    if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+    if _is_program(path):
         raise WeightsError(f"Weights file {path} is a TorchScript program, not a state dict. Pass the checkpoint.")
     try:
         with path.open("rb") as stream:
@@ -105,3 +104,11 @@ def read_lightning(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
         raise WeightsError(damaged(path, ValueError("it holds no tensors by name")))
     plain = settings if isinstance(settings, Mapping) else {}
     return tensors, {str(name): value for name, value in plain.items() if not isinstance(value, Unknown)}
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is one of TorchScript, which holds a table of constants beside its code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -17,6 +16,7 @@ from .._public import meant, taken
 from .._signatures import rules_of
 from ..learn.context_cells import ContextCells, patients_of_slices
 from ..learn.context_slices import Slicing
+from ..models.adapter import as_json
 from ..models.context import ContextEncoder, load_context, new_context
 from ..models.encoder import digest_of
 from .context_pieces import ContextPieces, ContextSpread, DrawnPieces, columns_of, cut_slices
@@ -133,7 +133,7 @@ class AskedContext:
             **{"shape": dict(self.shape), "options": dict(self.options), "slicing": dict(vars(how))},
             **{"validation": named, "random_state": self.random_state, "weights": digest_of(learner.state_dict())},
         }
-        return Identity(json.loads(json.dumps(parameters, default=str)), pieces.parts())
+        return Identity(as_json(parameters), pieces.parts())
 
     def checks(
         self, fabric: Fabric, learner: Context, pieces: ContextPieces, held_out: ContextPieces | None
