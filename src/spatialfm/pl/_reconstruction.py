@@ -13,7 +13,7 @@ from .._errors import ElementError, TableError, listed
 from .._public import public
 from ..pp.predicted import Pair, Predicted, paired_pixels, predicted_images
 from ..stats.reconstruction import pearson
-from ._figure import finish
+from ._figure import finish, new_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,9 +114,13 @@ def reconstruction(
     return axes if first is axes[0, 0] else first
 
 
+def _hidden(one: Pair) -> np.ndarray:
+    return np.ones(one.measured.shape, bool) if one.hidden is None else one.hidden
+
+
 def _r(one: Pair) -> float:
     """Correlation over hidden pixels."""
-    used = np.ones(one.measured.shape, bool) if one.hidden is None else one.hidden
+    used = _hidden(one)
     return pearson(one.measured[used], one.predicted[used])
 
 
@@ -128,15 +132,13 @@ def _chosen(known: Mapping[str, Predicted], samples: str | Sequence[str] | None)
 
 
 def _axes(ax: Sequence[Axes] | None, n: int, figsize: tuple[float, float] | None) -> np.ndarray:
-    import matplotlib.pyplot as plt
-
+    across = len(COLUMNS)
     if ax is None:
-        size = figsize or (8.6, 2.15 * n + 0.5)
-        return plt.subplots(n, len(COLUMNS), figsize=size, layout="constrained", squeeze=False)[1]
+        return new_panels(n * across, figsize, most=across, panel=(2.15, 2.15), margin=(0.0, 0.5)).reshape(n, across)
     axes = np.asarray(ax, dtype=object).ravel()
-    if len(axes) != n * len(COLUMNS):
-        raise TableError(f"{n} samples need {n * len(COLUMNS)} axes, four for each; ax= has {len(axes)}.")
-    return axes.reshape(n, len(COLUMNS))
+    if len(axes) != n * across:
+        raise TableError(f"{n} samples need {n * across} axes, four for each; ax= has {len(axes)}.")
+    return axes.reshape(n, across)
 
 
 def _draw(row: np.ndarray, one: Pair) -> None:
@@ -144,9 +146,8 @@ def _draw(row: np.ndarray, one: Pair) -> None:
     top = top if top > 0 else float(np.abs(one.predicted).max()) or 1.0
     scale: dict[str, Any] = {"cmap": "magma", "vmin": 0, "vmax": top, "interpolation": "nearest"}
     row[0].imshow(one.measured, **scale)
-    hidden = np.ones(one.measured.shape, bool) if one.hidden is None else one.hidden
     shaded = mpl.colormaps["magma"].with_extremes(bad=MASKED)
-    row[1].imshow(np.ma.masked_array(one.measured, hidden), **{**scale, "cmap": shaded})
+    row[1].imshow(np.ma.masked_array(one.measured, _hidden(one)), **{**scale, "cmap": shaded})
     if one.hidden is None:
         row[1].text(0.5, 0.5, "hidden as a whole", transform=row[1].transAxes, ha="center", va="center", color="white")
     picture = row[2].imshow(one.predicted, **scale)

@@ -102,8 +102,7 @@ def reconstruction_scores(
     method = _method(table, method)
     panels = list(table[["mode", "unit"]].drop_duplicates().itertuples(index=False, name=None))
     names = _order(table, panels[0], method, markers, ascending=score == "mse")
-    size = figsize or (2.6 * len(panels) + 2.4, 0.24 * len(names) + 1.3)
-    own, axes = ax is None, _axes(ax, len(panels), size)
+    own, axes = ax is None, _axes(ax, len(panels), len(names), figsize)
     for number, (one, panel) in enumerate(zip(axes, panels, strict=True)):
         part = table[(table["mode"] == panel[0]) & (table["unit"] == panel[1])]
         _draw(one, part, names, method)
@@ -161,9 +160,9 @@ def _order(
     return [ALL, *ordered] if len(known) > 1 and markers is None else ordered
 
 
-def _axes(ax: Axes | Sequence[Axes] | None, n: int, figsize: tuple[float, float]) -> np.ndarray:
+def _axes(ax: Axes | Sequence[Axes] | None, n: int, n_rows: int, figsize: tuple[float, float] | None) -> np.ndarray:
     if ax is None:
-        return new_panels(n, figsize, most=n, panel=(2.6, 3.0))
+        return new_panels(n, figsize, most=n, panel=(2.6, 0.24 * n_rows), margin=(2.4, 1.3))
     axes = np.atleast_1d(np.asarray(ax, dtype=object))
     if len(axes) != n:
         raise TableError(f"There are {n} modes and units, which need as many axes; ax= has {len(axes)}.")
