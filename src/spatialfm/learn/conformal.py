@@ -52,11 +52,13 @@ def check_coverage(coverage: float, groups: np.ndarray | None) -> None:
         )
 
 
-def held_out_patients(groups: np.ndarray, random_state: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def held_out_patients(
+    groups: np.ndarray, random_state: int, n_folds: int = N_FOLDS
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit and rows to judge, whole patients in turn."""
     names, of = np.unique(groups, return_inverse=True)
-    fold = (np.random.default_rng(random_state).permutation(len(names)) % N_FOLDS)[of]
-    for number in range(min(N_FOLDS, len(names))):
+    fold = (np.random.default_rng(random_state).permutation(len(names)) % n_folds)[of]
+    for number in range(min(n_folds, len(names))):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 

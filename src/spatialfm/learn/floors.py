@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from ..stats.reconstruction import LIMITS, SCORES, over_patients, scores
+from .conformal import held_out_patients
 from .imputers import METHODS, drawn_evenly, fit_imputer
 
 MIN_ROWS = 10  # cells or pixels of a patient: correlations of fewer say little, and would weigh as much
@@ -44,9 +45,7 @@ class Rows:
 
 def patient_folds(patients: np.ndarray, n_folds: int, random_state: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit and rows to judge, whole patients in turn; each patient is judged once."""
-    names, of = np.unique(patients, return_inverse=True)
-    fold = (np.random.default_rng(random_state).permutation(len(names)) % n_folds)[of.ravel()]
-    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(min(n_folds, len(names)))]
+    return list(held_out_patients(patients, random_state, n_folds))
 
 
 def split_of(
