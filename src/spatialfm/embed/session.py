@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .run.engine import Job
     from .run.store import BlockStore
 
+T = TypeVar("T")
 Basis = Mapping[str, np.ndarray]
 N_TRIES = 3  # where finished blocks are taken away while the run goes on
 
@@ -103,8 +104,7 @@ def run_plan(
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from .plan import check_reduction
     from .result.finish import call_of, finish_rows, finished, remove_finished
-    from .run.engine import run
-    from .run.store import BlockLost, BlockStore, clear_finished
+    from .run.store import clear_finished
 
     job, encoder, how = plan.job, plan.job.encoder, request.run
     dtype = how.precision
@@ -132,25 +132,54 @@ def run_plan(
         in_memory=settings.result_memory,
         made_by=f"{job.made_by}(sdata, {encoder.card.name!r}, ...)",
     )
+
+    def use(store: BlockStore) -> None:
+        for output, rows in job.rows(plan.blocks, store).items():
+            results[output] = finish(rows, basis=bases[output], folder=folders[output])
+
+    _, seconds = run_blocks(job, plan.blocks, plan.identity, how, devices, batch_size, use)
+    for output, result in results.items():
+        if not isinstance(result.values, np.ndarray):
+            size = result.values.nbytes / 1e9
+            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
+    return _noted({name: results[name] for name in job.outputs}, device=where), seconds
+
+
+def run_blocks(
+    job: Job,
+    blocks: Sequence[Block],
+    identity: str,
+    how: Run,
+    devices: Sequence[torch.device],
+    batch_size: int,
+    use: Callable[[BlockStore], T],
+) -> tuple[T, float]:
+    """Encode all blocks and make something of them; and the seconds that encoding took.
+
+    Finished blocks are kept until `use` has come to its end, so that a call that was stopped goes on where it was.
+
+    Raises
+    ------
+    RunError
+        If reading, encoding or writing fails on the way.
+    """
+    from .run.engine import run
+    from .run.store import BlockLost, BlockStore
+
     jobs = [job, *(job.to(other) for other in devices[1:])]
     spread, seconds = spread_over(how, batch_size), 0.0
-    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=how.resume) as store:
+    with BlockStore(settings.cache_dir / "runs", identity, resume=how.resume) as store:
         for left in reversed(range(N_TRIES)):
             try:
-                seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
-                for output, rows in job.rows(plan.blocks, store).items():
-                    results[output] = finish(rows, basis=bases[output], folder=folders[output])
+                seconds += run(jobs, blocks, store, batch_size=batch_size, spread=spread)
+                result = use(store)
                 break
             except BlockLost as error:
                 if not left:
                     raise
                 logger.warning("%s Trying again now.", error)
         store.remove()
-    for output, result in results.items():
-        if not isinstance(result.values, np.ndarray):
-            size = result.values.nbytes / 1e9
-            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
-    return _noted({name: results[name] for name in job.outputs}, device=where), seconds
+    return result, seconds
 
 
 def where_of(how: Run, devices: Sequence[torch.device]) -> str:

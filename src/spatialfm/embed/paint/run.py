@@ -11,7 +11,7 @@ import numpy as np
 from ..._identity import fingerprint
 from ..._logging import logger
 from ..._settings import settings
-from ..session import N_TRIES, spread_over, try_compiled
+from ..session import run_blocks, try_compiled
 from .blend import Overlap, Painting
 from .elements import HIDDEN
 from .job import PaintJob
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..call import Run
     from ..plan import RunPlan
+    from ..run.store import BlockStore
     from ..windows.tiles import TileBlock
 
 T = TypeVar("T")
@@ -47,8 +48,6 @@ def with_painting(
         If reading, predicting or writing fails on the way.
     """
     from ..plan import empty_windows
-    from ..run.engine import run
-    from ..run.store import BlockLost, BlockStore
 
     job = cast(PaintJob, plan.job)
     batch_size = plan.batch_size(how.batch_size)
@@ -56,20 +55,11 @@ def with_painting(
         windows = job.normalized(empty_windows(job, 2)[0])
         masks = np.zeros((2, job.n_channels, job.n_tokens, job.n_tokens), bool)
         try_compiled(job, lambda: job.predict(windows, masks, list(job.targets)))
-    jobs = [job, *(job.to(other) for other in devices[1:])]
-    spread, seconds = spread_over(how, batch_size), 0.0
-    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=how.resume) as store:
-        for left in reversed(range(N_TRIES)):
-            try:
-                seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
-                result = use(Painting(job, cast("list[TileBlock]", plan.blocks), store, overlap, statistics))
-                break
-            except BlockLost as error:
-                if not left:
-                    raise
-                logger.warning("%s Trying again now.", error)
-        store.remove()
-    return result, seconds
+
+    def painted(store: BlockStore) -> T:
+        return use(Painting(job, cast("list[TileBlock]", plan.blocks), store, overlap, statistics))
+
+    return run_blocks(job, plan.blocks, plan.identity, how, devices, batch_size, painted)
 
 
 def paint_images(

@@ -15,7 +15,7 @@ from ...pp.elements import match_elements
 from ...pp.measure import rows_of
 from ...pp.missing_chunks import report_missing_chunks
 from ..call import Elements, Run
-from ..session import check_run
+from ..session import check_run, where_of
 from ..windows.cells import find_cells
 from .run import check_markers, plan_probabilities, run_probabilities
 
@@ -74,4 +74,4 @@ def image_probabilities(
         own = np.flatnonzero(cells.sample == sample)
         place = rows_of(of_image["label"], cells.labels[own])
         probability[cells.rows[own[place >= 0]], marker] = of_image["mean"][place[place >= 0]]
-    return probability, plan.notes | {"device": ", ".join(map(str, devices)), "seconds": round(seconds, 3)}
+    return probability, plan.notes | {"device": where_of(how, devices), "seconds": round(seconds, 3)}

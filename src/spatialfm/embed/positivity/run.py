@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import torch
 from ..._errors import ModelError, PanelError, counted, listed
 from ..._identity import fingerprint
 from ..._logging import logger
-from ..._settings import settings
 from ...models.nimbus import CARD, MAGNIFICATION, Nimbus
 from ...models.nimbus_tiles import LARGEST, Augmentation
 from ...pp.arrays import channel_names
@@ -23,17 +22,14 @@ from ..call import Run
 from ..pixels.open import open_readers
 from ..pixels.reader import SampleReader
 from ..plan import encoder_identity
-from ..run.engine import run
-from ..run.store import BlockLost, BlockStore
-from ..session import N_TRIES
+from ..session import run_blocks
 from .job import ProbabilityBlock, ProbabilityJob, cell_means
 from .normalizers import normalizers_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from ..run.block import Block
-    from ..run.engine import Job
+    from ..run.store import BlockStore
 
 
 @dataclass(frozen=True)
@@ -195,30 +191,11 @@ def run_probabilities(
     """Labels of each reader with their mean probability and pixels, and the seconds that it took."""
     if how.precision != "float32":
         raise ModelError(f"precision={how.precision!r}: {CARD.name} computes in float32. Leave precision= out.")
-    spread = None
-    if how.client is not None:
-        client = how.client
-        from ..run.distributed import run_on_client
-
-        def spread(
-            job: Job, blocks: Sequence[Block], todo: Sequence[int], store: BlockStore, done: Callable[[int], object]
-        ) -> None:
-            run_on_client(client, job, blocks, todo, store, batch_size=1, device=how.device, done=done)
-
-    jobs = [plan.job, *(plan.job.to(other) for other in devices[1:])]
-    seconds = 0.0
     logger.info(
         "%s over %s", counted(plan.notes["windows"], "pass", "passes"), counted(len(plan.job.readers), "channel")
     )
-    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=how.resume) as store:
-        for left in reversed(range(N_TRIES)):
-            try:
-                seconds += run(jobs, plan.blocks, store, batch_size=1, spread=spread)
-                means = cell_means(plan.blocks, store.read, len(plan.job.readers))
-                break
-            except BlockLost as error:
-                if not left:
-                    raise
-                logger.warning("%s Trying again now.", error)
-        store.remove()
-    return means, seconds
+
+    def means(store: BlockStore) -> list[dict[str, np.ndarray]]:
+        return cell_means(plan.blocks, store.read, len(plan.job.readers))
+
+    return run_blocks(plan.job, plan.blocks, plan.identity, how, devices, 1, means)
