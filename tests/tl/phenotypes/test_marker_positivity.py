@@ -227,6 +227,7 @@ def test_what_was_not_measured_is_not_called(drawn):
         ({"method": "gates", "gates": {"CD4": 1.0}}, PanelError, "gates= has 'CD4'"),
         ({"method": "gates", "gates": pd.DataFrame({"CD3": [1.0]}, index=["a"])}, TableError, "no row for 3 samples"),
         ({"compare_with": "theirs"}, TableError, "No layer 'theirs'"),
+        ({"compare_with": "raw", "copy": True}, TableError, "copy=True writes nothing"),
         ({"compare_with": {"CD4": "x"}}, PanelError, "compare_with= has 'CD4'"),
         ({"method": "nimbus"}, TableError, "looks at images. Pass the SpatialData"),
         ({"weights": "V1.pt"}, TableError, "weights= is about images, and method='mixture'"),

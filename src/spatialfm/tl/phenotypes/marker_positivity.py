@@ -110,7 +110,8 @@ def marker_positivity(
     min_share
         Share of cells that each population of a sample has at least.
     compare_with
-        Calls of somebody else (0 and 1, booleans, or probabilities): a layer, or columns of ``obs`` by marker.
+        Calls of somebody else (0 and 1, booleans, or probabilities): a layer, or columns of ``obs`` by marker. Not with
+        `copy`: the comparison is in the record.
     weights
         Of the network: file, folder or hub id, of which the newest version is taken; None: the published ones
         (``JLrumberger/Nimbus-Inference``).
@@ -152,7 +153,7 @@ def marker_positivity(
         If a marker is not in the table or the images, or gates or normalisers name one that is not.
     TableError
         If a column, layer, sample or gate is missing, intensities are negative infinite or all NaN, or an argument
-        belongs to another method.
+        belongs to another method, or is for the record, which `copy` does not write.
     ElementError
         If images and labels do not belong together, or cells are points.
     WeightsError
@@ -166,6 +167,8 @@ def marker_positivity(
     >>> sorted(set(cells.uns["positive"]["status"]["CD20"]))
     ['shared', 'split']
     """
+    if copy and compare_with is not None:
+        raise TableError("compare_with= is for the record, and copy=True writes nothing. Leave one of them out.")
     on_images = {"weights": weights, "augmentation": augmentation, "magnification": magnification}
     on_images |= {"normalizers": normalizers, "elements": elements, "run": run}
     table = _table(adata, table_name, key_added, method, on_images)
