@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import softmax
 
-from .panel_moments import PENALTY, Moments, Targets
+from .panel_moments import PENALTY, Moments, Targets, sweep
 
 
 def discriminants(fitted: Moments, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
@@ -104,15 +104,8 @@ class DiscriminantPanel:
     def toggle(self, marker: int) -> None:
         """Let a marker enter, or leave if it is inside."""
         self._log = self._log + self._change(marker)
-        k, column = marker, self._fitted[:, :, marker].copy()
-        pivot = column[:, k]
-        ratio = column / pivot[:, None]
-        row = self._fitted[:, k, :] / pivot[:, None]
-        self._fitted -= column[:, :, None] * row[:, None, :]
-        self._fitted[:, k, :], self._fitted[:, :, k] = row, -ratio
-        self._fitted[:, k, k] = 1 / pivot
-        change = -ratio
-        change[:, k] = 1 / pivot - 1
+        k = marker
+        change = sweep(self._fitted, k)
         self._centers += self._centers[:, :, k, None] * change[:, None, :]
         self._values += self._values[:, k, None] * change[self._of]
         self._inside[k] = ~self._inside[k]

@@ -96,13 +96,33 @@ class Targets:
         return out / out.sum()
 
 
+def sweep(matrices: np.ndarray, k: int) -> np.ndarray:
+    """Take variable `k` of matrices ``(folds, V, V)`` into the regressions, or out of them, in place.
+
+    Sweep operator: Goodnight, The American Statistician 1979.
+
+    Returns
+    -------
+    ``(folds, V)``: by how much of `k` what is left of each variable changes.
+    """
+    column, pivot = matrices[:, :, k].copy(), matrices[:, k, k].copy()
+    ratio = column / pivot[:, None]
+    row = matrices[:, k, :] / pivot[:, None]
+    matrices -= column[:, :, None] * row[:, None, :]
+    matrices[:, k, :], matrices[:, :, k] = row, -ratio
+    matrices[:, k, k] = 1 / pivot
+    change = -ratio
+    change[:, k] = 1 / pivot - 1
+    return change
+
+
 class LinearPanel:
     """The score of a panel and of all its neighbours: one marker more, or one marker less.
 
     In each fold of patients, ridge regressions of all targets on the panel are fitted to the other patients, and the
     fold is scored: one minus the error in units of the variance, mean over targets; a target that is in the panel is
-    known. Matrices are those of the sweep operator (Goodnight, The American Statistician 1979), so that a marker enters
-    or leaves at the cost of one outer product, and the scores of all neighbours take one more.
+    known. Matrices are swept, so that a marker enters or leaves at the cost of one outer product, and the scores of all
+    neighbours take one more.
 
     Parameters
     ----------
@@ -155,15 +175,8 @@ class LinearPanel:
     def toggle(self, marker: int) -> None:
         """Let a marker enter, or leave if it is inside."""
         k = marker
-        column, pivot = self._fitted[:, :, k].copy(), self._fitted[:, k, k].copy()
-        ratio = column / pivot[:, None]
-        row = self._fitted[:, k, :] / pivot[:, None]
-        self._fitted -= column[:, :, None] * row[:, None, :]
-        self._fitted[:, k, :], self._fitted[:, :, k] = row, -ratio
-        self._fitted[:, k, k] = 1 / pivot
+        change = sweep(self._fitted, k)
         # what is left of each variable changes in the same way, and with it the products on held-out patients
-        change = -ratio
-        change[:, k] = 1 / pivot - 1
         with_k = self._held[:, :, k].copy()
         half = with_k + change * (self._held[:, k, k] / 2)[:, None]
         self._held += change[:, :, None] * half[:, None, :] + half[:, :, None] * change[:, None, :]
