@@ -102,9 +102,8 @@ def panel_curve(
     label = "chosen (95 % interval over patients)"
     ax.plot(size, curve["score"], color=CHOSEN, lw=1.8, marker="o", ms=4.5, label=label)
     ax.axhline(float(record["whole"]), color="0.3", lw=1, ls=":", label="all candidates")
-    ax.set_xticks(size, steps, rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
-    for text in ax.get_xticklabels():
-        text.set_parse_math(False)
+    look = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": "small", "parse_math": False}
+    ax.set_xticks(size, steps, **look)
     ax.set(xlabel="size of the panel, and what is new in it", ylabel=f"{params['score']} in held-out patients")
     lowest = float(np.nanmin(curve[["score", "random_low", "variance"]].to_numpy()))
     ax.set_xlim(size.min() - 0.5, size.max() + 0.5)
