@@ -44,6 +44,12 @@ def test_cells_are_where_they_lie_in_the_colour_of_their_attention(cells):
     assert [text.get_text() for text in bar.get_yticklabels()] == ["1/2", "1", "2"]
 
 
+def test_a_third_coordinate_is_not_drawn(cells):
+    cells.obsm["spatial"] = np.column_stack([cells.obsm["spatial"], np.full(120, 7.0)])
+    ax = sfm.pl.attention(cells, "s1", show=False)
+    assert sorted(map(tuple, ax.collections[1].get_offsets())) == sorted(map(tuple, cells.obsm["spatial"][:60, :2]))
+
+
 def test_types_are_in_order_with_quartiles_and_means(cells):
     cells.obs.loc["c2", "mil_attention"] = 16.0  # one B cell
     places, types = sfm.pl.attention(cells, "s1", cluster_key="type", show=False)

@@ -66,6 +66,8 @@ def test_what_is_returned(tmp_path):
 
 def test_cells_without_a_place_are_counted():
     assert places_in(np.zeros((2, 2)), "s", "spatial").shape == (2, 2)
+    in_space = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
+    np.testing.assert_array_equal(places_in(in_space, "s", "spatial"), [[1, 2], [3, 4]])
     with pytest.raises(TableError, match="1 of 2 cells of sample 's'"):
         places_in(np.array([[0, 0], [np.nan, 1]]), "s", "spatial")
 

@@ -43,6 +43,16 @@ def test_cells_of_a_sample(cells, marker):
     assert len(points.get_offsets()) == 100
 
 
+def test_the_colour_bar_is_open_where_errors_lie_beyond_it(cells):
+    part = cells.copy()
+    part.layers["surprise"][:] = 0
+    place = part.var_names.get_loc("CD8")
+    for highest, lowest, ends in ((1, -1, "neither"), (3, -1, "max"), (1, -3, "min"), (3, -3, "both")):
+        part.layers["surprise"][:2, place] = highest, lowest
+        figure = sfm.pl.surprise(part, sample="P001_1", marker="CD8", limit=2, return_fig=True)
+        assert figure.axes[0].collections[0].colorbar.extend == ends
+
+
 def test_refusals(cells):
     with pytest.raises(TableError, match=r"No surprise in uns\['odd'\]"):
         sfm.pl.surprise(cells, key="odd")
@@ -52,6 +62,8 @@ def test_refusals(cells):
         sfm.pl.surprise(cells, sample="P9")
     with pytest.raises(TableError, match="Pass sample= too"):
         sfm.pl.surprise(cells, marker="CD8")
+    with pytest.raises(TableError, match=r"No coordinates 'xy' in obsm \(spatial_key=\)"):
+        sfm.pl.surprise(cells, sample="P001_1", spatial_key="xy")
     bare = cells.copy()
     del bare.layers["surprise"]
     with pytest.raises(TableError, match="one is missing"):

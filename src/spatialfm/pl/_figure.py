@@ -37,7 +37,8 @@ _NO_SCREEN = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
 
 def places_in(xy: np.ndarray, sample: str, spatial_key: str) -> np.ndarray:
-    """Coordinates ``(n, 2)`` of the cells of one sample, each of which must have one."""
+    """Coordinates x and y ``(n, 2)`` of the cells of one sample, each of which must have both."""
+    xy = xy[:, :2]
     if missing := int((~np.isfinite(xy).all(axis=1)).sum()):
         raise TableError(
             f"{missing} of {len(xy)} cells of sample {sample!r} have no finite coordinate in obsm[{spatial_key!r}] "

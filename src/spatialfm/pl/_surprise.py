@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._dense import dense
 from .._errors import PanelError, TableError, listed
 from .._keys import SPATIAL
 from .._public import public
 from .._storable import named_table
 from ._figure import finish, in_random_order, new_axes, places_in
-from ._heatmap import draw_heatmap
+from ._heatmap import draw_heatmap, extended
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 0.24  # inches of a sample or marker
-AGAIN = "Run sfm.tl.surprise again."
 ENDS = 6.0  # errors at which colours end
 
 
@@ -132,32 +132,27 @@ def _draw_cells(
     library_key: str,
     limit: float,
 ) -> None:
-    if library_key not in adata.obs or key not in adata.obs or key not in adata.layers or spatial_key not in adata.obsm:
+    if library_key not in adata.obs or key not in adata.obs or key not in adata.layers:
         raise TableError(
-            f"Cells are drawn with obs[{library_key!r}], obs[{key!r}], layers[{key!r}] and obsm[{spatial_key!r}], of "
-            f"which one is missing. {AGAIN}"
+            f"Cells are drawn with obs[{library_key!r}], obs[{key!r}] and layers[{key!r}], of which one is missing. "
+            "Run sfm.tl.surprise again."
         )
     rows = np.flatnonzero(adata.obs[library_key].astype(str).to_numpy() == sample)
     if not len(rows):
         found = pd.unique(adata.obs[library_key].astype(str))
         raise TableError(f"No sample {sample!r} in obs[{library_key!r}]; found {listed(found, 12)}.")
     rows = in_random_order(rows)
-    xy = places_in(np.asarray(adata.obsm[spatial_key])[rows, :2], sample, spatial_key)
+    xy = places_in(coordinates(adata, spatial_key, finite=False)[rows], sample, spatial_key)
     if marker is None:
-        values, colors, lowest, label = (
-            adata.obs[key].to_numpy(float)[rows],
-            "magma_r",
-            0.0,
-            "root mean square (errors)",
-        )
+        values = adata.obs[key].to_numpy(float)[rows]
+        colors, lowest, label = "magma_r", 0.0, "root mean square (errors)"
     else:
         values = dense(adata[rows, [marker]].layers[key]).astype(float).ravel()
         colors, lowest, label = "RdBu_r", -limit, "measured minus expected (errors)"
     size = float(np.clip(20_000 / len(rows), 2, 30))
     drawn = ax.scatter(*xy.T, c=values, cmap=colors, vmin=lowest, vmax=limit, s=size, linewidths=0.2, edgecolors="0.6")
-    ends = "max" if marker is None else "both"
-    beyond = bool((np.abs(values) > limit).any())
-    ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.8, extend=ends if beyond else "neither")
+    extend = extended(values, lowest, limit)
+    ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.8, extend=extend)
     ax.set(aspect="equal", xlabel="x", ylabel="y")
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
