@@ -72,6 +72,15 @@ def test_wanted_is_all_by_default_and_what_is_named_otherwise():
         encoder.wanted(("patch", "token"))
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 3, 8, 8), (2, 0, 8, 8), (2, 3, 0, 8), (2, 3, 8, 0)])
+def test_pixels_of_other_axes_or_without_any_are_refused(shape):
+    encoder = WithOutputs()
+    encoder.check_pixels(torch.ones(0, 3, 8, 8))  # a batch of none has the axes
+    with pytest.raises(ModelError, match="'own' takes pixels") as refused:
+        encoder.check_pixels(torch.ones(shape))
+    assert str(refused.value).endswith(f"(B, M, H, W), got {shape}.")
+
+
 def test_windows_may_leave_the_image_unless_a_card_says_otherwise():
     assert CARD.pads is True
 

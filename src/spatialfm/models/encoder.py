@@ -154,6 +154,17 @@ class Encoder(nn.Module, ABC):
             raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
         return wanted
 
+    def check_pixels(self, pixels: Tensor) -> None:
+        """Refuse pixels that are not ``(B, M, H, W)``, or have no channel or no pixel.
+
+        Raises
+        ------
+        ModelError
+            If they are not.
+        """
+        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
+            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+
     def feature_names(self, markers: Sequence[str]) -> list[str] | None:
         """Names of the columns of `patch`, where columns mean something by themselves."""
         return None

@@ -215,8 +215,7 @@ class EvaEncoder(Encoder):
             If pixels have other axes, or a marker has no vector.
         """
         self.wanted(outputs)
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         if markers is None or markers.shape != pixels.shape[1:2]:
             raise ModelError(f"Model {self.card.name!r} takes the ids of {pixels.shape[1]} markers, got {markers!r}.")
         vectors = self.vectors[markers.to(self.vectors.device)]

@@ -219,8 +219,7 @@ class KronosEncoder(Encoder):
     def _tokens(
         self, pixels: Tensor, markers: Tensor | Sequence[int] | None, hidden: Tensor | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         ids = self._ids(markers, *pixels.shape[:2])
         try:
             grid = self.backbone.token_grid(*pixels.shape[-2:])

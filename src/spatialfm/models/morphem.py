@@ -134,8 +134,7 @@ class MorphEmEncoder(Encoder):
             If the pixels have other axes.
         """
         self.wanted(outputs)
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         # a batch is sized by its windows, and every channel of them is an image here
         cls = torch.cat([self._cls(part) for part in pixels.flatten(0, 1)[:, None].split(_IMAGES)])
         return EncoderOutput(marker=cls.unflatten(0, pixels.shape[:2]))

@@ -191,8 +191,7 @@ class OpenPhenomEncoder(Encoder):
         """
         wanted = self.wanted(outputs)
         size = self.backbone.config.patch_size
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         if any(side % size for side in pixels.shape[-2:]):
             raise ModelError(
                 f"Model {self.card.name!r}: a window of {pixels.shape[-2]} x {pixels.shape[-1]} pixels does not divide "

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._errors import ModelError
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
@@ -158,8 +157,7 @@ class ResNet50Encoder(Encoder):
             If the pixels have other axes, or there is no such output.
         """
         self.wanted(outputs)
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         images = pixels.to(self.backbone.conv1.weight.dtype).flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
         # a batch is sized by its windows, and every marker of them is an image here
         features = torch.cat([self.backbone(part) for part in images.split(_IMAGES)])

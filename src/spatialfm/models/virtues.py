@@ -288,9 +288,8 @@ class VirTuesEncoder(Encoder):
         self, pixels: Tensor, markers: Tensor | None, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Pixels, embeddings ``(B or 1, M, d)`` and mask, checked, on the model's device and in its type."""
+        self.check_pixels(pixels)
         name, config = self.card.name, self.backbone.config
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
         (batch, channels, height, width), size = pixels.shape, config.patch_size
         if height % size or width % size or max(height, width) > size * config.max_side:
             raise ModelError(

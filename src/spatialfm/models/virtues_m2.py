@@ -275,8 +275,7 @@ class VirTuesM2Encoder(Encoder):
             If pixels or embeddings have other axes.
         """
         wanted = self.wanted(outputs)
-        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
-            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        self.check_pixels(pixels)
         out = self.pair(pixels, markers)
         return EncoderOutput(
             patch=out["patch"] if "patch" in wanted else None,
