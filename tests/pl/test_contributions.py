@@ -71,6 +71,9 @@ def test_patients_of_a_network(cells):
     ax = sfm.pl.contributions(other, "mil", sort=False, show=False)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["P2", "P1"]  # the highest first
     np.testing.assert_allclose(ax.collections[0].get_array().reshape(2, 2), [[2.0, 1.0], [-1.0, 0.5]])
+    other.uns["mil"]["params"]["positive"] = "no"
+    ax = sfm.pl.contributions(other, "mil", sort=False, show=False)
+    np.testing.assert_allclose(ax.collections[0].get_array().reshape(2, 2), [[1.0, 0.0], [0.5, -0.5]])
     ax = sfm.pl.contributions(other, "mil", patient="P1", output="no", show=False)
     assert ax.patches[-1].get_width() == pytest.approx(1.1)
     with pytest.raises(TableError, match="answers are of patients. Pass patient= instead of cell="):

@@ -16,7 +16,7 @@ from .._public import public
 from .._storable import named_table
 from ._figure import MISSING, Palette, category_colors, finish, in_random_order, letter_panels, places_in
 from ._heatmap import extended
-from ._results import check_columns, check_result
+from ._results import check_columns, check_result, default_output
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -219,11 +219,8 @@ def _of_output(adata: AnnData, key: str, values: str, output: str | None) -> tup
             f"No table in obsm[{where!r}]; found {listed(adata.obsm)}. Make it with sfm.tl.mil(..., {how})."
         )
     table = named_table(adata, where)
-    record = adata.uns.get(key)
-    params = record.get("params", {}) if isinstance(record, dict) else {}
-    positive = str(params.get("positive", "")) if isinstance(params, dict) else ""
     names = [str(name) for name in table.columns]
-    output = output if output is not None else positive if positive in names else names[-1]
+    output = default_output(adata.uns.get(key), names) if output is None else output
     if output not in names:
         raise TableError(f"output={output!r} is not one of {listed(names)}. Pass the class to draw.")
     return table, output

@@ -15,7 +15,7 @@ from .._storable import named_table
 from ._figure import finish, new_axes
 from ._heatmap import draw_heatmap
 from ._marker_attention import marker_order
-from ._results import check_columns
+from ._results import check_columns, default_output
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -150,9 +150,7 @@ def _stored(adata: AnnData, key: str) -> pd.DataFrame:
 def _of_output(adata: AnnData, key: str, table: pd.DataFrame, output: str | None) -> tuple[pd.DataFrame, str]:
     """The rows of one output, named after their patients, the highest total first."""
     outputs = list(dict.fromkeys(table["output"].astype(str)))
-    params = adata.uns[key].get("params", {})
-    positive = str(params.get("positive", "")) if isinstance(params, Mapping) else ""
-    output = output if output is not None else positive if positive in outputs else outputs[-1]
+    output = default_output(adata.uns[key], outputs) if output is None else output
     if output not in outputs:
         raise TableError(f"output={output!r} is not one of {listed(outputs)}. Pass the class to show.")
     mine = table[table["output"].astype(str) == output]

@@ -6,7 +6,7 @@ figure needs is listed here by the function that writes it: names of parts, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -195,6 +195,19 @@ def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: st
     """Refuse a table whose columns are not named after their content."""
     if wrong := _lacks_columns(table, Rows(columns), where):
         raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
+
+
+def default_output(record: object, outputs: Sequence[str]) -> str:
+    """The output of `spatialfm.tl.mil` that is drawn where none is asked for: the positive class of two, or the last.
+
+    Examples
+    --------
+    >>> default_output({"params": {"positive": "no"}}, ["no", "yes"]), default_output({}, ["no", "yes"])
+    ('no', 'yes')
+    """
+    params = record.get("params") if isinstance(record, Mapping) else None
+    positive = str(params.get("positive", "")) if isinstance(params, Mapping) else ""
+    return positive if positive in outputs else outputs[-1]
 
 
 def _lacks(record: object, parts: Fields, inside: str) -> str:
