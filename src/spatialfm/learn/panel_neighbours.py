@@ -32,7 +32,7 @@ class NeighbourPanel:
         self._y = np.ascontiguousarray(markers if targets is None else targets, dtype=np.float32)
         self._of_markers, self._weights = targets is None, weights
         counts = np.bincount(patient)
-        self._row = 1 / (counts[patient] * np.count_nonzero(counts))
+        self._row = patient_weights(patient)
         self._far = np.where(patient[:, None] == patient[None, :], np.float32(np.inf), np.float32(0))
         self._distance = np.zeros_like(self._far)
         self._inside = np.zeros(len(self._x), bool)
@@ -78,6 +78,12 @@ class NeighbourPanel:
             expected = (other / other.sum(axis=1, keepdims=True)) @ self._y[:, left]
         errors = (self._y[:, left] - expected) ** 2
         return float(1 - (self._row @ errors) @ self._weights[left])
+
+
+def patient_weights(patient: np.ndarray) -> np.ndarray:
+    """Weights ``(n,)`` of cells, of sum 1, in which patients weigh alike."""
+    counts = np.bincount(patient)
+    return 1 / (counts[patient] * np.count_nonzero(counts))
 
 
 def neighbours_say(

@@ -11,7 +11,7 @@ from .._types import present
 from .imputers import drawn_evenly
 from .panel_discriminant import DiscriminantPanel, balanced_accuracies, discriminant_scores
 from .panel_moments import LinearPanel, Targets, linear_scores, moments_of
-from .panel_neighbours import NeighbourPanel, neighbours_say
+from .panel_neighbours import NeighbourPanel, neighbours_say, patient_weights
 from .panel_search import Panel
 
 N_SCORED = 10_000  # cells whose types are called to score a panel: more of them move no score by its interval
@@ -108,34 +108,20 @@ class NeighbourTask:
     def __init__(self, cells: Cells, random_state: int, max_cells: int) -> None:
         self._cells = cells.of(drawn_evenly(cells.patient, max_cells, random_state))
 
-    def _columns(self, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scales of markers, and means and weights of targets, of some patients."""
-        own = self._cells.of(np.isin(self._cells.patient, patients))
-        row = patient_weights(own.patient)
-        center = row @ own.markers
-        scale = np.sqrt(row @ (own.markers - center) ** 2)
-        scale = np.where(scale > 0, scale, 1.0)
-        beside = own.beside()
-        if beside is None:
-            return scale, np.full(len(scale), 1 / len(scale)), np.ones(len(scale))
-        variance = row @ (beside - row @ beside) ** 2
-        varies = variance > 0
-        if self._cells.types is None:
-            return scale, np.full(len(variance), 1 / variance.sum()), variance
-        return scale, np.where(varies, 1 / np.where(varies, variance, 1) / varies.sum(), 0.0), variance
+    def _of(self, patients: np.ndarray) -> Cells:
+        return self._cells.of(np.isin(self._cells.patient, patients))
 
     def panel(self, patients: np.ndarray, fold: np.ndarray) -> Panel:
         """An empty panel; each patient is held out by itself."""
-        scale, weights, _ = self._columns(patients)
-        own = self._cells.of(np.isin(self._cells.patient, patients))
+        own = self._of(patients)
+        scale, weights = _scale_and_weights(own)
         _, codes = np.unique(own.patient, return_inverse=True)
         return NeighbourPanel(own.markers / scale, own.beside(), weights, codes)
 
     def scores(self, train: np.ndarray, test: np.ndarray, panel: list[int]) -> np.ndarray:
         """Scores of a panel on each of the patients of `test`."""
-        scale, weights, _ = self._columns(train)
-        fitted = self._cells.of(np.isin(self._cells.patient, train))
-        own = self._cells.of(np.isin(self._cells.patient, test))
+        fitted, own = self._of(train), self._of(test)
+        scale, weights = _scale_and_weights(fitted)
         x, z = (part.markers / scale for part in (fitted, own))
         beside, truth = fitted.beside(), own.beside()
         if beside is None or truth is None:
@@ -153,7 +139,17 @@ class NeighbourTask:
         return 1 - np.array([errors[own.patient == one].mean() for one in test])
 
 
-def patient_weights(patient: np.ndarray) -> np.ndarray:
-    """Weights ``(n,)`` of cells, of sum 1, in which patients weigh alike."""
-    counts = np.bincount(patient)
-    return 1 / (counts[patient] * np.count_nonzero(counts))
+def _scale_and_weights(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Scales of markers, and weights of the squared errors of targets: patients weigh alike."""
+    row = patient_weights(cells.patient)
+    center = row @ cells.markers
+    scale = np.sqrt(row @ (cells.markers - center) ** 2)
+    scale = np.where(scale > 0, scale, 1.0)
+    beside = cells.beside()
+    if beside is None:
+        return scale, np.full(len(scale), 1 / len(scale))
+    variance = row @ (beside - row @ beside) ** 2
+    varies = variance > 0
+    if cells.types is None:
+        return scale, np.full(len(variance), 1 / variance.sum())
+    return scale, np.where(varies, 1 / np.where(varies, variance, 1) / varies.sum(), 0.0)
