@@ -170,38 +170,30 @@ def intervals(args) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ surprise
 
-KINDS = {"fold": 1, "saturation": 3}  # in the simulator's artifact masks
+FAULTS = ("fold", "saturation")
 SWAPPED = ("CD8", "CD20")
 
 
 def surprise(args) -> None:
     """AUROC of planted faults by surprise and by what `sfm.pp.channel_quality` says of the sample of a cell."""
     from sklearn.metrics import roc_auc_score
+    from surprise import KINDS, planted
 
     sdata = sfm.datasets.simulate_cohort(
-        16, n_samples=1, image_size=SIDE, artifacts=list(KINDS), artifact_rate=0.5, difficulty=args.difficulty,
+        16, n_samples=1, image_size=SIDE, artifacts=list(FAULTS), artifact_rate=0.5, difficulty=args.difficulty,
         random_state=7,
     )  # fmt: skip
     sfm.pp.cell_table(sdata)
     cells = sdata["table"]
-    samples, fault = cells.obs["sample"].astype(str).to_numpy(), np.zeros(cells.n_obs, int)
-    for sample in np.unique(samples):
-        labels, mask = (np.asarray(sdata[f"{kind}_{sample}"]) for kind in ("cells", "artifacts"))
-        mine = np.flatnonzero(samples == sample)
-        ids = cells.obs["cell_id"].to_numpy()[mine]
-        for code in KINDS.values():
-            share = np.bincount(labels.ravel(), (mask == code).ravel(), minlength=ids.max() + 1) / np.maximum(
-                np.bincount(labels.ravel(), minlength=ids.max() + 1), 1
-            )
-            fault[mine[share[ids] > 0.5]] = code
+    samples, fault = cells.obs["sample"].astype(str).to_numpy(), planted(sdata)
     clean = sorted(set(samples) - set(samples[fault > 0]))
     swapped = np.isin(samples, clean[:2])
     places = list(cells.var_names.get_indexer(SWAPPED))
     cells.X[np.ix_(swapped, places)] = cells.X[np.ix_(swapped, places[::-1])]
     reference = sorted(set(cells.obs["patient"][np.isin(samples, clean[2:])].astype(str)))
-    quality = sfm.pp.channel_quality(sdata).reset_index().select_dtypes("number").columns
-    table = sfm.pp.channel_quality(sdata).reset_index().groupby("sample")[list(quality)].agg(["min", "max"])
-    truths = {name: fault == code for name, code in KINDS.items()}
+    quality = sfm.pp.channel_quality(sdata).reset_index()
+    table = quality.groupby("sample")[list(quality.select_dtypes("number"))].agg(["min", "max"])
+    truths = {name: fault == KINDS[name] for name in FAULTS}
     truths["channels swapped"] = swapped
     _harness.part("surprise")
     head(

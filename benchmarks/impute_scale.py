@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import _generated
@@ -45,8 +44,8 @@ def child(store: str, cache: str) -> None:
 
     import spatialfm as sfm
 
-    warnings.simplefilter("ignore")
-    sfm.settings.progress, sfm.settings.verbosity, sfm.settings.cache_dir = False, 0, cache
+    _harness.quiet()
+    sfm.settings.cache_dir = cache
     sdata = sd.read_zarr(store)
     encoder = sfm.models.new_encoder("virtues", **SHAPE)
     started, before = time.perf_counter(), peak()
@@ -99,17 +98,16 @@ def made(folder: Path, side: int) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--sides", type=int, nargs="*", default=[2048, 4096, 8192, 16384])
     parser.add_argument("--kill", type=int, default=16384, help="side of the image whose run is killed; 0: none")
     parser.add_argument("--folder", type=Path, help="where stores are made and kept")
-    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         child(*args.child)
         return
-    warnings.simplefilter("ignore")
+    _harness.quiet()
     folder = args.folder or Path(tempfile.mkdtemp())
     whole = {}
     titled(
