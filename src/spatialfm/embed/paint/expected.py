@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from ...models.recipe import Recipe
     from ..call import Panel
+    from ..inputs import Inputs
     from ..perturbed import Perturbation
+    from ..windows.cells import Cells
 
 
 def expected_means(
@@ -107,16 +109,7 @@ def expected_means(
 
     def compute() -> dict[str, np.ndarray]:
         def use(painting: Painting) -> np.ndarray:
-            seen_in = lru_cache(maxsize=1)(partial(measured_pixels, painting.job))  # all channels are read at once
-
-            def read(number: int, box: tuple[int, int, int, int], channels: list[int]) -> np.ndarray:
-                seen = seen_in(number, box)
-                measured = [painting.job.targets[channel] for channel in channels if channel < n]
-                expected = [channel - n for channel in channels if channel >= n]
-                parts = [seen[measured], *([painting.region(number, box, expected)] if expected else [])]
-                return np.concatenate(parts)
-
-            return means_of_cells(inputs.raw, inputs.ratios, cells, read, 2 * n)
+            return means_beside(painting, inputs, cells, painting.job.targets)
 
         return {"means": with_painting(plan, how, devices, use, overlap=overlap)[0]}
 
@@ -126,6 +119,19 @@ def expected_means(
         sdata.tables[table_name] = table
     names, rows = pd.Index(targets.markers, dtype=object), table.obs_names[cells.rows]
     return pd.DataFrame(means[:, :n], rows, names), pd.DataFrame(means[:, n:], rows, names)
+
+
+def means_beside(painting: Painting, inputs: Inputs, cells: Cells, measured: Sequence[int]) -> np.ndarray:
+    """Means over cells of some markers as measured, by their places, and behind them of the targets as predicted."""
+    n = len(measured)
+    seen_in = lru_cache(maxsize=1)(partial(measured_pixels, painting.job))  # all channels are read at once
+
+    def read(number: int, box: tuple[int, int, int, int], channels: list[int]) -> np.ndarray:
+        seen = seen_in(number, box)[[measured[channel] for channel in channels if channel < n]]
+        expected = [channel - n for channel in channels if channel >= n]
+        return np.concatenate([seen, *([painting.region(number, box, expected)] if expected else [])])
+
+    return means_of_cells(inputs.raw, inputs.ratios, cells, read, n + len(painting.job.targets))
 
 
 def measured_pixels(job: PaintJob, number: int, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-    from ...embed.inputs import Inputs
     from ...embed.paint.blend import Painting
-    from ...embed.windows.cells import Cells
     from ...models.encoder import Encoder
 
 SIDE = 128  # model pixels of the squares that pixels are drawn from, and whose visible pixels are averaged
@@ -55,6 +53,7 @@ def evaluate_images(
     """
     from ...embed.call import Elements, Run, image_elements, request_of
     from ...embed.inputs import prepare_inputs
+    from ...embed.paint.expected import means_beside
     from ...embed.paint.plan import check_masks, find_targets, plan_paint
     from ...embed.paint.run import with_painting
     from ...embed.session import check_run, load_encoder
@@ -94,7 +93,8 @@ def evaluate_images(
 
         def use(painting: Painting, mode: str = mode) -> tuple[Any, Any]:
             pixels = draw_pixels(painting, of_samples, n_pixels, random_state)
-            return pixels, _cell_means(painting, inputs, cells) if mode == MARKER else None
+            every = range(len(painting.job.mean))
+            return pixels, means_beside(painting, inputs, cells, every) if mode == MARKER else None
 
         (rows, predicted), means = with_painting(plan, how, devices, use)[0]
         columns = range(len(targets)) if mode == MARKER else [names.index(name) for name in targets]
@@ -164,22 +164,6 @@ def draw_pixels(painting: Painting, patients: Sequence[str], n: int, random_stat
                 visible.append(np.tile(means, (len(drawn), 1)))
     masked = {"hidden": np.concatenate(hidden), "visible": np.concatenate(visible)} if job.draws else {}
     return Rows(np.concatenate(measured).astype(float), np.concatenate(of), **masked), np.concatenate(predicted)
-
-
-def _cell_means(painting: Painting, inputs: Inputs, cells: Cells) -> np.ndarray:
-    """Means over cells of all markers as measured, and behind them of the targets as predicted."""
-    from ...embed.paint.cells import means_of_cells
-    from ...embed.paint.expected import measured_pixels
-
-    n = len(painting.job.mean)
-    seen_in = lru_cache(maxsize=1)(partial(measured_pixels, painting.job))  # all channels are read at once
-
-    def read(number: int, box: tuple[int, int, int, int], channels: list[int]) -> np.ndarray:
-        expected = [channel - n for channel in channels if channel >= n]
-        parts = [seen_in(number, box)[[channel for channel in channels if channel < n]]]
-        return np.concatenate(parts + ([painting.region(number, box, expected)] if expected else []))
-
-    return means_of_cells(inputs.raw, inputs.ratios, cells, read, n + len(painting.job.targets))
 
 
 def _judge(
