@@ -15,7 +15,8 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._ranges import at_least, inside
 from ..._storable import named_table, write_obsm, write_uns
-from ...cohort.checks import check_anndata, listed, obs_column
+from ...cohort.checks import listed, obs_column
+from ...cohort.given_table import given_table
 from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, check_fitted, imputed_values, markers_of, measured_side
 from ...cohort.patient_names import check_across
 from ...learn.conformal import check_coverage, patients_needed
@@ -150,8 +151,8 @@ def calibrate_imputation(
     >>> int(scores["n_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
     (20, 0.9)
     """
-    here = _table(data, table_name, key_added)
-    there = here if source is None else _table(source, table_name)
+    here = given_table(data, table_name, "calibrate_imputation", key_added)
+    there = here if source is None else given_table(source, table_name, "calibrate_imputation")
     imputed = imputed_values(here, key)
     names = markers_of(imputed, markers, key)
     layer = _check_units(imputed, key, layer)
@@ -186,15 +187,6 @@ def calibrate_imputation(
     write_uns(here, key_added, {**result, "params": {**params, "random_state": random_state}})
     _say(result, asked)
     return result["summary"]
-
-
-def _table(data: AnnData | SpatialData, table_name: str, key_added: str | None = None) -> AnnData:
-    if hasattr(data, "tables"):
-        if table_name not in data.tables:
-            raise TableError(f"No table {table_name!r} in sdata (table_name=); found {listed(data.tables)}.")
-        data = data.tables[table_name]
-    check_anndata(data, "calibrate_imputation", key_added)
-    return data
 
 
 def _called(table: AnnData, imputed: Imputed) -> dict[str, str]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import ArgumentError, PanelError, TableError, counted
+from ..._errors import ArgumentError, PanelError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import as_names, check_anndata, listed, obs_column
+from ...cohort.checks import as_names, listed, obs_column
+from ...cohort.given_table import given_table
 from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
 from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of, summarise
@@ -167,7 +168,7 @@ def evaluate_reconstruction(
             library_key=library_key, random_state=random_state,
         )  # fmt: skip
     else:
-        table = _table(data, table_name, key_added)
+        table = given_table(data, table_name, "evaluate_reconstruction", key_added)
         rows, names, targets = _cells(table, markers, layer, patient_key, n_cells, random_state)
         split = split_of(rows.patients, test_patients, n_folds, random_state)
         parts = [evaluated(rows, names, targets, MARKER, "cell", split, methods, random_state=random_state)]
@@ -193,18 +194,6 @@ def _modes(modes: Sequence[str] | None, model: object) -> list[str]:
             f"modes= has {other[0]!r}, which hides parts of images from a model. Pass model=, or modes=['marker']."
         )
     return chosen
-
-
-def _table(data: AnnData | SpatialData, table_name: str, key_added: str) -> AnnData:
-    if hasattr(data, "tables"):
-        if table_name not in data.tables:
-            raise TableError(
-                f"No table {table_name!r} in sdata (table_name=); found {listed(data.tables)}. Make it with "
-                "sfm.pp.cell_table(sdata)."
-            )
-        data = data.tables[table_name]
-    check_anndata(data, "evaluate_reconstruction", key_added)
-    return data
 
 
 def _cells(
