@@ -182,6 +182,15 @@ def match_markers(
     return _as_table(channels, matches, species)
 
 
+def known_as(names: Sequence[str]) -> dict[str, str]:
+    """The marker that each column is known to be; itself where it is not known."""
+    if not names:
+        return {}
+    table = match_markers(list(names))
+    known = zip(names, table["marker"], table["status"], strict=True)
+    return {name: str(marker) if status in ("exact", "alias") else name for name, marker, status in known}
+
+
 def nuisance_channels(matched: pd.DataFrame) -> dict[str, str]:
     """Channels without a marker in a table of `match_markers`, and why: blanks, autofluorescence, dyes, numbers.
 

@@ -9,7 +9,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning
-from spatialfm.tl.imputation.one_name import known_as
+from spatialfm.pp.panel import known_as
 
 CHANNELS = ["CD3", "CD20", "CD8", "CD8a"]
 

@@ -11,7 +11,7 @@ import torch
 
 from ..._errors import ArgumentError, ModelError, PanelError, listed
 from ...models.preparation import Preparation
-from ...pp.panel import match_markers
+from ...pp.panel import known_as, match_markers
 from ..inputs import Inputs, prepare_inputs
 from ..markers.proteins import find_embeddings
 from ..pixels.published import of_markers, read_statistics
@@ -136,8 +136,7 @@ def _name_of(marker: str, inputs: Inputs) -> str:
     for names in panel.names:
         if marker in names:
             return panel.markers[names.index(marker)]
-    row = match_markers([marker]).iloc[0]
-    return str(row["marker"]) if row["status"] in ("exact", "alias") else str(marker)
+    return known_as([marker])[marker]
 
 
 def plan_paint(

@@ -17,7 +17,7 @@ from ..._storable import check_key
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import marker_values, refuse_predicted
 from ...learn.imputers import Imputer, fit_imputer
-from ...pp.panel import match_markers
+from ...pp.panel import known_as
 from .one_name import check_one_name, say_spelled_otherwise
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def impute_pixels(
         raise ArgumentError("Nearest rows are looked for among cells. Pass the table as data, or method='linear'.")
     if source is not None and not hasattr(source, "images"):
         raise ArgumentError("source= must hold images, as the data do. Pass a SpatialData.")
-    names = [_known_name(marker) for marker in check_markers(markers)]
+    names = [known_as([marker])[marker] for marker in check_markers(markers)]
     own = _samples(sdata, names, elements, samples, panel, table_name)
     others = own if source is None or source is sdata else _samples(source, names, None, None, panel, table_name)
     learned, lacking = _parts(own, others, names)
@@ -260,21 +260,14 @@ def _called(
     sdata: SpatialData, own: list[_Sample], table: AnnData, names: Sequence[str], given: Mapping[str, str]
 ) -> dict[str, str]:
     """How the table names each marker, which has the names of channels; the marker's own where it has none."""
+    from ...embed.paint.table import names_in_table
     from ...pp.arrays import channel_names
 
-    there, channels, found = set(map(str, table.var_names)), {}, {}
+    channels = []
     for one in own:
         every = channel_names(sdata, one.pair.image)
-        channels |= {marker: every[at] for marker, at in one.channels.items()}
-    for name in names:
-        ways = (given.get(name), name, channels.get(name))
-        found[name] = next((way for way in ways if way in there), name)
-    return found
-
-
-def _known_name(marker: str) -> str:
-    row = match_markers([marker]).iloc[0]
-    return str(row["marker"]) if row["status"] in ("exact", "alias") else marker
+        channels.append([every[one.channels[name]] if name in one.channels else name for name in names])
+    return names_in_table(table, channels, names, given)
 
 
 def _samples(
@@ -293,7 +286,7 @@ def _samples(
     meant = PanelOf.of(panel)
     image, labels = (None, {}) if elements is None else (elements.image, elements.labels)
     pairs = match_elements(sdata, image, labels, samples=samples, need_labels=False, table_name=table_name)
-    wanted = None if meant.markers is None else {*map(_known_name, meant.markers), *names}
+    wanted = None if meant.markers is None else {*(known_as([marker])[marker] for marker in meant.markers), *names}
     found = []
     for pair in pairs:
         every = channel_names(sdata, pair.image)

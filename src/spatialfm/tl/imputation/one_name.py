@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._errors import PanelError, warn
-from ...pp.panel import match_markers
-
-
-def known_as(names: Sequence[str]) -> dict[str, str]:
-    """The marker that each column is known to be; itself where it is not known."""
-    if not names:
-        return {}
-    table = match_markers(list(names))
-    known = zip(names, table["marker"], table["status"], strict=True)
-    return {name: str(marker) if status in ("exact", "alias") else name for name, marker, status in known}
+from ...pp.panel import known_as
 
 
 def check_one_name(names: Sequence[str], markers: Sequence[str]) -> None:
