@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
-from ..stats.reconstruction import LIMITS, SCORES, over_patients, scores
+from ..stats.reconstruction import LIMITS, MIN_ROWS, SCORES, over_patients, scores
 from .conformal import held_out_patients
 from .imputers import METHODS, drawn_evenly, fit_imputer
 
-MIN_ROWS = 10  # cells or pixels of a patient: correlations of fewer say little, and would weigh as much
 MARKER, INDEPENDENT, NICHE = "marker", "independent", "niche"
 ALL = "all"  # as marker: mean over markers
 KEYS = ["marker", "mode", "unit", "method"]
@@ -125,6 +124,8 @@ def score_patients(
         ``(n,)`` whether a row is of a patient who counts.
     """
     found = []
+    columns = [rows.measured[:, place] for place in places]
+    thresholds = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in columns]
     for patient in np.unique(rows.patients[judged]):
         own = np.flatnonzero(judged & (rows.patients == patient))
         for number, (name, place) in enumerate(zip(names, places, strict=True)):
@@ -134,7 +135,7 @@ def score_patients(
                 used &= rows.hidden[own, place]
             score = dict.fromkeys(SCORES, np.nan)
             if used.sum() >= MIN_ROWS:
-                score = scores(measured[used], values[used], np.nanmean(rows.measured[:, place]))
+                score = scores(measured[used], values[used], thresholds[number])
                 if np.ptp(values[used]) == 0:
                     score["f1"] = np.nan
             found.append({"patient": str(patient), "marker": name, "n": int(used.sum()), **score})

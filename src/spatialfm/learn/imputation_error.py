@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..stats.new_patients import Shift, shift
-from ..stats.reconstruction import LIMITS, SCORES, over_patients, scores
+from ..stats.reconstruction import LIMITS, MIN_ROWS, SCORES, over_patients, scores
 from .intervals import Widths, fit_widths
-
-MIN_CELLS = 10  # of a patient: correlations of fewer say little, and would weigh as much
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def by_patient(known: Known, widths: Widths) -> pd.DataFrame:
     for name in names:
         own = np.flatnonzero(known.patients == name)
         found: Mapping[str, float] = dict.fromkeys(SCORES, np.nan)
-        if len(own) >= MIN_CELLS:
+        if len(own) >= MIN_ROWS:
             found = scores(known.measured[own], known.predicted[own], known.threshold[own])
             if np.isnan(known.threshold[own]).any():
                 found = {**found, "f1": np.nan}

@@ -7,6 +7,7 @@ from scipy import stats
 
 SCORES = ("r", "spearman", "mse", "f1")
 LIMITS = {"r": (-1.0, 1.0), "spearman": (-1.0, 1.0), "mse": (0.0, np.inf), "f1": (0.0, 1.0), "ssim": (-1.0, 1.0)}
+MIN_ROWS = 10  # cells or pixels of a patient: correlations of fewer say little, and would weigh as much
 LEAST = 3  # values without which there is no correlation
 N_PIXELS = 7  # side of the window of structural similarity
 
