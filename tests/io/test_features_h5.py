@@ -71,7 +71,7 @@ def test_back_again(tiles, tmp_path, layout):
     assert back.obs["sample"].tolist() == tiles.obs["sample"].tolist()
     assert back.obs["patient"].tolist() == tiles.obs["patient"].tolist()
     record = back.uns["spatialfm"]["X_features"]
-    assert record["model"] == "'net'" or record["model"] == "net"
+    assert record["model"] == "'net'"
     assert json.loads(record["tile_um"]) == {"A/1": 32.0, "B": 32.0}
     back.copy().write_h5ad(tmp_path / "back.h5ad")
 
@@ -127,10 +127,19 @@ def test_refusals(tiles, tmp_path):
         file["feats"] = np.ones((2, 9))
     with pytest.raises(InputFileError, match=r"different widths: A_1.h5 has 5 columns, wide.h5 9"):
         sfm.io.read_features_h5([tmp_path / "a", tmp_path / "wide.h5"])
+    (tmp_path / "c").mkdir()
+    with h5py.File(tmp_path / "c" / "B.h5", "w") as file:  # the same name, of another sample
+        file["feats"], file.attrs["sample"] = np.ones((2, 9)), "C"
+    with pytest.raises(InputFileError, match=r"different widths: B.h5 has 5 columns, B.h5 9"):
+        sfm.io.read_features_h5([tmp_path / "a" / "B.h5", tmp_path / "c"])
     with h5py.File(tmp_path / "cut.h5", "w") as file:
         file["feats"], file["coords"] = np.ones((2, 9)), np.ones((3, 2))
     with pytest.raises(InputFileError, match=r"2 rows of features and coords of shape \(3, 2\)"):
         sfm.io.read_features_h5(tmp_path / "cut.h5")
+    with h5py.File(tmp_path / "names.h5", "w") as file:
+        file["feats"], file["obs_names"] = np.ones((2, 9)), ["a", "b", "c"]
+    with pytest.raises(InputFileError, match=r"2 rows of features and obs_names of shape \(3,\)"):
+        sfm.io.read_features_h5(tmp_path / "names.h5")
     with h5py.File(tmp_path / "unit.h5", "w") as file:
         file["feats"], file["coords"] = np.ones((2, 9)), np.ones((2, 2))
     with pytest.raises(InputFileError, match="does not say in which unit"):

@@ -80,11 +80,15 @@ def _read(file: h5py.File, path: Path, mpp: float | None) -> FeaturesFile:
     names = np.array([f"{sample}_tile_{number}" for number in range(1, len(values) + 1)], dtype=object)
     if "obs_names" in file:
         names = np.asarray(file["obs_names"].asstr()[()], dtype=object)
+        if names.shape != (len(values),):
+            raise InputFileError(
+                f"'{path}' has {len(values)} rows of features and obs_names of shape {names.shape}. Write it again."
+            )
     centres, tile_um = None, np.nan
     if "coords" in file:
         coords = np.asarray(file["coords"], dtype=np.float64)
         coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
-        if coords.shape != (len(values), 2) or len(names) != len(values):
+        if coords.shape != (len(values), 2):
             raise InputFileError(
                 f"'{path}' has {len(values)} rows of features and coords of shape {coords.shape}. Write it again."
             )

@@ -18,6 +18,7 @@ from .._errors import InputFileError, TableError, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL, UNS
 from .._logging import logger
 from .._public import public
+from .._record import record
 from .._storable import storable_names
 from .._version import __version__
 from ._features_file import FeaturesFile, read_file
@@ -101,16 +102,16 @@ def write_features_h5(
         raise TableError(f"obs[{library_key!r}] (library_key=) does not name the sample of every row.")
     owner = adata.obs[library_key].astype(str).to_numpy()
     samples = list(pd.unique(owner))
-    record = adata.uns.get(UNS, {}).get(use_rep, {})
-    sizes = {sample: _sizes(record, sample, tile_um, mpp, layout) for sample in samples}
-    patients = {sample: _patient(adata, np.flatnonzero(owner == sample), patient_key, sample) for sample in samples}
+    notes = record(adata, use_rep) if use_rep in adata.uns.get(UNS, {}) else {}
+    sizes = {sample: _sizes(notes, sample, tile_um, mpp, layout) for sample in samples}
+    rows_of = {sample: np.flatnonzero(owner == sample) for sample in samples}
+    patients = {sample: _patient(adata, rows, patient_key, sample) for sample, rows in rows_of.items()}
     paths = [Path(folder).expanduser() / f"{name}.h5" for name in storable_names(samples)]
     table = [Path(folder).expanduser() / SLIDES] if any(patients.values()) else []
     if not overwrite and (there := [path.name for path in [*paths, *table] if path.exists()]):
         raise InputFileError(f"'{folder}' has {listed(there)} already. Pass overwrite=True, or another folder.")
-    told = {"extractor": str(record.get("model", use_rep)), "written_by": f"spatialfm {__version__}"}
-    for sample, path in zip(samples, paths, strict=True):
-        rows = np.flatnonzero(owner == sample)
+    told = {"extractor": str(notes.get("model", use_rep)), "written_by": f"spatialfm {__version__}"}
+    for (sample, rows), path in zip(rows_of.items(), paths, strict=True):
         attrs = told | {"sample": sample} | ({"patient": patients[sample]} if patients[sample] else {})
         _write(path, values[rows], centres[rows], adata.obs_names[rows], layout, sizes[sample], attrs)
     for path in table:
@@ -204,14 +205,14 @@ def _values(adata: AnnData, use_rep: str) -> np.ndarray:
 
 
 def _sizes(
-    record: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str
+    notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str
 ) -> dict[str, float]:
     """Side of a tile in µm, and what is known of it in pixels of the model and of the image."""
     found: dict[str, float] = {}
-    window, used = record.get("window"), _of_sample(record.get("mpp_used"), sample)
-    own = _of_sample(record.get("mpp_image"), sample)
+    window, used = notes.get("window"), _of_sample(notes.get("mpp_used"), sample)
+    own = _of_sample(notes.get("mpp_image"), sample)
     if tile_um is None:
-        if record.get("mode") != "grid" or not window or not used:
+        if notes.get("mode") != "grid" or not window or not used:
             raise TableError("The side of the tiles is not known: pass tile_um=<µm>. Cells need it, too.")
         tile_um, found["tile_px"] = float(window) * used, float(window)
     found["tile_um"] = float(tile_um)
@@ -226,9 +227,8 @@ def _sizes(
     return found
 
 
-def _of_sample(value: object, sample: str) -> float | None:
-    """Entry of a sample in a record, which is JSON text in a store."""
-    sizes = json.loads(value) if isinstance(value, str) and value else value
+def _of_sample(sizes: object, sample: str) -> float | None:
+    """Entry of a sample in a record."""
     return float(sizes[sample]) if isinstance(sizes, Mapping) and sample in sizes else None
 
 
@@ -294,12 +294,11 @@ def _paths(path: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
 
 def _check_together(files: Sequence[FeaturesFile]) -> None:
     """Files of one table: as wide as each other, each of a sample of its own."""
-    widths = {one.path.name: one.values.shape[1] for one in files}
-    if len(set(widths.values())) > 1:
-        first, other = list(widths)[0], next(name for name in widths if widths[name] != next(iter(widths.values())))
+    first, width = files[0].path.name, files[0].values.shape[1]
+    if other := next((one for one in files if one.values.shape[1] != width), None):
         raise InputFileError(
-            f"Features of different widths: {first} has {widths[first]} columns, {other} {widths[other]}. Read files "
-            "of one encoder."
+            f"Features of different widths: {first} has {width} columns, {other.path.name} {other.values.shape[1]}. "
+            "Read files of one encoder."
         )
     samples = pd.Series([one.sample for one in files])
     if samples.duplicated().any():
