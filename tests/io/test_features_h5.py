@@ -71,9 +71,12 @@ def test_back_again(tiles, tmp_path, layout):
     assert back.obs["sample"].tolist() == tiles.obs["sample"].tolist()
     assert back.obs["patient"].tolist() == tiles.obs["patient"].tolist()
     record = back.uns["spatialfm"]["X_features"]
-    assert record["model"] == "'net'"
+    assert record["model"] == "net"
     assert json.loads(record["tile_um"]) == {"A/1": 32.0, "B": 32.0}
     back.copy().write_h5ad(tmp_path / "back.h5ad")
+    files = sfm.io.write_features_h5(back, tmp_path / "again", use_rep="X_features", tile_um=32)
+    with h5py.File(files[0]) as file:
+        assert file.attrs["extractor"] == "net"
 
 
 def test_files_of_other_tools(tmp_path):

@@ -116,7 +116,8 @@ def write_features_h5(
         _write(path, values[rows], centres[rows], adata.obs_names[rows], layout, sizes[sample], attrs)
     for path in table:
         slides = pd.DataFrame({"PATIENT": list(patients.values()), "FILENAME": [one.name for one in paths]})
-        slides.to_csv(path, index=False)
+        with written_beside(path) as partial:
+            slides.to_csv(partial, index=False)
     logger.info("%d files with %d rows of %r in %s", len(paths), len(values), use_rep, folder)
     return paths
 
@@ -184,7 +185,7 @@ def read_features_h5(path: str | PathLike | Sequence[str | PathLike], *, mpp: fl
         warn(f"No coordinates in the files of {listed(without)}: there is no obsm['spatial'].")
     table.uns[UNS] = {
         "X_features": {
-            "model": listed(dict.fromkeys(one.extractor for one in files)),
+            "model": listed(dict.fromkeys(one.extractor for one in files), quoted=False),
             "tile_um": json.dumps({one.sample: one.tile_um for one in files}),
             "files": json.dumps({one.sample: one.path.name for one in files}),
         }
