@@ -26,7 +26,7 @@ from .encoder import Encoder, EncoderOutput, MarkerEntry
 from .openphenom import sincos_positions
 from .recipe import Recipe
 from .registry import register
-from .vit import Block, ViTConfig
+from .vit import Block, PatchEmbed, ViTConfig
 
 EVA = ModelCard(
     name="eva",
@@ -81,18 +81,6 @@ class EvaConfig:
     marker_dim: int = 3072
 
 
-class Embed(nn.Module):
-    """One convolution, the same for every marker."""
-
-    def __init__(self, config: EvaConfig) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, config.token**2, config.token, stride=config.token)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``(N, 1, H, W)`` to tokens ``(N, h * w, token**2)``."""
-        return self.proj(images).flatten(2).transpose(1, 2)
-
-
 class EvaNetwork(nn.Module):
     """The encoder's parameters."""
 
@@ -101,7 +89,7 @@ class EvaNetwork(nn.Module):
     def __init__(self, config: EvaConfig) -> None:
         super().__init__()
         pixels, narrow, wide = config.token**2, config.channel_dim, config.dim
-        self.patch_embed = Embed(config)
+        self.patch_embed = _patches(config)
         self.channel_proj = _projection(pixels, 2 * narrow, narrow)
         self.marker_proj = nn.Sequential(nn.Linear(config.marker_dim, narrow), nn.LayerNorm(narrow))
         self.marker_cls_token = nn.Parameter(torch.zeros(1, 1, narrow))
@@ -230,6 +218,12 @@ class EvaEncoder(Encoder):
         tokens = self.backbone(images, vectors.to(images), cls_last=last)
         average = self.options["features"] == "average"
         return EncoderOutput(patch=tokens[:, 1:].mean(1) if average else tokens[:, 0])
+
+
+def _patches(config: EvaConfig) -> PatchEmbed:
+    """One convolution, the same for every marker."""
+    dim, grid = config.token**2, config.size // config.token
+    return PatchEmbed(ViTConfig(dim=dim, depth=0, heads=1, patch_size=config.token, grid=grid, in_channels=1))
 
 
 def _blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:

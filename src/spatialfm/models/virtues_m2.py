@@ -24,7 +24,7 @@ from .encoder import Encoder, EncoderOutput
 from .recipe import Recipe
 from .registry import register
 from .virtues_m2_pixels import ClipScaleBlur
-from .vit import Block, ViTConfig
+from .vit import Block, PatchEmbed, ViTConfig, resized_positions
 
 HE_MEAN = (0.7068, 0.5755, 0.722)  # of the H&E images, for pixels from 0 to 1 (spora's statistics "hibou")
 HE_STD = (0.195, 0.2316, 0.1816)
@@ -139,17 +139,16 @@ class Tokenizer(nn.Module):
         return self.layer_norm(x[:, 0]).unflatten(0, (len(pixels), -1))
 
 
-class HeEmbed(nn.Module):
-    """Patches of an RGB image to tokens."""
+class HeEmbed(PatchEmbed):
+    """Patches of an RGB image to tokens, followed by a norm."""
 
-    def __init__(self, config: M2Config) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size)
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.LayerNorm(config.dim, eps=config.eps)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``(B, 3, H, W)`` to tokens ``(B, h * w, D)``."""
-        return self.norm(self.proj(images).flatten(2).transpose(1, 2))
+        return self.norm(super().forward(images))
 
 
 class M2Network(nn.Module):
@@ -165,11 +164,16 @@ class M2Network(nn.Module):
         self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim))
         self.mx_mask_token = nn.Parameter(torch.zeros(1, config.dim))
         self.he_mask_token = nn.Parameter(torch.zeros(1, config.dim))
-        self.mx_embed_layer = Tokenizer(config)
-        self.he_embed_layer = HeEmbed(config)
         shape = ViTConfig(
-            dim=config.dim, depth=config.depth, heads=config.heads, patch_size=1, grid=config.grid, ffn="swiglu"
+            dim=config.dim,
+            depth=config.depth,
+            heads=config.heads,
+            patch_size=config.patch_size,
+            grid=config.grid,
+            ffn="swiglu",
         )
+        self.mx_embed_layer = Tokenizer(config)
+        self.he_embed_layer = HeEmbed(shape)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
 
@@ -178,10 +182,7 @@ class M2Network(nn.Module):
         side, table = self.config.grid, self.pos_embed_aligned
         if (height, width) == (side, side):
             return table
-        grid = table[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        scale = ((height + 0.1) / side, (width + 0.1) / side)
-        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic").permute(0, 2, 3, 1).flatten(1, 2)
-        return torch.cat([table[:, :1], grid.to(table)], dim=1)
+        return torch.cat([table[:, :1], resized_positions(table[:, 1:], (height, width)).to(table)], dim=1)
 
     def tokens(self, multiplex: Tensor | None, proteins: Tensor | None, he: Tensor | None) -> Tensor:
         """Tokens with their positions, ``(B, 1 + registers + 2 * h * w, D)``: class, registers, multiplex, H&E."""
@@ -359,5 +360,5 @@ def build_virtues_m2(
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the number of a chunk: blocks are named ``blocks.<block>``."""
+    """Names without the prefix of the file; those after it are as published."""
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}

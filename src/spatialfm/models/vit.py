@@ -5,6 +5,7 @@ Architecture: Oquab et al. 2024 (DINOv2); register tokens: Darcet et al. 2024.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -299,12 +300,29 @@ class VisionTransformer(nn.Module):
         return self.norm(self.run(self.assemble(tokens)))
 
     def _resize(self, height: int, width: int) -> Tensor:
-        side, offset = self.config.grid, self.config.resize_offset
-        size = None if offset else (height, width)
-        factor = ((height + offset) / side, (width + offset) / side) if offset else None
-        table = self.pos_embed[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        table = F.interpolate(table, size, factor, mode="bicubic", antialias=self.config.resize_antialias)
-        return table.permute(0, 2, 3, 1).flatten(1, 2)[0].to(self.pos_embed.dtype).contiguous()
+        config, table = self.config, self.pos_embed
+        offset, antialias = config.resize_offset, config.resize_antialias
+        return resized_positions(table[:, 1:], (height, width), offset, antialias=antialias)[0].to(table.dtype)
+
+
+def resized_positions(table: Tensor, grid: tuple[int, int], offset: float = 0.1, *, antialias: bool = False) -> Tensor:
+    """Positions ``(1, h * w, D)`` of a token grid ``(h, w)``, resized as DINOv2 does it; float32.
+
+    Parameters
+    ----------
+    table
+        ``(1, side**2, D)``, positions of a square grid.
+    grid
+        Sides of the other grid.
+    offset, antialias
+        See `ViTConfig`.
+    """
+    side = math.isqrt(table.shape[1])
+    size = None if offset else grid
+    factor = ((grid[0] + offset) / side, (grid[1] + offset) / side) if offset else None
+    square = table.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    resized = F.interpolate(square, size, factor, mode="bicubic", antialias=antialias)
+    return resized.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
 def _drop_path(x: Tensor, gain: Tensor, branch: Callable[[Tensor], Tensor], add: nn.Module) -> Tensor:
