@@ -47,6 +47,9 @@ def test_refusals(cells):
         measured_markers(cells, ["a", "b"], None, least=3)
     with pytest.raises(PanelError, match="No marker 'e'"):
         measured_markers(cells, "e", None)
+    cells.uns["spatialfm"] = {"X_imputed": {"imputed": ["e"]}}
+    with pytest.raises(PanelError, match=r"Marker 'e' \(markers=\) was imputed, in obsm\['X_imputed'\]"):
+        measured_markers(cells, "e", None)
     cells.var_names = ["a", "a", "c", "d"]
     with pytest.raises(PanelError, match="var_names_make_unique"):
         measured_markers(cells, None, None)

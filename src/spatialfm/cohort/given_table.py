@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import PanelError, TableError, counted, warn
 from .checks import as_names, check_anndata, listed
-from .representation import marker_values
+from .representation import check_measured, marker_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,8 +52,7 @@ def measured_markers(
     if not adata.var_names.is_unique:
         raise PanelError("Two variables of the table have one name. Make them unique: adata.var_names_make_unique().")
     names = list(map(str, adata.var_names)) if markers is None else as_names(markers)
-    if lacking := [name for name in names if name not in adata.var_names]:
-        raise PanelError(f"No marker {lacking[0]!r} in the table (markers=); found {listed(adata.var_names, 60)}.")
+    check_measured(adata, names)
     values = marker_values(adata, names, layer)
     if np.isinf(values).any():
         marker = names[int(np.flatnonzero(np.isinf(values).any(axis=0))[0])]
