@@ -54,22 +54,33 @@ class Pair:
     hidden: np.ndarray | None
 
 
+def predicted_name(sample: str, key: str) -> str:
+    """Name of the predicted image of a sample."""
+    return f"{image_name(sample)}_{key}"
+
+
+def find_predicted(sdata: SpatialData, key: str) -> dict[str, Predicted]:
+    """Predicted images whose names end in `key`, by sample; there may be none."""
+    found = {}
+    for element, notes in sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).items():
+        sample = str(notes["sample"])
+        if element == predicted_name(sample, key) and element in sdata.images:
+            record: Any = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
+            found[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
+    return found
+
+
 def predicted_images(sdata: SpatialData, key: str) -> dict[str, Predicted]:
-    """Predicted images whose names end in `key`, by sample.
+    """The same, of which there is at least one.
 
     Raises
     ------
     ElementError
         If there is none.
     """
-    records = sdata.attrs.get(ATTRS, {}).get(IMPUTED, {})
-    found = {}
-    for element, notes in records.items():
-        sample = str(notes["sample"])
-        if element == f"{image_name(sample)}_{key}" and element in sdata.images:
-            record: Any = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
-            found[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
+    found = find_predicted(sdata, key)
     if not found:
+        records = sdata.attrs.get(ATTRS, {}).get(IMPUTED, {})
         raise ElementError(
             f"No image that a model predicted ends in {key!r} (key=); there are {listed(records)}. Make them with "
             "sfm.tl.reconstruct(sdata, model, space='intensity')."

@@ -243,6 +243,12 @@ def test_images_of_a_model_have_similarity_and_pixels_and_channels_by_the_names_
         similar.append(structural_similarity(one.clip(low, high), two.clip(low, high), data_range=high - low))
     assert found.loc["Ki-67", "ssim"] == pytest.approx(np.mean(similar), rel=1e-3)
     assert len(table.uns["imputation_calibration"]["images"]) == 3
+    for name in [name for name in sdata.images if name.endswith("_imputed")]:
+        del sdata.images[name]  # its record stays
+    with pytest.warns(SpatialfmWarning, match="rest on 3 patients"):
+        left = sfm.tl.calibrate_imputation(sdata, coverage=0.8, n_bootstrap=0)
+    assert left.loc["Ki-67", "r"] == pytest.approx(1)
+    assert "r_pixel" not in left
 
 
 def test_new_patients_who_differ_are_named():

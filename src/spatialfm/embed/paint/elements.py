@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._errors import ElementError
-from ..._keys import ATTRS, IMPUTED, image_name
+from ..._keys import ATTRS, IMPUTED
 from ..._storable import default_key
+from ...pp.predicted import HIDDEN, predicted_name
 from ..result.record import as_text
 from .pyramid import open_pyramid
 
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
     from ...pp.elements import SampleElements
     from ..plan import RunPlan
-
-HIDDEN = "_hidden"  # behind the name of an image: which of its pixels were hidden
-
-
-def element_name(sample: str, key: str) -> str:
-    """Name of the image of a sample."""
-    return f"{image_name(sample)}_{key}"
 
 
 def check_image_names(sdata: SpatialData, samples: Sequence[str], key: str) -> None:
@@ -37,7 +31,7 @@ def check_image_names(sdata: SpatialData, samples: Sequence[str], key: str) -> N
         What a model predicted may be written again, nothing else.
     """
     ours = set(sdata.attrs.get(ATTRS, {}).get(IMPUTED, ()))
-    for element in (f"{element_name(sample, key)}{ending}" for sample in samples for ending in ("", HIDDEN)):
+    for element in (f"{predicted_name(sample, key)}{ending}" for sample in samples for ending in ("", HIDDEN)):
         if element != default_key(element):
             raise ElementError(
                 f"The image {element!r} cannot be written: names hold letters, digits, '_', '-' and '.'. Pass another "
@@ -71,7 +65,7 @@ def add_images(
     names = list(record["imputed"])
     for number, pair in enumerate(pairs):
         systems = scaled_transformations(sdata, pair.image, float(steps[number]))
-        element, made = element_name(pair.sample, key), {}
+        element, made = predicted_name(pair.sample, key), {}
         for ending in ("", HIDDEN):
             levels = open_pyramid(folder / f"{number:05d}{ending}", f"{folder.name}-{number:05d}{ending}")
             if len(levels) > 1:

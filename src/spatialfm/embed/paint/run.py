@@ -11,9 +11,9 @@ import numpy as np
 from ..._identity import fingerprint
 from ..._logging import logger
 from ..._settings import settings
+from ...pp.predicted import HIDDEN
 from ..session import run_blocks, try_compiled
 from .blend import Overlap, Painting
-from .elements import HIDDEN
 from .job import PaintJob
 from .pyramid import write_pyramid
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..._keys import ATTRS, IMPUTED, image_name
 from ...learn.imputation_error import Asked, with_interval
-from ...pp.predicted import INTENSITY, channel_of, paired_pixels, predicted_images
+from ...pp.predicted import INTENSITY, channel_of, find_predicted, paired_pixels
 from ...stats.reconstruction import scores, structural_similarity
-
-if TYPE_CHECKING:
-    from spatialdata import SpatialData
 
 OF_IMAGES = ("ssim", "r_pixel", "spearman_pixel", "mse_pixel", "f1_pixel")
 MOST = 4096  # pixels a side; larger images are averaged down before they are compared
@@ -26,11 +21,10 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
     Columns ``marker``, ``sample``, ``patient``, ``ssim`` (structural similarity) and, over pixels, ``r_pixel``,
     ``spearman_pixel``, ``mse_pixel`` and ``f1_pixel`` (of being above the mean of the measured image).
     """
-    suffix = key.removeprefix("X_")
-    if not hasattr(data, "images") or not _has_images(data, suffix):
+    if not hasattr(data, "images"):
         return None
     found = []
-    for sample, image in predicted_images(data, suffix).items():
+    for sample, image in find_predicted(data, key.removeprefix("X_")).items():
         if image.space != INTENSITY or sample not in patient_of:
             continue
         for name in names:
@@ -55,8 +49,3 @@ def summary_of_images(images: pd.DataFrame, names: Sequence[str], asked: Asked) 
             row |= with_interval(score, own[score].to_numpy(float), asked.n_bootstrap, rng)
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(names, name="marker"))
-
-
-def _has_images(data: SpatialData, suffix: str) -> bool:
-    records = data.attrs.get(ATTRS, {}).get(IMPUTED, {})
-    return any(name == f"{image_name(str(notes['sample']))}_{suffix}" for name, notes in records.items())
