@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import TableError
-from spatialfm.cli.phenotype import CLUSTER, PHENOTYPE, _heatmap, _marker_profiles, _named, usable_signatures
+from spatialfm.cli.phenotype import (
+    CLUSTER,
+    PHENOTYPE,
+    _embedding,
+    _heatmap,
+    _marker_profiles,
+    _named,
+    usable_signatures,
+)
 
 
 def cells():
@@ -39,6 +47,16 @@ def test_clusters_are_named_by_what_is_bright_in_them():
     assert list(profiles.var_names) == ["CD3", "CD20", "pan-Cytokeratin"]  # CD68 is not measured in every cell
     named = _named(table, profiles, {"T": ["CD3"], "B": ["CD20"], "Tumor": ["Cytokeratin"]}, {})
     assert named.tolist() == ["T"] * 10 + ["B"] * 10 + ["Tumor"] * 10
+
+
+def test_imputed_markers_are_not_clustered_as_an_embedding():
+    table = cells()
+    table.obsm["X_imputed"] = pd.DataFrame({"CD8": np.ones(30)}, index=table.obs_names)
+    table.uns["spatialfm"] = {"X_imputed": {"imputed": '["CD8"]'}}
+    with pytest.raises(TableError, match="No embedding in obsm; found 'X_imputed'. Pass phenotype.use_rep"):
+        _embedding(table)
+    table.obsm["X_virtues"] = np.ones((30, 2))
+    assert _embedding(table) == "X_virtues"
 
 
 def test_names_of_the_user_go_before():

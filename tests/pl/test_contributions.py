@@ -53,6 +53,8 @@ def test_a_cell_from_its_intercept_to_its_logit(cells):
     np.testing.assert_allclose([bar.get_x() for bar in bars[1:-1]], ends[:-1], atol=1e-9)
     assert bars[1].get_width() == pytest.approx(shares[largest[0]])
     assert ax.get_title(loc="left") == f"{cell}: {cells.obs['known_predicted'][cell]}"
+    written = [float(text.get_text().replace("−", "-")) for text in ax.texts]
+    np.testing.assert_allclose(written, [bar.get_width() for bar in bars], atol=0.006)
 
 
 def test_patients_of_a_network(cells):

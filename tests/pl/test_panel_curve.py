@@ -30,6 +30,10 @@ def test_lines_are_the_columns_of_the_curve(cells):
     for name in ("random", "variance", "score"):
         assert any(len(line) == 5 and np.allclose(line, curve[name]) for line in drawn)
     assert any(np.allclose(line, cells.uns["panel"]["whole"]) for line in drawn)
+    named = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_allclose(named["largest variance"], curve["variance"])
+    np.testing.assert_allclose(named["chosen (95 % interval over patients)"], curve["score"])
+    np.testing.assert_allclose(named["all candidates"], cells.uns["panel"]["whole"])
     bands = [band.get_paths()[0].get_extents().intervaly for band in ax.collections]
     expected = [(curve[f"{name}low"].min(), curve[f"{name}high"].max()) for name in ("random_", "ci_")]
     np.testing.assert_allclose(bands, expected)

@@ -53,11 +53,15 @@ def test_pictures_are_the_pixels_of_the_marker():
         np.testing.assert_allclose(drawn[3], predicted - measured, atol=1e-5)
         limits = [ax.images[0].get_clim() for ax in row]
         assert limits[0] == limits[1] == limits[2]
+        np.testing.assert_allclose(limits[0], (0, np.percentile(measured, 99)), rtol=1e-6)
         assert limits[3][0] == -limits[3][1]
         r = stats.pearsonr(measured[masks], predicted[masks]).statistic  # visible pixels would make it higher
         assert row[2].get_title(loc="left").endswith(f"r = {r:.2f}")
         assert row[0].get_ylabel() == sample
     assert axes[0, 0].get_title(loc="left") == "measured"
+    figure = axes[0, 0].figure
+    assert figure.get_suptitle() == "DAPI"
+    assert tuple(figure.get_size_inches()) == pytest.approx((8.6, 4.8))
     plt.close("all")
 
 

@@ -45,6 +45,7 @@ def test_points_intervals_and_ticks_are_what_was_written():
     ticks = [[float(a[0]) for a, _ in sorted(part, key=lambda one: one[0][1])] for part in upright]
     np.testing.assert_allclose(ticks, [[0.55, 0.8, 0.3], [0.45, 0.7, 0.2]])
     assert len({ax.get_xlim() for ax in axes}) == 1
+    assert tuple(axes[0].figure.get_size_inches()) == pytest.approx((10.2, 2.02))  # 3 panels, 3 rows
     legend = [text.get_text() for text in axes[-1].get_legend().get_texts()]
     assert legend == ["model, 95 % interval", "linear regression", "nearest cells"]  # the mean has no r
     plt.close("all")
