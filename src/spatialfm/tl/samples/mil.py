@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -29,9 +30,9 @@ from ...cohort.selected import remember_cases, told_apart
 from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, outputs_of, read_task, task_columns
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
 
-    from ...learn.bag_folds import Held
     from ...learn.bag_training import BagRecipe
 
 # width of a head: VirTues; Wagner et al. 2023 and STAMP (512 in 8 heads); B-cos units have no heads
@@ -294,7 +295,8 @@ def mil(
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]
     logger.info("%s %.3f (95 %% interval over folds %.3f to %.3f)", *best[["score", "mean", "low", "high"]])
-    of_cells = _of_cells(adata, cases, held, outputs_of(task_read), key_added)
+    tables = {"gradient": held.gradient, "contribution": held.contribution}
+    of_cells = cells_of(adata, cases, held.attention, tables, outputs_of(task_read), key_added)
     made = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
     grouped = [*task_read.columns, *(["risk_group"] if "risk_group" in record["patients"] else [])]
     held_out = told_apart(grouped, task_read.classes.names if isinstance(task_read, ClassTask) else [])
@@ -302,25 +304,34 @@ def mil(
     remember(None if copy else adata, made, of_cells["attention"])
     if copy:
         return record | of_cells
-    remove_earlier(adata, key_added)
-    adata.obs[of_cells["attention"].name] = of_cells["attention"]
-    for what in of_cells.keys() - {"attention"}:
-        write_obsm(adata, f"{key_added}_{what}", of_cells[what])
-    write_uns(adata, key_added, record)
+    write_bags(adata, record, of_cells, key_added)
     return None
 
 
-def _of_cells(
-    adata: AnnData, cases: Cases, held: Held, outputs: list[str], key: str
-) -> dict[str, pd.Series | pd.DataFrame]:
+def cells_of(
+    adata: AnnData, cases: Cases, attention: np.ndarray, tables: Mapping[str, np.ndarray | None], outputs: list[str],
+    key: str,
+) -> dict[str, pd.Series | pd.DataFrame]:  # fmt: skip
     """What is written for each cell, by what it is; NaN for the cells that did not take part."""
-    attention = cases.spread(held.attention, adata.n_obs)
-    found: dict[str, Any] = {"attention": pd.Series(attention, index=adata.obs_names, name=f"{key}_attention")}
-    for what, values in (("gradient", held.gradient), ("contribution", held.contribution)):
+    of_all = cases.spread(attention, adata.n_obs)
+    found: dict[str, Any] = {"attention": pd.Series(of_all, index=adata.obs_names, name=f"{key}_attention")}
+    for what, values in tables.items():
         if values is not None:
-            of_all = cases.spread(values, adata.n_obs)
-            found[what] = pd.DataFrame(of_all, index=adata.obs_names, columns=outputs)
+            found[what] = pd.DataFrame(cases.spread(values, adata.n_obs), index=adata.obs_names, columns=outputs)
     return found
+
+
+def write_bags(
+    adata: AnnData, record: Mapping[str, Any], of_cells: Mapping[str, pd.Series | pd.DataFrame], key: str
+) -> None:
+    """Record and what `cells_of` has found, in place of what an earlier call left under the key."""
+    remove_earlier(adata, key)
+    for what, found in of_cells.items():
+        if isinstance(found, pd.Series):
+            adata.obs[f"{key}_{what}"] = found
+        else:
+            write_obsm(adata, f"{key}_{what}", found)
+    write_uns(adata, key, record)
 
 
 def _equal(

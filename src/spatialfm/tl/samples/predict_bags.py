@@ -14,13 +14,12 @@ from ..._errors import TableError
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._public import public
-from ..._storable import write_obsm, write_uns
 from ...cohort.cases import Cases, in_order, read_cases
 from ...cohort.checks import check_anndata
 from ...cohort.records import BagsRecord
-from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
 from ...learn.bag_tasks import TaskName
+from .mil import cells_of, write_bags
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -139,15 +138,12 @@ def predict_bags(
     record = {"patients": patients, "params": cases.params()}
     record["params"] |= {"use_rep": use_rep, "weights": path.name, "network": type(network).__name__}
     record["params"] |= {"task": target.task, "classes": names if target.task == "classification" else []}
-    of_cells = _of_cells(adata, cases, found, _outputs(target.task, names, n_outputs), key_added)
+    outputs = _outputs(target.task, names, n_outputs)
+    of_cells = cells_of(adata, cases, found.attention, {"gradient": found.gradient}, outputs, key_added)
     logger.info("%s: %d %ss predicted by %s", path.name, len(cases.names), cases.unit, type(network).__name__)
     if copy:
         return record | of_cells  # type: ignore[return-value]
-    remove_earlier(adata, key_added)
-    adata.obs[f"{key_added}_attention"] = of_cells["attention"]
-    if gradients:
-        write_obsm(adata, f"{key_added}_gradient", of_cells["gradient"])
-    write_uns(adata, key_added, record)
+    write_bags(adata, record, of_cells, key_added)
     return None
 
 
@@ -184,12 +180,3 @@ def _patients(found: Applied, cases: Cases, task: str, names: list[str], median:
         table[f"p_{name}"] = found.predicted[:, k]
     table["predicted"] = np.array(names, dtype=object)[found.predicted.argmax(axis=1)]
     return table
-
-
-def _of_cells(adata: AnnData, cases: Cases, found: Applied, outputs: list[str], key: str) -> dict[str, Any]:
-    attention = cases.spread(found.attention, adata.n_obs)
-    of_cells: dict[str, Any] = {"attention": pd.Series(attention, index=adata.obs_names, name=f"{key}_attention")}
-    if found.gradient is not None:
-        gradient = cases.spread(found.gradient, adata.n_obs)
-        of_cells["gradient"] = pd.DataFrame(gradient, index=adata.obs_names, columns=outputs)
-    return of_cells
