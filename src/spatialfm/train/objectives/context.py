@@ -23,9 +23,8 @@ from ...learn.context_slices import Piece, distances, settled
 from ...models.context import ContextEncoder
 from ...models.stofm import Heads, initialise
 from ..batch import WindowSample
-from .masked import decay_groups
-from .objective import Group, Objective, Schedule, Term
-from .schedules import warm_cosine_from_zero
+from .masked import Warmed
+from .objective import Term
 
 NO_PIXELS = torch.zeros(0, 1)
 WIDTHS = 5.0  # how far cells are moved, in mean distances of cells
@@ -126,7 +125,7 @@ def pair_distances(predicted: Tensor, labels: Tensor) -> Tensor:
     return (predicted - labels).square()
 
 
-class Context(Objective):
+class Context(Warmed):
     """Masked cells and pair distances.
 
     Parameters
@@ -198,20 +197,6 @@ class Context(Objective):
             for name, weight in self.weights_of.items()
             if weight
         }
-
-    def groups(self) -> list[Group]:
-        """Weights that decay, and biases and norms."""
-        return decay_groups(self)
-
-    def schedule(self, step: int, n_steps: int) -> Schedule:
-        """A rate that rises linearly and falls along a cosine to 0."""
-        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
-        return Schedule(lr, self.weight_decay, lr)
-
-    @property
-    def clip_norm(self) -> float | None:
-        """Of all weights together."""
-        return self.clip
 
     def trained(self) -> ContextEncoder:
         """The model with its heads, in evaluation mode and without gradients."""

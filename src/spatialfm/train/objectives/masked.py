@@ -71,8 +71,31 @@ class MaskedViews:
         return MaskedWindow(window.pixels, window.markers, window.names, hidden, int(rng.integers(2**62)))
 
 
+class Warmed(Objective):
+    """Base of objectives whose learning rate rises over a share of the steps: their groups, schedule and clipping."""
+
+    lr: float
+    weight_decay: float
+    warmup: float
+    clip: float
+
+    def groups(self) -> list[Group]:
+        """Weights that decay, and biases and norms."""
+        return decay_groups(self)
+
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        """A rate that rises linearly and falls along a cosine to 0."""
+        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
+        return Schedule(lr, self.weight_decay, lr)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Of all weights together."""
+        return self.clip
+
+
 @register_objective("masked")
-class Masked(Objective):
+class Masked(Warmed):
     """The mean squared error of reconstructed pixels.
 
     Each channel of a window has a share of hidden tokens of its own, uniform between the ends of `ratio`. The error is
@@ -110,7 +133,7 @@ class Masked(Objective):
         clip: Annotated[float, above(0)] = 1.0,
     ) -> None:
         super().__init__()
-        if not callable(getattr(encoder, "reconstruct", None)):
+        if not encoder.can_reconstruct:
             raise ModelError(
                 f"Model {encoder.card.name!r} has no decoder, which objective 'masked' needs. Train one of VirTues, or "
                 "choose another objective."
@@ -160,20 +183,6 @@ class Masked(Objective):
                 scores[f"pearson/{mode}"] = sum(values.values()) / len(values)
                 scores |= {f"pearson/{name}": r for name, r in sorted(values.items())}
         return scores
-
-    def groups(self) -> list[Group]:
-        """Weights that decay, and biases and norms."""
-        return decay_groups(self)
-
-    def schedule(self, step: int, n_steps: int) -> Schedule:
-        """A rate that rises linearly and falls along a cosine to 0."""
-        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
-        return Schedule(lr, self.weight_decay, lr)
-
-    @property
-    def clip_norm(self) -> float | None:
-        """Of all weights together."""
-        return self.clip
 
     def _mask(self, mode: str, number: int, one: MaskedWindow) -> np.ndarray:
         n, height, width = one.hidden.shape
