@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from .._errors import counted
 from .._identity import fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._tissue_tokens import CELL, FAR
-from ..learn.context_slices import FEWEST, Slice, Slicing, cut, distances
+from ..learn.context_slices import FEWEST, Piece, Slice, Slicing, cut, distances
 from ..models.context import Columns, ContextEncoder
 from .drawn import DrawnWindows, spread_out
 from .monitor import spread_of
@@ -75,12 +75,16 @@ class ContextPieces:
         row = self.table.iloc[index]
         return ContextSample(window=index, piece=self.tissues[row["slice"]].piece(row["part"]))
 
+    def looked_at(self) -> Iterator[tuple[Piece, np.ndarray]]:
+        """A few pieces, the same ones in every call, each with the distances that its tokens know."""
+        for index in spread_out(len(self), LOOKED_AT):
+            piece = self.sample(index, np.random.default_rng(0)).piece
+            yield piece, distances(piece.xy, piece.types, self.n_neighbors)
+
     def known_distances(self) -> np.ndarray:
         """Distances of cells that are known in some pieces."""
         found = []
-        for index in spread_out(len(self), LOOKED_AT):
-            piece = self.sample(index, np.random.default_rng(0)).piece
-            known = distances(piece.xy, piece.types, self.n_neighbors)
+        for piece, known in self.looked_at():
             of_cells = known[np.ix_(piece.types == CELL, piece.types == CELL)]
             found.append(of_cells[(of_cells != FAR) & (of_cells > 0)])
         return np.concatenate(found)
@@ -147,9 +151,7 @@ class ContextSpread:
         network, found = self.context.network, []
         before = network.training
         network.eval()
-        for index in spread_out(len(self.pieces), LOOKED_AT):
-            piece = self.pieces.sample(index, np.random.default_rng(0)).piece
-            known = distances(piece.xy, piece.types, self.pieces.n_neighbors)
+        for piece, known in self.pieces.looked_at():
             found.append(self.context.encode(piece.tokens, piece.types, known, self.device)[piece.types == CELL])
         network.train(before)
         vectors = np.concatenate(found)
