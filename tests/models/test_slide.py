@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,11 @@ def test_the_grid():
 def test_tiles_of_another_size_are_told():
     with pytest.warns(SpatialfmWarning, match="trained on tiles of 256 µm, and these are 128 µm apart"):
         check_tiles(SLIDE_CARDS["titan"], 128.0)
+    with pytest.warns(SpatialfmWarning, match="these are 284 µm apart"):
+        check_tiles(SLIDE_CARDS["titan"], 284.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_tiles(SLIDE_CARDS["titan"], 250.0)  # 0.488 µm per pixel instead of 0.5
 
 
 def test_what_nobody_has_published_says_so():
