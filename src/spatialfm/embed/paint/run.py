@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,16 +12,23 @@ import numpy as np
 from ..._identity import fingerprint
 from ..._logging import logger
 from ..._settings import settings
-from ...pp.predicted import HIDDEN
+from ...pp.predicted import HIDDEN, INTENSITY
+from ..inputs import prepare_inputs
 from ..session import run_blocks, try_compiled
 from .blend import Overlap, Painting
+from .elements import record_of
 from .job import PaintJob
+from .plan import find_targets, lost_of, plan_paint, target_statistics
 from .pyramid import write_pyramid
 
 if TYPE_CHECKING:
     import torch
+    from spatialdata import SpatialData
 
-    from ..call import Run
+    from ...models.encoder import Encoder
+    from ...pp.elements import SampleElements
+    from ..call import Request, Run
+    from ..inputs import Inputs
     from ..plan import RunPlan
     from ..run.store import BlockStore
     from ..windows.tiles import TileBlock
@@ -60,6 +68,67 @@ def with_painting(
         return use(Painting(job, cast("list[TileBlock]", plan.blocks), store, overlap, statistics))
 
     return run_blocks(job, plan.blocks, plan.identity, how, devices, batch_size, painted)
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Images that were predicted, and what is known of them.
+
+    Attributes
+    ----------
+    inputs
+        Of the run.
+    markers
+        That were predicted.
+    folder
+        Image of each sample, by its number.
+    record
+        What is kept beside the images.
+    n_tiles, seconds
+        Tiles, and the seconds that predicting them took.
+    """
+
+    inputs: Inputs
+    markers: tuple[str, ...]
+    folder: Path
+    record: dict[str, Any]
+    n_tiles: int
+    seconds: float
+
+
+def paint_samples(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    encoder: Encoder,
+    request: Request,
+    devices: Sequence[torch.device],
+    markers: Sequence[str] | None,
+    *,
+    mode: str,
+    space: str,
+    overlap: Overlap,
+    stride: int | None,
+    ratio: tuple[float, float] = (0.6, 1.0),
+    random_state: int = 0,
+) -> Painted:
+    """Predict markers over whole images, every check of them first.
+
+    Raises
+    ------
+    ModelError, PanelError, ElementError, CoordinateError, PixelSizeError
+        Before any tile is predicted.
+    RunError
+        If reading, predicting or writing fails on the way.
+    """
+    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
+    targets = find_targets(inputs, markers)
+    statistics = target_statistics(sdata, pairs, inputs, targets) if space == INTENSITY else None
+    plan = plan_paint(inputs, targets, mode=mode, ratio=ratio, random_state=random_state, stride=stride)
+    folder, seconds = paint_images(plan, request.run, devices, overlap=overlap, statistics=statistics)
+    lost = lost_of(inputs) if space == INTENSITY else ""
+    record = record_of(plan, space=space, overlap=overlap, not_undone=lost, seconds=seconds)
+    n_tiles = sum(block.n_windows for block in plan.blocks)
+    return Painted(inputs, targets.markers, folder, record, n_tiles, seconds)
 
 
 def paint_images(

@@ -99,8 +99,8 @@ def impute_markers(
     layer
         Of a table: layer with the values of markers (default: ``X``).
     patient_key
-        Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen.
-        None: cells are left out one by one.
+        Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen,
+        cells without patient as if they were of one. None: cells are left out one by one.
     key_added
         Ending of the names of images, and of the key in ``obsm``.
     random_state
@@ -191,11 +191,10 @@ def _with_model(
     key_added: str,
 ) -> None:
     from ...embed.call import request_of
-    from ...embed.inputs import prepare_inputs
-    from ...embed.paint.elements import add_images, check_image_names, record_of
+    from ...embed.paint.elements import add_images, check_image_names
     from ...embed.paint.job import TOGETHER
-    from ...embed.paint.plan import check_decoder, find_targets, lost_of, plan_paint, target_statistics
-    from ...embed.paint.run import paint_images, read_written
+    from ...embed.paint.plan import check_decoder
+    from ...embed.paint.run import paint_samples, read_written
     from ...embed.paint.table import cells_of, names_in_table, table_means, without_labels, write_means
     from ...pp.elements import match_elements
 
@@ -208,23 +207,20 @@ def _with_model(
     encoder = encoder.to(devices[0])
     request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=elements, cells=False)
     found = cells_of(sdata, pairs, table_name, elements.on_pieces, request.recipe.intensity_max)
-    bare = without_labels(pairs)
-    inputs = prepare_inputs(sdata, bare, encoder, request, tiles=True)
-    targets = find_targets(inputs, markers)
-    statistics = target_statistics(sdata, bare, inputs, targets) if space == "intensity" else None
-    plan = plan_paint(inputs, targets, mode=TOGETHER, stride=stride)
-    folder, seconds = paint_images(plan, how, devices, overlap=overlap, statistics=statistics)
-    lost = lost_of(inputs) if space == "intensity" else ""
-    record = record_of(plan, space=space, overlap=overlap, not_undone=lost, seconds=seconds)
+    made = paint_samples(
+        sdata, without_labels(pairs), encoder, request, devices, markers, mode=TOGETHER, space=space, overlap=overlap,
+        stride=stride,
+    )  # fmt: skip
+    inputs = made.inputs
     if found is not None:
         table, cells = found
-        read = partial(read_written, folder)
-        means = table_means(sdata, pairs, inputs.raw, table, cells, read, targets.markers)
-        given = dict(zip(targets.markers, markers, strict=True))
+        read = partial(read_written, made.folder)
+        means = table_means(sdata, pairs, inputs.raw, table, cells, read, made.markers)
+        given = dict(zip(made.markers, markers, strict=True))
         names = names_in_table(table, inputs.panel.names, inputs.panel.markers, given)
-        called = {part: [names.get(name, name) for name in record[part]] for part in ("seen", "imputed")}
-        write_means(table, f"X_{key_added}", means.rename(columns=names), record | called)
+        called = {part: [names.get(name, name) for name in made.record[part]] for part in ("seen", "imputed")}
+        write_means(table, f"X_{key_added}", means.rename(columns=names), made.record | called)
         sdata.tables[table_name] = table
-    add_images(sdata, pairs, inputs.ratios, folder, key_added, record)
-    what = f"{counted(len(targets.markers), 'marker')} of {counted(len(pairs), 'image')}"
-    logger.info(f"{key_added}: {what} in {seconds:.1f} s")
+    add_images(sdata, pairs, inputs.ratios, made.folder, key_added, made.record)
+    what = f"{counted(len(made.markers), 'marker')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {made.seconds:.1f} s")

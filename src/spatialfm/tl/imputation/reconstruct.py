@@ -124,10 +124,9 @@ def reconstruct(
     ((1, 64, 64), (1, 64, 64))
     """
     from ...embed.call import image_elements, request_of
-    from ...embed.inputs import prepare_inputs
-    from ...embed.paint.elements import add_images, check_image_names, record_of
-    from ...embed.paint.plan import check_decoder, check_masks, find_targets, lost_of, plan_paint, target_statistics
-    from ...embed.paint.run import paint_images
+    from ...embed.paint.elements import add_images, check_image_names
+    from ...embed.paint.plan import check_decoder, check_masks
+    from ...embed.paint.run import paint_samples
     from ...pp.elements import match_elements
 
     check_masks(mode, ratio)
@@ -139,13 +138,10 @@ def reconstruct(
     encoder = load_encoder(model, weights, adapter).to(devices[0])
     check_decoder(encoder)
     request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=meant, cells=False)
-    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
-    targets = find_targets(inputs, markers)
-    statistics = target_statistics(sdata, pairs, inputs, targets) if space == "intensity" else None
-    plan = plan_paint(inputs, targets, mode=mode, ratio=ratio, random_state=random_state, stride=stride)
-    folder, seconds = paint_images(plan, how, devices, overlap=overlap, statistics=statistics)
-    lost = lost_of(inputs) if space == "intensity" else ""
-    record = record_of(plan, space=space, overlap=overlap, not_undone=lost, seconds=seconds)
-    add_images(sdata, pairs, inputs.ratios, folder, key_added, record)
-    n = sum(block.n_windows for block in plan.blocks)
-    logger.info(f"{key_added}: {counted(n, 'tile')} of {counted(len(pairs), 'image')} in {seconds:.1f} s")
+    made = paint_samples(
+        sdata, pairs, encoder, request, devices, markers, mode=mode, space=space, overlap=overlap, stride=stride,
+        ratio=ratio, random_state=random_state,
+    )  # fmt: skip
+    add_images(sdata, pairs, made.inputs.ratios, made.folder, key_added, made.record)
+    what = f"{counted(made.n_tiles, 'tile')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {made.seconds:.1f} s")
