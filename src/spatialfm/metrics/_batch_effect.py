@@ -109,11 +109,7 @@ def batch_effect(
     names, sizes = np.unique(batches, return_counts=True)
     if isinstance(column.dtype, pd.CategoricalDtype):  # pairs in the order of the categories
         names = [str(name) for name in column.cat.categories if str(name) in set(names)]
-    if len(names) < 2 or sizes.min() < 3:
-        raise TableError(
-            f"obs[{batch_key!r}] holds {counted(len(names), 'batch', 'batches')}, the smallest of {sizes.min()} rows. "
-            "Two of three rows are the least."
-        )
+    check_sizes(sizes, batch_key)
     compute_lisi = _compute_lisi() if lisi else None
     patients = _patients(adata, patient_key, batches)
     rng = np.random.default_rng(random_state)
@@ -135,6 +131,15 @@ def batch_effect(
     table = pd.DataFrame(rows)
     table.attrs["preparation"] = prepared
     return table
+
+
+def check_sizes(sizes: np.ndarray, batch_key: str) -> None:
+    """Refuse rows of each batch that are too few for an effect to be measured."""
+    if len(sizes) < 2 or sizes.min() < 3:
+        raise TableError(
+            f"obs[{batch_key!r}] (batch_key=) holds {counted(len(sizes), 'batch', 'batches')}, the smallest of "
+            f"{counted(int(sizes.min()), 'row')}. Two of three rows are the least."
+        )
 
 
 def apart(values: np.ndarray, part: np.ndarray, random_state: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from ...cohort.cases import sorted_codes
 from ...cohort.checks import check_anndata, obs_column, order_of_names
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import representation
-from ...metrics._batch_effect import batch_effect
+from ...metrics._batch_effect import batch_effect, check_sizes
 from ...metrics._cross_modal import pair_table
 from ...stats.folds import three_parts
 
@@ -262,14 +262,9 @@ def _check_sizes(fit: np.ndarray, validation: np.ndarray, batch_size: int) -> No
 
 def _check_batches(adata: AnnData, batch_key: str | None) -> None:
     """Refuse before training what the batch effect could not be measured of."""
-    if batch_key is None:
-        return
-    sizes = obs_column(adata, batch_key, "batch_key", rows="rows").astype(str).value_counts()
-    if len(sizes) < 2 or sizes.min() < 3:
-        raise TableError(
-            f"obs[{batch_key!r}] (batch_key=) holds {counted(len(sizes), 'batch', 'batches')}, the smallest of "
-            f"{counted(int(sizes.min()), 'row')}. Two of three rows are the least."
-        )
+    if batch_key is not None:
+        sizes = obs_column(adata, batch_key, "batch_key", rows="rows").astype(str).value_counts()
+        check_sizes(sizes.to_numpy(), batch_key)
 
 
 def _scores(
