@@ -171,19 +171,19 @@ def _transported(
     reference: AnnData | None, n_points: int, max_rows: int, seed: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Reference points moved onto each sample, and what another cohort needs."""
-    rng = np.random.default_rng(seed)
+    rng, made = np.random.default_rng(seed), how_made(adata, use_rep)
     parts = [mine if len(mine) <= max_rows else rng.choice(mine, max_rows, replace=False) for mine in rows]
     if reference is None:
         mean, sd = (moment.astype(np.float64) for moment in column_scale(values, preparation(adata, use_rep)))
         scaled = (values - mean) / sd
         points = _reference_points(scaled, parts, n_points, rng, seed)
     else:
-        points, mean, sd = _given_reference(reference, use_rep, values.shape[1], how_made(adata, use_rep))
+        points, mean, sd = _given_reference(reference, use_rep, values.shape[1], made)
         scaled = (values - mean) / sd
     moved = [moved_points(scaled[part], points).ravel() for part in progress_bar(parts, desc="samples")]
     names = [f"point {place} {name}" for place in range(len(points)) for name in columns]
     table = pd.DataFrame(np.array(moved) / np.sqrt(len(points)), columns=names)
-    params = {"n_points": len(points), "made": json.dumps(how_made(adata, use_rep))}
+    params = {"n_points": len(points), "made": json.dumps(made)}
     return table, {"reference": points, "scale": np.stack([mean, sd]), "params": params}
 
 
