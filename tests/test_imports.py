@@ -62,6 +62,7 @@ TL_ROOMS = {
 # needs `embed`, `learn` and `cohort` together, or a public function.
 SHARED_IN_TL = {
     "imputation.floors", "imputation.image_error", "imputation.one_name", "imputation.painted_scores",
+    "imputation.surprise_maps",
     "regions.artifact_examples", "regions.token_table",
     "survival.external_groups", "survival.external_validation",
 }  # fmt: skip

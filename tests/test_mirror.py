@@ -52,6 +52,7 @@ IN_THE_WHOLE = {
     "embed/paint/elements.py": "tl/imputation/test_reconstruct.py",
     "embed/paint/table.py": "tl/imputation/test_impute_markers.py",
     "tl/imputation/floors.py": "tl/imputation/test_impute_markers.py",
+    "tl/imputation/surprise_maps.py": "tl/imputation/test_surprise.py",
     "pp/annotated.py": "tl/embedding/test_drawn_elsewhere.py",
     "pp/predicted.py": "pl/test_reconstruction.py",
     "pp/fill_kernels.py": "pp/test_drawn_cells.py",

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, PanelError, TableError, counted, warn
-from ..._keys import INSTANCE_KEY, PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, listed, named, obs_column
 from ...cohort.given_table import given_table, measured_markers
-from ...cohort.representation import marker_values, named_columns
+from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
 from ...learn.surprise import Errors, errors_of, expected_of_others
-from ...pp.cell_maps import painted_cells
+from .surprise_maps import earlier_maps, map_names, paint_maps
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -165,11 +165,11 @@ def surprise(
     params |= {"reference": parts.reference, "n_folds": n_folds, "patient_key": patient_key}
     params |= {"library_key": library_key, "random_state": random_state}
     params["maps"] = list(targets.values())
-    for name in _earlier_maps(adata, key_added) if hasattr(data, "images") else ():
+    for name in earlier_maps(adata, key_added) if hasattr(data, "images") else ():
         data.images.pop(name, None)  # of another call: they would be read as this one's
     tables = {"samples": frame.median(), "far": far, "errors": parts.table()}
     write_uns(adata, key_added, tables | {"params": params})
-    _paint(data, adata, targets, z, parts.markers, key_added)
+    paint_maps(data, adata, targets, z, parts.markers, key_added)
     logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
 
 
@@ -222,7 +222,7 @@ def _places(
     """Where results go: the table, the sample of each cell, and names of maps."""
     adata = given_table(data, table_name, "surprise", key_added)
     samples = named(obs_column(adata, library_key, "library_key"), "library_key")
-    return adata, samples, _map_names(data, adata, key_added) if maps else {}
+    return adata, samples, map_names(data, adata, key_added) if maps else {}
 
 
 def _check_reference(data: Any, reference: Any, patient_key: str, table_name: str) -> None:
@@ -378,43 +378,8 @@ def _check_patients(n: int, patient_key: str) -> None:
         )
 
 
-def _map_names(data: Any, adata: AnnData, key: str) -> dict[str, str]:
-    """Name of the map of each labels element that the table annotates."""
-    if not hasattr(data, "labels"):
-        raise ElementError("maps=True paints labels. Pass the SpatialData, or maps=False.")
-    regions = [str(one) for one in pd.unique(adata.obs[_key(adata, "region_key", REGION_KEY)])]
-    if lacking := [name for name in regions if name not in data.labels]:
-        raise ElementError(
-            f"No labels element {lacking[0]!r} in sdata, whose cells the table holds; found {listed(data.labels)}. "
-            "Pass maps=False."
-        )
-    names = {region: f"{key}_{region.removeprefix('cells_')}" for region in regions}
-    own = _earlier_maps(adata, key)
-    if taken := [name for name in names.values() if name in data and name not in own]:
-        raise ElementError(f"sdata has an element {taken[0]!r} already. Pass another key_added=.")
-    return names
-
-
-def _earlier_maps(adata: AnnData, key: str) -> list[str]:
-    """Images that an earlier call under this key has written."""
-    record = adata.uns.get(key)
-    return named_columns(record.get("params", {}).get("maps", "")) if isinstance(record, Mapping) else []
-
-
 def _farthest(z: np.ndarray, markers: list[str]) -> pd.Categorical:
     """The marker of each cell that is farthest from what is expected; missing where none was looked at."""
     codes = np.argmax(np.nan_to_num(np.abs(z), nan=-1.0), axis=1)
     codes[~np.isfinite(z).any(axis=1)] = -1
     return pd.Categorical.from_codes(codes, markers)
-
-
-def _key(adata: AnnData, which: str, default: str) -> str:
-    return str(adata.uns.get("spatialdata_attrs", {}).get(which, default))
-
-
-def _paint(data: Any, adata: AnnData, targets: Mapping[str, str], z: np.ndarray, markers: list[str], key: str) -> None:
-    values = np.column_stack([adata.obs[key].to_numpy(dtype=np.float32), z])
-    for region, name in targets.items():
-        rows = (adata.obs[_key(adata, "region_key", REGION_KEY)].astype(str) == region).to_numpy()
-        instances = adata.obs[_key(adata, "instance_key", INSTANCE_KEY)].to_numpy()[rows]
-        data.images[name] = painted_cells(data, region, instances, values[rows], ["all", *markers])
