@@ -136,6 +136,22 @@ def test_positions_of_another_grid_are_resized_as_the_release_does(load, tensors
     torch.testing.assert_close(found[:, :1], table[:, :1])
 
 
+def test_windows_are_cropped_around_their_centre(load, standin):
+    multiplex, proteins, he = windows(standin, side=62)
+    encoder = load()
+    found = encoder.pair(multiplex[..., :59], proteins, he[..., :59])
+    inner = np.s_[..., 3:59, 1:57]
+    expected = encoder.pair(multiplex[inner], proteins, he[inner])
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_the_published_weights_are_those_of_its_branch(monkeypatch):
+    monkeypatch.setattr(sfm.settings, "offline", True)
+    with pytest.raises(WeightsError, match=r"bunnelab--virtues-m2@v2.model\.safetensors"):
+        sfm.models.load("virtues-m2")
+
+
 def test_names_and_size():
     with torch.device("meta"):
         network = M2Network(M2Config())
