@@ -107,6 +107,17 @@ def kinds_in(table: ad.AnnData) -> dict[str, str]:
     return {key: kind.function for key, kind in found.items() if kind is not None}
 
 
+def test_errors_of_imputed_markers_are_recognised_and_shown(tmp_path):
+    cells = sfm.datasets.simulate_cells(n_patients=10, cells_per_patient=40, random_state=0)
+    cells.X[(cells.obs["patient"] == "P001").to_numpy(), cells.var_names.get_loc("CD8")] = np.nan
+    sfm.tl.impute_markers(cells, markers=["CD8"], method="linear")
+    summary = sfm.tl.calibrate_imputation(cells, n_bootstrap=0, n_permutations=99)
+    assert kinds_in(cells) == {"imputation_calibration": "calibrate_imputation"}
+    text = sfm.report(cells, tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "Written by sfm.tl.calibrate_imputation, in" in text
+    assert f'<data value="{float(summary.loc["CD8", "shift_p"])!r}">' in text
+
+
 @pytest.mark.slow
 def test_a_search_for_signatures_is_recognised():
     cells = sfm.datasets.simulate_cells(n_patients=12, cells_per_patient=40, random_state=0)
