@@ -107,6 +107,13 @@ def printed_last(*command: str, **options) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def peak() -> int:
+    """Bytes that this process took at most so far."""
+    import resource  # not on Windows, where tables are put into pages, too
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def finish(args: argparse.Namespace) -> None:
     """Write the tables into the page that was asked for."""
     if args.write:

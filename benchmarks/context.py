@@ -20,7 +20,6 @@ One core takes some minutes each.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from pathlib import Path
 import _harness
 import numpy as np
 import pandas as pd
-from _harness import head, printed_last, row
+from _harness import head, peak, printed_last, row
 from anndata import AnnData
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -153,9 +152,8 @@ def alone(n: int) -> None:
     model = new_context("stofm", {"in_dim": 32, "dim": 128, "heads": 8, "depth": 4}, 0, 3.0)
     began = time.perf_counter()
     sfm.tl.embed_context(cells, use_rep="X_in", model=model, library_key=None)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    pieces = int(cells.uns["spatialfm"]["X_context"]["n_pieces"])
-    print(json.dumps({"peak": peak, "seconds": time.perf_counter() - began, "pieces": pieces}))
+    most, pieces = peak(), int(cells.uns["spatialfm"]["X_context"]["n_pieces"])
+    print(json.dumps({"peak": most, "seconds": time.perf_counter() - began, "pieces": pieces}))
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -26,16 +25,11 @@ from pathlib import Path
 import _generated
 import _harness
 import numpy as np
-from _harness import printed_last, row, titled
+from _harness import peak, printed_last, row, titled
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 SHAPE = {"dim": 16, "heads": 1, "depth": 2, "decoder_depth": 1}
 PITCH = 56
-
-
-def peak() -> int:
-    """Bytes that this process took at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def child(store: str, cache: str) -> None:

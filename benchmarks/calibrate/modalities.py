@@ -11,7 +11,7 @@ import spatialfm as sfm
 from .case import Case
 
 
-def two_views(seed: int, n_patients: int, n: int, shared: float, own: float = 1.0) -> AnnData:
+def two_views(seed: int, n_patients: int, n: int, shared: float) -> AnnData:
     """Cells with a hidden state that both views show by `shared`; patients lie apart, each view in its own way."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(n_patients), n)
@@ -20,18 +20,18 @@ def two_views(seed: int, n_patients: int, n: int, shared: float, own: float = 1.
     clear = rng.uniform(0.2, 1.8, n_patients)[who, None]
     views = {
         f"X_{name}": shared * clear * hidden + rng.normal(size=hidden.shape)
-        + own * rng.normal(size=(n_patients, 4))[who]
+        + rng.normal(size=(n_patients, 4))[who]
         for name in "ab"
     }  # fmt: skip
     return AnnData(obs=pd.DataFrame({"patient": who.astype(str)}, index=[f"c{i}" for i in range(len(who))]), obsm=views)
 
 
-def found(truth: float, measure: str = "R@10", **how: object) -> object:
+def found(truth: float, **how: object) -> object:
     """Whether the interval covers what cohorts of this size have on average."""
 
     def run(seed: int) -> list[float]:
         table = sfm.metrics.cross_modal(two_views(seed, **how), "X_a", "X_b", n_candidates=32).set_index("measure")
-        row = table.loc[measure].iloc[0]
+        row = table.loc["R@10"].iloc[0]
         return [row["low"], row["high"], truth]
 
     return run
