@@ -25,7 +25,7 @@ from .hub_id import HubId, is_within, parse_hub_id
 
 RANDOM = "random"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
         path = _file_in(card, path)
     if path.is_file():
         return WeightsFile(path, path.name, _beside(path.parent, companions))
-    if isinstance(weights, str) and _REPOSITORY.fullmatch(text) and not text.endswith(_SUFFIXES):
+    if isinstance(weights, str) and REPOSITORY.fullmatch(text) and not text.endswith(_SUFFIXES):
         return _named_on_hub(card, parse_hub_id(text), companions)
     raise WeightsError(
         f"No weights file {text!r} for model {card.name!r}. Pass weights=<file or folder>, a hub repository "

@@ -24,7 +24,7 @@ from .._logging import logger
 from .._settings import settings
 from .card import ModelCard
 from .encoder import Weights
-from .hub import RANDOM, WeightsFile, fill, locate, read_tensors
+from .hub import RANDOM, REPOSITORY, WeightsFile, fill, locate, read_tensors
 from .hub_id import parse_hub_id
 
 CARD = ModelCard(
@@ -46,7 +46,6 @@ MAGNIFICATION = 10  # at which the network sees images
 POOLED = 2 ** (DEPTH - 1)  # pixels that are one pixel at the bottom
 Padding = Literal["reflect", "valid"]
 _VERSION = re.compile(r"V(\d+)\.pt")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class ConvBlock(nn.Module):
@@ -196,7 +195,7 @@ def _find(weights: str | os.PathLike | None) -> WeightsFile:
     if path.is_dir():
         local = newest(one.name for one in path.iterdir())
         return locate(CARD if local is None else replace(CARD, weights_file=local), path)
-    named = text if text.startswith("hf://") or (not path.exists() and _REPOSITORY.fullmatch(text)) else None
+    named = text if text.startswith("hf://") or (not path.exists() and REPOSITORY.fullmatch(text)) else None
     if named is not None and not text.endswith((".pt", ".safetensors")):
         hub = parse_hub_id(named)
         local = newest(one.name for one in hub.folder.glob("V*.pt"))
