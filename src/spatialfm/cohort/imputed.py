@@ -14,7 +14,7 @@ from .._errors import PanelError, TableError, counted
 from .._keys import UNS
 from .._storable import named_table
 from .checks import as_names, listed, obs_column
-from .representation import marker_values, refuse_predicted
+from .representation import marker_values, named_columns, refuse_predicted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,7 +95,7 @@ def imputed_values(adata: AnnData, key: str, argument: str = "key") -> Imputed:
     values = named_table(adata, key)
     layer, fitted_on = str(notes.get("layer") or ""), str(notes.get("fitted_on") or "")
     of_pixels = str(notes["method"]) == MODEL or fitted_on.startswith("[")  # samples; of cells numbers by marker
-    seen = tuple(_names(notes["seen"]))
+    seen = tuple(named_columns(notes["seen"]))
     fitted = {} if of_pixels else _by_marker(fitted_on, str(notes.get("fitted_mean") or ""))
     return Imputed(values, str(notes["method"]), seen, str(notes["space"]), layer or None, of_pixels, fitted)
 
@@ -195,10 +195,3 @@ def _by_marker(numbers: str, means: str) -> dict[str, tuple[int, float]]:
         return {}
     n, mean = json.loads(numbers), json.loads(means)
     return {name: (int(n[name]), float(mean[name])) for name in n if name in mean}
-
-
-def _names(value: object) -> list[str]:
-    found = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-    if found is None or isinstance(found, str):
-        return [found] if found else []
-    return [str(name) for name in np.asarray(found, dtype=object).ravel()]
