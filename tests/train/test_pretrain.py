@@ -172,15 +172,37 @@ def test_an_encoder_that_is_passed_is_not_changed(cohort, tmp_path):
     assert not same_weights(trained, encoder)
 
 
-def test_minutes_become_steps_that_are_kept(cohort, tmp_path, monkeypatch):
+def test_minutes_hold_on_a_machine_that_becomes_busy_and_are_kept(cohort, tmp_path, monkeypatch):
+    """Three steps of 2 seconds and three of 6 are 24 seconds, where twelve were expected; a killed one counts not."""
+    from functools import partial
+
     from spatialfm.train import asked
+    from spatialfm.train.pace import Pace
+    from spatialfm.train.trainer import Trainer
+
+    now, taken, real = [0.0], [], Trainer.step
+
+    def step(self, step, made, votes=()):
+        now[0] += 2.0 if step < 3 else 6.0
+        taken.append(step)
+        if len(taken) == 4:
+            raise MemoryError("killed")
+        return real(self, step, made, votes)
 
     monkeypatch.setattr(asked, "seconds_of_a_step", lambda *_: 2.0)
-    call(cohort, tmp_path / "run", steps=None, minutes=0.1)
-    monkeypatch.setattr(asked, "seconds_of_a_step", lambda *_: 0.001)  # a faster machine goes on with the same number
-    call(cohort, tmp_path / "run", steps=None, minutes=0.1)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["n_steps"] == 3
-    assert pd.read_csv(tmp_path / "run" / "losses.csv")["step"].tolist() == [1, 2, 3]
+    monkeypatch.setattr(asked, "Pace", partial(Pace, clock=lambda: now[0]))
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(MemoryError):
+        call(cohort, tmp_path / "run", steps=None, minutes=0.4, checkpoint_every=1)
+    monkeypatch.setattr(asked, "seconds_of_a_step", lambda *_: 0.001)  # asked once; a faster machine changes nothing
+    call(cohort, tmp_path / "run", steps=None, minutes=0.4, checkpoint_every=1)
+    assert taken == [0, 1, 2, 3, 3, 4, 5]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["n_steps"] == len(pd.read_csv(tmp_path / "run" / "losses.csv")) == 6
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["training"]["steps"] == 6
+    assert record["estimates"] == [[0, 12, 0.0], [2, 12, 4.0], [4, 7, 12.0], [6, 6, 24.0]]
+    call(cohort, tmp_path / "run", steps=None, minutes=0.4, checkpoint_every=1)  # has ended
+    assert len(taken) == 7
 
 
 @pytest.mark.slow  # five steps for one number

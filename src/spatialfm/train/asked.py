@@ -26,6 +26,7 @@ from .data import Windows
 from .drawn import DrawnWindows
 from .fabric import on_first, random_numbers_apart
 from .objectives import Objective, new_objective
+from .pace import Pace, Told
 from .run_folder import Identity, RunFolder
 from .sampling import check_batch_size, steps_of_epoch
 from .steps import batches_of, default_workers, shared_cores
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 TIMED_STEPS = 4
+ESTIMATES = "estimates"  # of the number of steps, in the record of a run
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
 
@@ -238,7 +240,7 @@ def plan_of(
     check_every: int,
     checkpoint_every: int | None,
 ) -> Plan:
-    """The plan of a run; its number of steps is kept in the folder where speed decides it."""
+    """The plan of a run; where speed decides its number of steps, they and later estimates are kept in the folder."""
     processes = max(1, fabric.world_size // nodes)
     plan = Plan(
         n_steps=asked.length.n_steps(len(windows), asked.batch_size) or record.get("n_steps", 0),
@@ -253,12 +255,21 @@ def plan_of(
     if not plan.n_steps:
         seconds = seconds_of_a_step(fabric, learner, DrawnWindows(windows, asked.random_state, asked.batch_size), plan)
         n_steps = max(1, math.floor(60 * (asked.length.minutes or 0) / seconds))
-        logger.info("%.2f s a step: %s minutes are %s steps", seconds, asked.length.minutes, f"{n_steps:,}")
+        logger.info("%.2f s a step: %s minutes are about %s steps", seconds, asked.length.minutes, f"{n_steps:,}")
         plan = replace(plan, n_steps=fabric.broadcast(n_steps, 0))
     if "n_steps" not in record:
         record["n_steps"] = plan.n_steps
         on_first(fabric, partial(folder.write, record))
-    return plan
+    return plan if asked.length.minutes is None else replace(plan, pace=_pace(asked.length.minutes, folder, record))
+
+
+def _pace(minutes: float, folder: RunFolder, record: dict[str, Any]) -> Pace:
+    """The steps of a run of so many minutes, whose estimates are kept in its folder."""
+
+    def keep(told: Told) -> None:
+        folder.write(record | {"n_steps": told[-1][1], ESTIMATES: told})
+
+    return Pace(60 * minutes, record.get(ESTIMATES, [(0, record["n_steps"], 0.0)]), keep)
 
 
 def seconds_of_a_step(fabric: Fabric, learner: Objective, drawn: DrawnWindows, plan: Plan) -> float:

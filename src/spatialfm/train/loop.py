@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ from .trainer import Plan, Stepped, Trainer
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+ENDLESS = 2**62  # steps of a run whose length is still open
 Seen = dict[str, tuple[int, int]]  # windows of each marker, and how many of them were constant
 
 
@@ -99,12 +101,16 @@ class _Running:
     def restore(self) -> None:
         """Go on from the newest checkpoint."""
         newest = on_first(self.fabric, self.checkpoints.newest)
+        spent = 0.0
         if newest is not None:
             state = self.checkpoints.read(newest)
             self.trainer.restore(state)
+            spent = float(state.get("seconds", 0.0))
             self.done = self.saved = newest
             if self.fabric.is_global_zero:
                 self.seen = {name: (int(n), int(constant)) for name, (n, constant) in state["seen"].items()}
+        if self.plan.pace is not None:
+            self.plan.pace.begin(spent)
         self.watch.resume(self.done)
 
     def steps(self) -> None:
@@ -112,11 +118,12 @@ class _Running:
         plan, fabric = self.plan, self.fabric
         if self.done == 0:
             self.watch.check(0, {})
+        ahead = plan.length(self.done) if plan.pace is None else ENDLESS
         batches = batches_of(
             self.data,
             self.trainer.objective.views(),
             plan.seed,
-            range(self.done, plan.n_steps),
+            range(self.done, ahead),
             workers=plan.workers,
             rank=fabric.global_rank,
             world=fabric.world_size,
@@ -125,9 +132,10 @@ class _Running:
         hidden = not fabric.is_global_zero
         with (
             answered_between_steps() as stop,
-            progress_bar(total=plan.n_steps, initial=self.done, unit="step", hidden=hidden) as bar,
+            progress_bar(total=plan.length(self.done), initial=self.done, unit="step", hidden=hidden) as bar,
+            closing(batches),  # of workers that read ahead, none is left behind
         ):
-            while (batch := self._next(batches)) is not None:
+            while self.done < plan.length(self.done) and (batch := self._next(batches)) is not None:
                 stepped = self._step(*batch, stop)
                 ended = time.perf_counter()
                 self.watch.step(self.done, _row(stepped, plan.batch_size / (ended - began)))
@@ -135,6 +143,7 @@ class _Running:
                 bar.update()
                 bar.set_postfix(loss=f"{stepped.loss:.4g}", refresh=False)
                 self._between(stepped.votes)
+                bar.total = plan.length(self.done)
 
     def _next(self, batches: Iterator[tuple[int, list[Made]]]) -> tuple[int, list[Made]] | None:
         """The next batch; where it cannot be read, the steps before it are saved first."""
@@ -147,7 +156,7 @@ class _Running:
 
     def _step(self, step: int, made: list[Made], stop: Stop) -> Stepped:
         try:
-            stepped = self.trainer.step(step, made, [stop.asked, self._due(step + 1)])
+            stepped = self.trainer.step(step, made, [stop.asked, self._due(step + 1), self._to_estimate(step + 1)])
         except RunError as error:
             windows = listed([f"{one.index} ({self.data.describe(one.index)})" for one in made], quoted=False)
             raise RunError(
@@ -163,16 +172,26 @@ class _Running:
 
     def _between(self, votes: list[bool]) -> None:
         """Checks and checkpoints that are due, and an end that was asked for."""
-        stop, due = votes
-        last = self.done == self.plan.n_steps
+        stop, due, estimate = votes
+        pace = self.plan.pace
+        if estimate and pace is not None:
+            if self.fabric.is_global_zero:
+                pace.estimate(self.done)
+            pace.told = self.fabric.broadcast(pace.told, 0)
+        last = self.done == self.plan.length(self.done)
         if due or stop or last:
             self.save()
         if last or self.done % self.plan.check_every == 0:
             self.watch.check(self.done, self.all_seen())
         if stop and not last:
             raise KeyboardInterrupt(
-                f"Stopped after step {self.done:,} of {self.plan.n_steps:,}. The same call goes on from there."
+                f"Stopped after step {self.done:,} of {self.plan.length(self.done):,}. The same call goes on from "
+                "there."
             )
+
+    def _to_estimate(self, step: int) -> bool:
+        pace = self.plan.pace
+        return pace is not None and self.fabric.is_global_zero and pace.due(step)
 
     def _due(self, step: int) -> bool:
         every = self.plan.checkpoint_every
@@ -186,6 +205,8 @@ class _Running:
             "step": self.done,
             "seen": {name: list(counts) for name, counts in self.all_seen().items()},
         }
+        if self.plan.pace is not None:
+            state["seconds"] = self.plan.pace.spent
         on_first(self.fabric, lambda: self.checkpoints.write(self.done, partial(save_state, state)))
         self.saved, self.saved_at = self.done, time.monotonic()
 

@@ -42,13 +42,20 @@ class Monitor:
     checks
         Each is called with the number of steps that are done, in all processes, and gives columns of ``checks.csv``.
     n_steps
-        Of the run, after which curves are drawn in any case; before, once a minute at most. None: at every check.
+        Of the run, or what gives them after so many, as a plan's `length` does; then curves are drawn in any case,
+        before once a minute at most. None: at every check.
     """
 
     def __init__(
-        self, folder: Path, *, writes: bool = True, checks: Sequence[Check] = (), n_steps: int | None = None
+        self,
+        folder: Path,
+        *,
+        writes: bool = True,
+        checks: Sequence[Check] = (),
+        n_steps: int | Callable[[int], int] | None = None,
     ) -> None:
-        self.folder, self.writes, self.checks, self.n_steps = folder, writes, checks, n_steps
+        self.folder, self.writes, self.checks = folder, writes, checks
+        self.length = n_steps if callable(n_steps) else lambda done: n_steps
         self.drawn_at = 0.0
         self.losses, self.checked = Rows(folder / LOSSES), Rows(folder / CHECKS)
         self.before, self.began = 0.0, time.monotonic()
@@ -79,7 +86,7 @@ class Monitor:
         self.checked.add(row)
         self._warn_of_collapse(row)
         self._warn_of_dead_markers(seen)
-        if self.n_steps in (None, step) or time.monotonic() - self.drawn_at > BETWEEN_CURVES:
+        if self.length(step) in (None, step) or time.monotonic() - self.drawn_at > BETWEEN_CURVES:
             with _disk.written_beside(self.folder / CURVES) as partial:
                 draw_curves(self.losses.rows, self.checked.rows, partial)
             self.drawn_at = time.monotonic()
@@ -91,7 +98,7 @@ class Monitor:
             return
         spread, rank = max(one["spread"] for one in before), max(one["effective_rank"] for one in before)
         fallen = row["spread"] < COLLAPSED * spread or row["effective_rank"] - 1 < COLLAPSED * (rank - 1)
-        if fallen or (row["step"] == self.n_steps and row["spread"] < NO_SPREAD):
+        if fallen or (row["step"] == self.length(int(row["step"])) and row["spread"] < NO_SPREAD):
             self.warned.add("collapse")
             warn(
                 f"After step {row['step']:,}, embeddings of different windows are almost the same: their spread is "

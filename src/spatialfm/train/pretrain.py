@@ -95,8 +95,10 @@ def pretrain(
     steps
         Length in steps.
     minutes
-        Length in minutes, which are turned into steps by the speed of the first few; that number is kept in the folder,
-        and holds for a run that goes on.
+        Length in minutes from the first step on. Schedules go by steps: how many there will be is estimated from the
+        speed of the first few, and anew as the run goes, so that the time holds where a machine becomes busy. Estimates
+        are kept in the folder and hold for a run that goes on; what a killed run did after its last checkpoint is not
+        counted.
     batch_size
         Windows of a step, over all devices.
     validation
@@ -219,12 +221,12 @@ def pretrain(
             folder.path,
             writes=fabric.is_global_zero,
             checks=checks_of(fabric, learner, data, held_out, cells, plan),
-            n_steps=plan.n_steps,
+            n_steps=plan.length,
         )
         blank = copy.deepcopy(learner) if is_sharded(fabric) else None
         seen = train(fabric, learner, drawn, plan, folder.checkpoints, watch)
         trained = whole_result(learner, blank, folder.checkpoints)
         written = card_of_run(record, data, seen, plan, license)
         on_first(fabric, partial(save_trained, trained, folder.path, written))
-    logger.info("%s: %s steps, saved in '%s'", trained.card.name, f"{plan.n_steps:,}", folder.path)
+    logger.info("%s: %s steps, saved in '%s'", trained.card.name, f"{plan.taken:,}", folder.path)
     return as_loaded(trained, folder.path)

@@ -79,7 +79,7 @@ def card_of_run(
             "windows_without_signal_by_marker": {name: k for name, (_, k) in sorted(seen.items()) if k},
             "parameters": dict(record["parameters"]),
             "window_settings": json.loads(json.dumps(windows.settings.parts(), default=_plain)),
-            "steps": plan.n_steps,
+            "steps": plan.taken,
             "versions": dict(record["versions"]),
         },
     }

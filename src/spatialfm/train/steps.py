@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
@@ -94,7 +94,7 @@ class _Places(Sampler):
 
 def batches_of(
     data: Drawn, make: Views, seed: int, steps: range, *, workers: int = 0, rank: int = 0, world: int = 1
-) -> Iterator[tuple[int, list[Made]]]:
+) -> Generator[tuple[int, list[Made]], None, None]:
     """Steps with what workers made of their windows.
 
     Raises

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 
 from .._errors import ModelError, RunError, listed
 from .objectives.objective import Objective, Schedule, Term
+from .pace import Pace
 from .sharded import is_sharded, restore_sharded, sharded_state
 from .steps import Made, moved
 
@@ -43,6 +44,8 @@ class Plan:
         Steps between checkpoints, or None: seconds.
     check_every
         Steps between checks.
+    pace
+        Of a run whose length is said in minutes: its steps as they are estimated anew; None: they are fixed.
     """
 
     n_steps: int
@@ -53,6 +56,16 @@ class Plan:
     checkpoint_every: int | None = None
     checkpoint_seconds: float = 600.0
     check_every: int = 100
+    pace: Pace | None = None
+
+    def length(self, done: int) -> int:
+        """Steps of the whole run, as far as they are known after so many."""
+        return self.n_steps if self.pace is None else self.pace.n_steps(done)
+
+    @property
+    def taken(self) -> int:
+        """Steps of a run that has ended."""
+        return self.n_steps if self.pace is None else self.pace.told[-1][1]
 
 
 class Stepped(NamedTuple):
@@ -143,7 +156,7 @@ class Trainer:
 
     def schedule(self, step: int) -> Schedule:
         """Values of a step."""
-        return self.objective.schedule(step, self.plan.n_steps)
+        return self.objective.schedule(step, self.plan.length(step))
 
     def step(self, step: int, made: Sequence[Made], votes: Sequence[bool] = ()) -> Stepped:
         """One step.
