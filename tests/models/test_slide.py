@@ -104,6 +104,20 @@ def test_a_bag_needs_no_places(repository):
     np.testing.assert_allclose(found, (features.mean(axis=0) * np.arange(768))[:512], rtol=1e-4, atol=1e-4)
 
 
+def test_feather_is_read_from_what_the_code_on_the_hub_gives(repository):
+    """There the two parts have names, where the authors' library gives a pair."""
+    folder, named = repository(BAG, 512), '{"results": {"logits": None}, "log": {"slide_feats": '
+    code = (folder / "modeling.py").read_text()
+    pair = 'return {"logits": None}, {"slide_feats": '
+    assert pair in code
+    line = next(one for one in code.splitlines() if pair in one)
+    (folder / "modeling.py").write_text(code.replace(line, line.replace(pair, f"return {named}") + "}"))
+    encoder = load_slide_encoder("feather", folder, trust_remote_code=True, device=CPU)
+    features = tiles()[0]
+    right = (features.mean(axis=0) * np.arange(768))[:512]
+    np.testing.assert_allclose(encoder.encode(features, None, None), right, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_of_another_width_are_refused(repository):
     encoder = load_slide_encoder("titan", repository(GRID, 512), trust_remote_code=True, device=CPU)
     with pytest.raises(ModelError, match=r"gave \(512,\) instead of 768 finite numbers: the weights are of"):

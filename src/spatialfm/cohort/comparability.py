@@ -110,6 +110,31 @@ def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     return made
 
 
+def different_making(earlier: dict[str, str], now: dict[str, str], use_rep: str, one: str, other: str) -> str:
+    """What differs in how a representation was made in two tables, in words; empty where nothing does.
+
+    `one` and `other` are what the tables are called, that of `earlier` first.
+    """
+    if bool(earlier) != bool(now):
+        return (
+            f"How {use_rep!r} was made is recorded in {one if earlier else other} alone. Embed both cohorts in the "
+            "same way."
+        )
+    for name in {**earlier, **now}:
+        then, here = earlier.get(name), now.get(name)
+        if then != here and name == "columns":
+            return (
+                f"{use_rep!r} was made differently in the cohort of {one}: columns are not the same, or not in the "
+                "same order. Bring both to the same columns."
+            )
+        if then != here:
+            return (
+                f"{use_rep!r} was made differently in the cohort of {one}: {name} is {then!r} there and {here!r} here. "
+                "Embed both in the same way."
+            )
+    return ""
+
+
 def _same_way(records: list[dict[str, Any]], name: str) -> str:
     """How two tables are embedded in the same way, where `name` of their records differs."""
     if name == "model_options":

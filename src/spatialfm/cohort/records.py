@@ -239,8 +239,9 @@ class BagsRecord(TypedDict):
 class AlignedRecord(TypedDict):
     """Of :func:`spatialfm.tl.align`; ``a`` and ``b`` are written to ``obsm``, ``split`` to ``obs``."""
 
-    scores: pd.DataFrame
-    training: pd.DataFrame
+    scores: NotRequired[pd.DataFrame]  # of patients that were never seen, where there are any, with both sides
+    training: NotRequired[pd.DataFrame]  # without source=, as heads
+    heads: NotRequired[dict[str, np.ndarray]]
     params: Params
     batch_effect: NotRequired[pd.DataFrame]  # with batch_key=
     a: NotRequired[np.ndarray]  # with copy=True, as all below

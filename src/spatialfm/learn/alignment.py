@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
+from .._errors import TableError
 from .._preparation import STANDARDIZED, column_scale
 from .._progress import progress_bar
 from .alignment_network import Alignment, HeadName, LossName
@@ -20,6 +21,7 @@ WARM_UP = 782 / 20_000  # share of the steps (HESCAPE)
 MIN_DELTA = 0.01  # a validation loss that falls by less counts as none (HESCAPE)
 LARGEST_GRADIENT = 5.0
 BATCH_OF_ROWS = 65_536  # that are projected at once
+SIDES = ("a", "b")
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,47 @@ class Aligned:
                 parts.append(self.network.project(torch.from_numpy(x).to(device), side).cpu().numpy())  # type: ignore[arg-type]
         return np.concatenate(parts)
 
+    def stored(self) -> dict[str, np.ndarray]:
+        """All that decides the projections, by name: weights, and mean and deviation of the columns of both sides."""
+        arrays = {name: one.detach().cpu().numpy() for name, one in self.network.state_dict().items()}
+        for side in SIDES:
+            arrays[f"{side} mean"], arrays[f"{side} sd"] = self.moments[side]
+        return arrays
+
     def checksum(self) -> str:
         """SHA-256 of all that decides the projections: two tables may be compared where it is the same."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().numpy().astype("<f4").tobytes())
-        for side in ("a", "b"):
+        for side in SIDES:
             for moment in self.moments[side]:
                 digest.update(moment.astype("<f4").tobytes())
         return digest.hexdigest()
+
+
+def stored_alignment(stored: Mapping[str, np.ndarray], recipe: AlignmentRecipe, device: torch.device) -> Aligned:
+    """Heads as `Aligned.stored` gives them.
+
+    Raises
+    ------
+    TableError
+        If arrays are missing or have no place in heads of this recipe.
+    """
+    arrays = {name: np.asarray(value) for name, value in stored.items()}
+    names = {(side, what): f"{side} {what}" for side in SIDES for what in ("mean", "sd")}
+    if lost := [name for name in names.values() if name not in arrays]:
+        raise TableError(f"The stored heads have no {lost[0]!r}: they are damaged. Align the source again.")
+    moments = {side: (arrays[names[side, "mean"]], arrays[names[side, "sd"]]) for side in SIDES}
+    widths = (len(moments["a"][0]), len(moments["b"][0]))
+    network = Alignment(
+        widths, (recipe.head_a, recipe.head_b), recipe.n_components, recipe.loss, recipe.dropout, recipe.temperature
+    )
+    weights = {name: torch.tensor(one) for name, one in arrays.items() if name not in names.values()}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TableError(f"The stored heads do not fit their recipe: {error}. Align the source again.") from error
+    return Aligned(network.to(device).eval(), moments, pd.DataFrame(), 0)
 
 
 def fit_alignment(

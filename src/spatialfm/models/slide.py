@@ -140,7 +140,10 @@ class SlideEncoder:
     def _call(self, tiles: torch.Tensor, corners: np.ndarray | None, size: int) -> Any:
         if corners is not None:
             return self.model.encode_slide_from_patch_features(tiles, torch.from_numpy(corners).to(self.device), size)
-        return self.model(tiles[None], return_slide_feats=True)[1]["slide_feats"]
+        found = self.model(tiles[None], return_slide_feats=True)
+        # the authors' library gives a pair, the code in their repositories on the hub the same by name
+        log = found["log"] if isinstance(found, Mapping) else found[1]
+        return log["slide_feats"]
 
 
 def slide_card(name: str) -> SlideCard:

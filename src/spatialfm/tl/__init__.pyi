@@ -154,33 +154,33 @@ __all__ = [
 
 @overload
 def align(
-    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, loss: Literal['clip', 'siglip'] = 'clip',
-    head_a: Literal['linear', 'mlp'] = 'mlp', head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128,
-    dropout: float = 0.2, temperature: float = 0.07, batch_size: int = 64, learning_rate: float = 0.001,
-    weight_decay: float = 0.01, max_epochs: int = 100, patience: int = 5, test_size: float = 0.2,
-    validation_size: float = 0.2, split_key: str | None = None, batch_key: str | None = None, n_candidates: int = 64,
-    patient_key: str = 'patient', device: str | None = None, random_state: int = 0, key_added: str = 'aligned',
-    copy: Literal[False] = False
+    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, source: AnnData | None = None,
+    loss: Literal['clip', 'siglip'] = 'clip', head_a: Literal['linear', 'mlp'] = 'mlp',
+    head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128, dropout: float = 0.2, temperature: float = 0.07,
+    batch_size: int = 64, learning_rate: float = 0.001, weight_decay: float = 0.01, max_epochs: int = 100,
+    patience: int = 5, test_size: float = 0.2, validation_size: float = 0.2, split_key: str | None = None,
+    batch_key: str | None = None, n_candidates: int = 64, patient_key: str = 'patient', device: str | None = None,
+    random_state: int = 0, key_added: str = 'aligned', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def align(
-    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, loss: Literal['clip', 'siglip'] = 'clip',
-    head_a: Literal['linear', 'mlp'] = 'mlp', head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128,
-    dropout: float = 0.2, temperature: float = 0.07, batch_size: int = 64, learning_rate: float = 0.001,
-    weight_decay: float = 0.01, max_epochs: int = 100, patience: int = 5, test_size: float = 0.2,
-    validation_size: float = 0.2, split_key: str | None = None, batch_key: str | None = None, n_candidates: int = 64,
-    patient_key: str = 'patient', device: str | None = None, random_state: int = 0, key_added: str = 'aligned',
-    copy: Literal[True]
+    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, source: AnnData | None = None,
+    loss: Literal['clip', 'siglip'] = 'clip', head_a: Literal['linear', 'mlp'] = 'mlp',
+    head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128, dropout: float = 0.2, temperature: float = 0.07,
+    batch_size: int = 64, learning_rate: float = 0.001, weight_decay: float = 0.01, max_epochs: int = 100,
+    patience: int = 5, test_size: float = 0.2, validation_size: float = 0.2, split_key: str | None = None,
+    batch_key: str | None = None, n_candidates: int = 64, patient_key: str = 'patient', device: str | None = None,
+    random_state: int = 0, key_added: str = 'aligned', copy: Literal[True]
 ) -> AlignedRecord: ...
 @overload
 def align(
-    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, loss: Literal['clip', 'siglip'] = 'clip',
-    head_a: Literal['linear', 'mlp'] = 'mlp', head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128,
-    dropout: float = 0.2, temperature: float = 0.07, batch_size: int = 64, learning_rate: float = 0.001,
-    weight_decay: float = 0.01, max_epochs: int = 100, patience: int = 5, test_size: float = 0.2,
-    validation_size: float = 0.2, split_key: str | None = None, batch_key: str | None = None, n_candidates: int = 64,
-    patient_key: str = 'patient', device: str | None = None, random_state: int = 0, key_added: str = 'aligned',
-    copy: bool
+    adata: AnnData, rep_a: str, rep_b: str, *, other: AnnData | None = None, source: AnnData | None = None,
+    loss: Literal['clip', 'siglip'] = 'clip', head_a: Literal['linear', 'mlp'] = 'mlp',
+    head_b: Literal['linear', 'mlp'] = 'mlp', n_components: int = 128, dropout: float = 0.2, temperature: float = 0.07,
+    batch_size: int = 64, learning_rate: float = 0.001, weight_decay: float = 0.01, max_epochs: int = 100,
+    patience: int = 5, test_size: float = 0.2, validation_size: float = 0.2, split_key: str | None = None,
+    batch_key: str | None = None, n_candidates: int = 64, patient_key: str = 'patient', device: str | None = None,
+    random_state: int = 0, key_added: str = 'aligned', copy: bool
 ) -> AlignedRecord | None: ...
 
 @overload

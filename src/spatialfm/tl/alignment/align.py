@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -17,13 +19,16 @@ from ..._ranges import at_least, between
 from ..._storable import write_uns
 from ...cohort.cases import sorted_codes
 from ...cohort.checks import check_anndata, obs_column, order_of_names
+from ...cohort.comparability import how_made
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import representation
 from ...metrics._batch_effect import batch_effect, check_sizes
 from ...metrics._cross_modal import pair_table
 from ...stats.folds import three_parts
+from .applied import HEADS, check_asked, columns_of, known_alignment, project, seen_before
 
 if TYPE_CHECKING:
+    import torch
     from anndata import AnnData
 
     from ...cohort.records import AlignedRecord
@@ -39,6 +44,7 @@ def align(
     rep_b: str,
     *,
     other: AnnData | None = None,
+    source: AnnData | None = None,
     loss: Literal["clip", "siglip"] = "clip",
     head_a: Literal["linear", "mlp"] = "mlp",
     head_b: Literal["linear", "mlp"] = "mlp",
@@ -83,6 +89,10 @@ def align(
         The other one.
     other
         Table that holds `rep_b` of the same rows, by their names (default: `adata`).
+    source
+        Table that was aligned before: its heads (``uns[key_added]``) project these rows, and nothing is trained. All
+        patients are scored but those that the heads have seen, by name or by their values. One of the two
+        representations is enough, to find rows of one cohort by the other modality of another; there is no score then.
     loss
         ``"clip"``: the partner among all rows of the batch; ``"siglip"``: each pair by itself, true or false.
     head_a
@@ -135,18 +145,21 @@ def align(
 
     - ``scores``: `spatialfm.metrics.cross_modal` of the test patients, among all of their rows and among the row's own
       patient (``among``);
-    - ``training``: loss of each epoch; ``batch_effect`` with `batch_key` (``rows``: of which patients); ``params``.
+    - ``training``: loss of each epoch; ``batch_effect`` with `batch_key` (``rows``: of which patients); ``params``;
+    - ``heads``: weights of the heads and scale of the columns, for `source`.
 
     Raises
     ------
     TableError
         If there are fewer than three patients, a representation is missing or holds NaN, `other` has other rows, or a
-        patient is in two parts of `split_key`.
+        patient is in two parts of `split_key`. With `source`: if it holds no heads, was aligned otherwise, or its
+        representations have other columns.
 
     Warns
     -----
     SpatialfmWarning
-        If the loss was still falling at the last epoch, or validation has fewer rows than a batch.
+        If the loss was still falling at the last epoch, validation has fewer rows than a batch, or patients were seen
+        when `source` was aligned.
 
     Examples
     --------
@@ -157,51 +170,119 @@ def align(
     >>> hits = sfm.tl.search(index, cells[:1], k=1, use_rep="X_aligned_b", exclude=None)
     >>> len(hits)
     1
+
+    The same heads on a second cohort:
+
+    >>> others = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=80, random_state=1)
+    >>> others.obs["patient"] = "other " + others.obs["patient"].astype(str)
+    >>> sfm.tl.align(others, "X_latent", "X", source=cells)
+    >>> others.uns["aligned"]["scores"]["n"].iloc[0]
+    np.int64(240)
     """
     check_anndata(adata, "align", key_added)
-    one, two = representation(adata, rep_a, "rep_a"), representation(_same_rows(adata, other), rep_b, "rep_b")
     if (other is None or other is adata) and rep_a == rep_b:
         raise TableError(f"rep_a and rep_b are both {rep_a!r}: every row is its own partner. Pass two representations.")
     names = {side: f"X_{key_added}_{side}" for side in "ab"}
     if not copy and (lost := sorted({rep_a, rep_b} & set(names.values()))):
         raise TableError(f"key_added={key_added!r} would overwrite {lost[0]!r}, which is aligned. Pass another name.")
-    patients, part = _split(adata, patient_key, split_key, test_size, validation_size, random_state)
-    order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
-    fit, validation = (order[part[order] == number] for number in (0, 1))
-    _check_sizes(fit, validation, batch_size)
-    _check_batches(adata, batch_key)
-    from ...learn.alignment import AlignmentRecipe, fit_alignment
+    from ...learn.alignment import AlignmentRecipe
     from ...models.encoder import resolve_device
 
     recipe = AlignmentRecipe(
         loss, head_a, head_b, n_components, dropout, temperature, batch_size, learning_rate, weight_decay, max_epochs,
         patience,
     )  # fmt: skip
-    where = resolve_device(device)
-    aligned = fit_alignment(one, two, fit, validation, recipe, random_state, where)
-    spaces = {side: aligned.project(values, side, where) for side, values in (("a", one), ("b", two))}
-    record: dict[str, Any] = {"scores": _scores(spaces, names, patients, part == 2, n_candidates)}
-    record["training"] = aligned.history
+    tables = (adata, _same_rows(adata, other))
+    _check_batches(adata, batch_key)
+    how = {"test_size": test_size, "validation_size": validation_size, "split_key": split_key}
+    if source is None:
+        made = _trained(tables, (rep_a, rep_b), recipe, how, patient_key, random_state, resolve_device(device))
+    else:
+        made = _applied(source, key_added, tables, (rep_a, rep_b), recipe, how, patient_key, resolve_device(device))
+    record: dict[str, Any] = {}
+    if len(made.spaces) == 2 and (made.part == 2).any():
+        record["scores"] = _scores(made.spaces, names, made.patients, made.part == 2, n_candidates)
+    record |= made.record
     if batch_key is not None:
-        all_spaces = {rep_a: one, rep_b: two} | {names[side]: spaces[side] for side in "ab"}
-        record["batch_effect"] = _batch_effect(adata, all_spaces, part == 2, batch_key, patient_key)
-    params = {"patient_key": patient_key, "split_key": split_key or "", "test_size": test_size}
-    params |= {"validation_size": validation_size, "n_candidates": n_candidates, "random_state": random_state}
-    params |= {"rep_a": rep_a, "rep_b": rep_b, "preparation": BY_TRAINING, "best_epoch": aligned.best_epoch}
-    fitted = [fitted_on_all(adata, rep_a), fitted_on_all(adata if other is None else other, rep_b)]
-    record["params"] = vars(recipe) | params | {"fitted_on_all": ", ".join(dict.fromkeys(filter(None, fitted)))}
+        all_spaces = made.values | {names[side]: space for side, space in made.spaces.items()}
+        record["batch_effect"] = _batch_effect(adata, all_spaces, made.part == 2, batch_key, patient_key)
+    record["params"] |= {"patient_key": patient_key, "n_candidates": n_candidates}
     _tell(record, max_epochs)
-    split = pd.Series(pd.Categorical.from_codes(part, PARTS), index=adata.obs_names, name=f"{key_added}_split")
+    split = pd.Series(pd.Categorical.from_codes(made.part, PARTS), index=adata.obs_names, name=f"{key_added}_split")
     if copy:
-        return record | spaces | {"split": split}  # type: ignore[return-value]
+        return record | made.spaces | {"split": split}  # type: ignore[return-value]
     adata.obs[split.name] = split
+    for name in names.values():  # of an earlier call that had both sides
+        adata.obsm.pop(name, None)
+        adata.uns.get(UNS, {}).pop(name, None)
+    seen = str(split.name) if (made.part != 2).any() else ""
     notes = {}
-    for side, rep in zip("ab", (rep_a, rep_b), strict=True):
-        adata.obsm[names[side]] = spaces[side]
-        notes[names[side]] = _notes(rep, recipe, aligned.checksum(), str(split.name))
+    for side, space in made.spaces.items():
+        adata.obsm[names[side]] = space
+        notes[names[side]] = _notes(rep_a if side == "a" else rep_b, made.recipe, made.checksum, seen)
     adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | notes
     write_uns(adata, key_added, record)
     return None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Projections by side, what was projected by its name, patients as codes and their parts, and the record."""
+
+    spaces: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    patients: np.ndarray
+    part: np.ndarray
+    recipe: AlignmentRecipe
+    checksum: str
+    record: dict[str, Any]
+
+
+def _trained(
+    tables: tuple[AnnData, AnnData], reps: tuple[str, str], recipe: AlignmentRecipe, how: dict[str, Any],
+    patient_key: str, random_state: int, device: torch.device,
+) -> _Made:  # fmt: skip
+    """New heads."""
+    from ...learn.alignment import fit_alignment
+
+    adata, other = tables
+    one, two = (representation(table, rep, f"rep_{side}") for table, rep, side in zip(tables, reps, "ab", strict=True))
+    patients, part = _split(adata, patient_key, **how, seed=random_state)
+    order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
+    fit, validation = (order[part[order] == number] for number in (0, 1))
+    _check_sizes(fit, validation, recipe.batch_size)
+    aligned = fit_alignment(one, two, fit, validation, recipe, random_state, device)
+    spaces = {side: aligned.project(values, side, device) for side, values in (("a", one), ("b", two))}
+    made = [json.dumps(how_made(table, rep)) for table, rep in zip(tables, reps, strict=True)]
+    fitted = [fitted_on_all(table, rep) for table, rep in zip(tables, reps, strict=True)]
+    params = vars(recipe) | how | {"split_key": how["split_key"] or "", "random_state": random_state}
+    params |= {"rep_a": reps[0], "rep_b": reps[1], "made_a": made[0], "made_b": made[1]}
+    params |= {"preparation": BY_TRAINING, "best_epoch": aligned.best_epoch}
+    params["fitted_on_all"] = ", ".join(dict.fromkeys(filter(None, fitted)))
+    record = {"training": aligned.history, HEADS: aligned.stored(), "params": params}
+    values = dict(zip(reps, (one, two), strict=True))
+    return _Made(spaces, values, patients, part, recipe, aligned.checksum(), record)
+
+
+def _applied(
+    source: AnnData, key: str, tables: tuple[AnnData, AnnData], reps: tuple[str, str], asked: AlignmentRecipe,
+    how: dict[str, Any], patient_key: str, device: torch.device,
+) -> _Made:  # fmt: skip
+    """Heads that another table was aligned with."""
+    from ...learn.alignment import stored_alignment
+
+    known = known_alignment(source, key)
+    usual = {name: one.default for name, one in inspect.signature(align).parameters.items()}
+    check_asked(known, vars(asked) | how, usual)
+    values = {side: columns_of(known, side, table, rep) for side, table, rep in zip("ab", tables, reps, strict=True)}
+    recipe = known.recipe()
+    aligned = stored_alignment(known.heads, recipe, device)
+    spaces = project(aligned, values, known, device)
+    part = seen_before(known, source, key, tables[0], patient_key)
+    patients = sorted_codes(obs_column(tables[0], patient_key, "patient_key", rows="rows"))[0]
+    params = dict(known.params) | {"applied_from": "source", "n_patients_seen": len(set(patients[part != 2]))}
+    there = {rep: one for rep, one in zip(reps, values.values(), strict=True) if one is not None}
+    return _Made(spaces, there, patients, part, recipe, aligned.checksum(), {"params": params})
 
 
 def _same_rows(adata: AnnData, other: AnnData | None) -> AnnData:
@@ -223,7 +304,7 @@ def _same_rows(adata: AnnData, other: AnnData | None) -> AnnData:
 
 
 def _split(
-    adata: AnnData, patient_key: str, split_key: str | None, test_size: float, validation_size: float, seed: int
+    adata: AnnData, patient_key: str, *, split_key: str | None, test_size: float, validation_size: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Patient of each row, as a code, and its part: 0 to train on, 1 to stop on, 2 to test on."""
     codes, names = sorted_codes(obs_column(adata, patient_key, "patient_key", rows="rows"))
@@ -309,7 +390,9 @@ def _notes(rep: str, recipe: AlignmentRecipe, checksum: str, split_key: str) -> 
 
 
 def _tell(record: dict[str, Any], max_epochs: int) -> None:
-    if record["params"]["best_epoch"] == max_epochs:
+    if "training" in record and record["params"]["best_epoch"] == max_epochs:
         warn(f"The validation loss was lowest at the last of {max_epochs} epochs: pass a larger max_epochs=.")
+    if "scores" not in record:
+        return
     top = record["scores"].iloc[0]
     logger.info("%s to %s: %s %.3f (chance %.3f)", *top[["query", "found", "measure", "value", "chance"]])

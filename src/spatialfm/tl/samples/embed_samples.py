@@ -22,7 +22,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, obs_column, order_of_names
-from ...cohort.comparability import how_made
+from ...cohort.comparability import different_making, how_made
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import n_different, representation
 from ...stats.transport import moved_points
@@ -216,19 +216,8 @@ def _given_reference(
             f"{width}. Embed both cohorts in the same way."
         )
     earlier = json.loads(given["params"].get("made") or "{}")
-    if bool(earlier) != bool(made):
-        raise TableError(
-            f"How {use_rep!r} was made is recorded in {'reference=' if earlier else 'adata'} alone. Embed both cohorts "
-            "in the same way."
-        )
-    if different := [name for name in {**earlier, **made} if earlier.get(name) != made.get(name)]:
-        raise TableError(
-            f"{use_rep!r} was made differently in the cohort of reference=: {different[0]} are not the same, or not in "
-            "the same order. Bring both to the same columns."
-            if different[0] == "columns"
-            else f"{use_rep!r} was made differently in the cohort of reference=: {different[0]} is "
-            f"{earlier.get(different[0])!r} there and {made.get(different[0])!r} here. Embed both in the same way."
-        )
+    if words := different_making(earlier, made, use_rep, "reference=", "adata"):
+        raise TableError(words)
     return points, scale[0], scale[1]
 
 
