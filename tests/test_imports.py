@@ -61,6 +61,7 @@ TL_ROOMS = {
 # Files of `tl` without a public function: what functions of a room share or stand on, and no room below may hold, as it
 # needs `embed`, `learn` and `cohort` together, or a public function.
 SHARED_IN_TL = {
+    "alignment.applied",
     "imputation.floors", "imputation.image_error", "imputation.one_name", "imputation.painted_scores",
     "imputation.surprise_maps",
     "regions.artifact_examples", "regions.token_table",
