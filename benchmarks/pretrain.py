@@ -28,6 +28,7 @@ from pathlib import Path
 import _harness
 import numpy as np
 import pandas as pd
+import torch
 from _labelled import SETS
 from probe import stand_ins
 
@@ -38,28 +39,33 @@ TECHNOLOGIES = ("camera", "subtracted", "ions")
 REAL = ("dcis", "opal", "bnhl", "spleen")
 TO_TRAIN, TO_TEST, SIDE = 12, 8, 256
 SHAPES = {
-    "virtues": {"dim": 64, "depth": 4, "heads": 4, "hidden": 128, "decoder_depth": 1},
-    "kronos": {"dim": 96, "depth": 4, "heads": 4, "grid": 4},
+    "virtues": {"dim": 64, "depth": 4, "heads": 4, "hidden": 128, "patch_size": 4, "decoder_depth": 1},
+    "kronos": {"dim": 64, "depth": 4, "heads": 4, "patch_size": 8, "grid": 4, "registers": 4},
 }
 NUCLEAR = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA3", "Histone H3")
 WINDOWS = {
-    "virtues": {"size": 64, "crop": 48, "stride": 48, "strata": "source", "channels": "all"},
-    "kronos": {"size": 80, "crop": 64, "stride": 64, "strata": "source", "nuclear": NUCLEAR},
+    "virtues": {"size": 24, "crop": 16, "stride": 24, "strata": "source", "channels": "all"},
+    "kronos": {"size": 48, "crop": 40, "stride": 48, "strata": "source", "nuclear": NUCLEAR},
 }
 OPTIONS = {
-    "virtues": {"lr": 1e-3},
-    "kronos": {"lr": 2e-3, "local_size": 32, "n_local": 4, "prototypes": 1024, "hidden": 256, "bottleneck": 64,
-               "layer_decay": 1.0, "drop_path": 0.0},
+    "virtues": {"lr": 2e-3, "mode": {"marker": 0.7, "independent": 0.3}, "error": "hidden"},
+    "kronos": {"lr": 2e-3, "momentum": 0.98, "n_local": 2, "prototypes": 512, "hidden": 128, "bottleneck": 32,
+               "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0, "last_weight_decay": 0.04},
 }  # fmt: skip
-BATCH = 16
+RECIPES = {  # of embeddings: each cell by itself, in a window of the size that training saw
+    "virtues": {"mode": "crop", "window": 16, "background": "zero"},
+    "kronos": {"window": 32},
+}
+OUTPUTS = ("patch", "marker")  # one vector of a cell, and one for each of its markers
+BATCH = 32
 STEPS_TIMED = 16
 CELLS = 60  # of each patient
+VECTORS = {"patch": "one vector", "marker": "a vector for each marker"}
 NAMES = {
-    "X_after": "after training",
-    "X_before": "before (initial weights)",
-    "X_mean_intensity": "mean intensity",
-    "X_classical": "classical",
-}
+    f"X_{when}_{output}": f"{words}, {VECTORS[output]}"
+    for output in OUTPUTS
+    for when, words in (("after", "after training"), ("before", "before (initial weights)"))
+} | {"X_mean_intensity": "mean intensity", "X_classical": "classical"}
 
 
 def simulated(technology: str, n: int, seed: int):
@@ -107,8 +113,8 @@ def brightest(sdata) -> dict[str, float]:
 
 
 def recipe_of(model: str, sdata) -> dict:
-    """Of embeddings, at the size of windows that the encoder was trained on."""
-    return {"window": 48, "stride": 16} if model == "virtues" else {"intensity_max": brightest(sdata)}
+    """Of embeddings."""
+    return RECIPES[model] | ({} if model == "virtues" else {"intensity_max": brightest(sdata)})
 
 
 def windows_of(model: str, sources: list, cache: Path) -> dict:
@@ -129,12 +135,15 @@ def judged(model: str, panel: dict, before, after) -> tuple[pd.DataFrame, pd.Dat
     parts = []
     for seed, technology in enumerate(TECHNOLOGIES):
         sdata = simulated(technology, TO_TEST, 100 + seed)
-        sfm.tl.embed_cells(sdata, before, key_added="X_before", panel=panel, recipe=recipe_of(model, sdata))
-        sfm.tl.embed_cells(sdata, after, key_added="X_after", panel=panel, recipe=recipe_of(model, sdata))
         for name in ("mean-intensity", "classical"):
             sfm.tl.embed_cells(sdata, name)
+        sdata.tables["table"] = sdata["table"][spread(sdata["table"].obs)].copy()
+        for key, encoder in (("X_before", before), ("X_after", after)):
+            sfm.tl.embed_cells(
+                sdata, encoder, key_added=key, outputs=OUTPUTS, panel=panel, recipe=recipe_of(model, sdata),
+                on_missing="drop",
+            )  # fmt: skip
         table = sdata["table"]
-        table = table[spread(table.obs)]
         kept = {key: table.obsm[key] for key in NAMES}
         parts.append(ad.AnnData(obs=table.obs[["type", "patient", "sample"]], obsm=kept))
     cells = ad.concat(parts, index_unique="-")
@@ -148,7 +157,7 @@ def pretrained(model: str, args) -> None:
     """Train, judge, and print the table."""
     began = time.perf_counter()
     sources, out = to_train_on(args.data), args.out / model
-    panel = panel_of(model, sources)
+    panel, used = panel_of(model, sources), time.process_time()
     after = sfm.train.pretrain(
         sources,
         model,
@@ -156,31 +165,34 @@ def pretrained(model: str, args) -> None:
         shape=SHAPES[model],
         windows=windows_of(model, sources, args.out / f"{model}-cache"),
         options=OPTIONS[model],
-        minutes=args.minutes,
+        minutes=None if args.steps else args.minutes,
+        steps=args.steps,
         batch_size=BATCH,
         check_every=250,
         workers=0,
         license="CC0-1.0",
     )
-    steps = pd.read_csv(out / "losses.csv")
+    processor, steps = time.process_time() - used, pd.read_csv(out / "losses.csv")
     before = sfm.models.new_encoder(model, random_state=0, **SHAPES[model]).eval().requires_grad_(False)
     before.vocabulary = after.vocabulary
     summary, differences = judged(model, panel, before, after)
     summary = summary[summary["score"] == "f1"]
     _harness.part(model)
-    _harness.head("cells as", "macro F1", "95 % interval", "trained encoder less this one (interval)")
+    _harness.head("cells as", "macro F1", "95 % interval", "after training less this one (interval)")
     for key, name in NAMES.items():
         row = summary[(summary["use_rep"] == key) & (summary["head"] == "linear")].iloc[0]
-        less = "" if key == "X_after" else difference(differences, key)
+        less = "" if "after" in key else difference(differences, key)
         _harness.row(name, f"{row['mean']:.3f}", _harness.interval(row["low"], row["high"], 3), less)
-    print(f"\n{len(steps):,} steps of {BATCH} windows in {steps['seconds'].iloc[-1] / 60:.1f} minutes; loss "
+    print(f"\n{len(steps):,} steps of {BATCH} windows, {processor / 60:.1f} minutes of processor time of "
+          f"{torch.get_num_threads()} thread(s), {steps['seconds'].iloc[-1] / 60:.1f} minutes by the clock; loss "
           f"{steps['loss'].iloc[:20].mean():.3f} at first, {steps['loss'].iloc[-20:].mean():.3f} at last; all in "
           f"{(time.perf_counter() - began) / 60:.1f} minutes")  # fmt: skip
 
 
 def difference(table: pd.DataFrame, key: str) -> str:
-    """``0.05 (0.03 to 0.07)``, of the trained encoder less another representation."""
-    found = _harness.less(table, "X_after", key)
+    """``0.05 (0.03 to 0.07)``, of the trained encoder less another one: of as many columns, or the wider."""
+    trained = "X_after_patch" if key == "X_before_patch" else "X_after_marker"
+    found = _harness.less(table, trained, key)
     return "-" if found is None else f"{found['difference']:.3f} ({_harness.interval(found['low'], found['high'], 3)})"
 
 
@@ -251,7 +263,8 @@ def main() -> None:
     parser = _harness.parser(__doc__)
     parser.add_argument("parts", nargs="+", choices=["virtues", "kronos", "speed"])
     parser.add_argument("--data", type=Path, help="folder with the image sets")
-    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each model")
+    parser.add_argument("--steps", type=int, help="of training instead of minutes: the same on any machine")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     args = parser.parse_args()
     _harness.quiet()

@@ -86,3 +86,36 @@ def test_weights_elsewhere(folder):
 def test_a_foreign_card_is_not_ours(folder):
     (folder / "card.json").write_text(json.dumps({"architecture": "vit"}))
     refused(folder, "of another shape")  # taken for the published one
+
+
+def recipe_of(folder, model: str = "kronos", **changes):
+    shape = {"dim": 12, "depth": 2, "heads": 2} if model == "kronos" else {"dim": 16, "heads": 2}
+    encoder = new_encoder(model, **shape)
+    save_trained(encoder, folder, recipe=encoder.card.recipe.replace(**changes))
+    return load(model, weights=folder)
+
+
+def test_pixels_are_made_as_they_were_in_training(tmp_path):
+    """The statistics of marker_metadata.csv are of pixels over 4,095; over 65,535 they would be those of no image."""
+    loaded = recipe_of(tmp_path / "one", intensity_max=4095.0, pixel_size=0.4)
+    assert (loaded.card.recipe.intensity_max, loaded.card.recipe.pixel_size) == (4095.0, 0.4)
+    assert loaded.card.recipe.window == 64  # which is not of pixels
+    loaded = recipe_of(tmp_path / "two", intensity_max={"a": 255.0})
+    assert loaded.card.recipe.intensity_max is None
+    assert loaded.trained_recipe["intensity_max"] == {"a": 255.0}
+    published = load("virtues", weights="random").card.recipe.preparation
+    loaded = recipe_of(tmp_path / "three", "virtues", preparation=published.variants()[-1])
+    assert loaded.card.recipe.preparation == published.variants()[-1] != published
+    assert recipe_of(tmp_path / "four", "virtues", preparation=None).card.recipe.preparation is None
+    assert recipe_of(tmp_path / "five", "virtues").card.recipe.preparation == published
+
+
+def test_a_recipe_that_is_none(folder):
+    change(folder, recipe={"window": 3})
+    refused(folder, "states a recipe of the encoder that this version does not know")
+    change(folder, recipe={"scaling": "log"})
+    refused(folder, "scaling")
+    card = json.loads((folder / "card.json").read_text())
+    del card["encoder"]["recipe"]  # as earlier versions wrote
+    (folder / "card.json").write_text(json.dumps(card))
+    assert load("kronos", weights=folder).trained_recipe is None

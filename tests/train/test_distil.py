@@ -68,3 +68,10 @@ def test_what_would_not_work_is_refused(sdata, tmp_path):
     with pytest.raises(ModelError, match="shape= is for a student by name"):
         sfm.train.distil_encoder(sdata, "classical", encoder_of("virtues"), out=tmp_path / "a", shape={"dim": 8})
     assert not (tmp_path / "a").exists()
+
+
+def test_one_of_several_processes_is_refused(sdata, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RunError, match="Distillation trains in one process"):
+        sfm.train.distil_encoder(sdata, "classical", "virtues", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

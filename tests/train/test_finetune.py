@@ -242,6 +242,15 @@ def test_nothing_is_done_where_it_would_not_work(sdata, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_one_of_several_processes_is_refused(sdata, base, tmp_path, monkeypatch, name):
+    """All of them would train into one folder."""
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(RunError, match=rf"Fine-tuning trains in one process, and this is one of 2 \({name}\)"):
+        sfm.train.finetune(sdata, "virtues", weights=base, out=tmp_path / "run", **CALL)
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_is_judged_on_patients_whose_labels_it_has_not_seen(sdata, base):
     recipe = {"window": 32}
     tuned = sfm.train.FineTuning(

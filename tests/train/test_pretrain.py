@@ -154,6 +154,31 @@ def test_kronos_keeps_ids_and_statistics_of_its_markers(cohort, tmp_path):
     assert encoder.options["blocks"] == "all"
 
 
+def test_statistics_of_the_folder_belong_to_pixels_of_the_training(cohort, tmp_path, recwarn):
+    """Trained on pixels over 4,000: cells are embedded so without a word, and otherwise with one."""
+    windows = SMALL | {"recipe": {"intensity_max": 4000.0}}
+    encoder = call(cohort, tmp_path / "run", "kronos", steps=1, windows=windows)
+    sfm.pp.cell_table(cohort) if "table" not in cohort.tables else None
+    one = [next(iter(cohort.images)).removeprefix("image_")]
+
+    def embedded(encoder, **recipe):
+        recwarn.clear()
+        adata = sfm.tl.embed_cells(cohort, encoder, recipe=recipe, samples=one, copy=True, key_added="X")
+        return adata.obsm["X"], [str(one.message) for one in recwarn if "was trained with" in str(one.message)]
+
+    as_trained, said = embedded(sfm.models.load("kronos", weights=tmp_path / "run"))
+    assert not said
+    np.testing.assert_array_equal(as_trained, embedded(encoder, intensity_max=4000.0)[0])
+    other, said = embedded(encoder, intensity_max=65_535.0)
+    assert len(said) == 1
+    assert "with intensity_max 4000.0, and is used with 65535.0: pass recipe={'intensity_max': 4000.0}" in said[0]
+    assert np.abs(other - as_trained).max() > 0.01 * np.abs(as_trained).max()
+    each = SMALL | {"recipe": {"intensity_max": {name.removeprefix("image_"): 4000.0 for name in cohort.images}}}
+    encoder = call(cohort, tmp_path / "each", "kronos", steps=1, windows=each)
+    _, said = embedded(encoder)
+    assert "with intensity_max a value for each sample, and is used with None" in said[0]
+
+
 def test_it_goes_on_from_weights(cohort, tmp_path, virtues_run):
     first, out = virtues_run
     second = call(cohort, tmp_path / "run", weights=out, shape=None, steps=1, options={"lr": 0.0})
@@ -268,6 +293,27 @@ def test_windows_of_another_model_are_refused(cohort, tmp_path):
         call(windows, tmp_path / "run", windows=None)
 
 
+SMALL_HEAD = {"prototypes": 16, "hidden": 16, "bottleneck": 8, "n_local": 1}
+OBJECTIVES = {
+    "masked": ("virtues", {"lr": 1e-2, "warmup": 0.0}),
+    "distill": ("kronos", SMALL_HEAD | {"lr": 1e-2, "warmup": 0.0, "drop_path": 0.0}),
+    "supervised": ("kronos", {"intensities": True, "lr": 1e-2, "warmup": 0.0}),
+}
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_half_precision_gives_nearly_the_losses_of_whole(cohort, tmp_path, name):
+    """bfloat16 has 8 bits: losses within some percent, and weights stay in 32."""
+    model, options = OBJECTIVES[name]
+    asked = {"objective": name, "options": options, "steps": 3, "check_every": 100}
+    whole = call(cohort, tmp_path / "whole", model, **asked)
+    half = call(cohort, tmp_path / "half", model, precision="bf16-mixed", **asked)
+    losses = [pd.read_csv(tmp_path / folder / "losses.csv")["loss"].to_numpy() for folder in ("whole", "half")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.03)
+    assert not np.array_equal(losses[1], losses[0])
+    assert {one.dtype for one in half.parameters()} == {torch.float32} == {one.dtype for one in whole.parameters()}
+
+
 SCRIPT = """
 import sys
 import spatialfm as sfm
@@ -276,17 +322,20 @@ if __name__ == "__main__":
     devices, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     sfm.settings.device = "cpu"
     sfm.train.pretrain(
-        store, "virtues", out=out, shape={shape}, windows={windows}, steps=6, batch_size=4, check_every=3,
-        checkpoint_every=2, devices=devices, validation=0.3, options={{"lr": 1e-2, "warmup": 0.0}},
+        store, {model!r}, out=out, shape={shape}, windows={windows}, steps=6, batch_size=4, check_every=3,
+        checkpoint_every=2, devices=devices, validation=0.3, objective={objective!r}, options={options},
     )
 """
 
 
 @pytest.mark.slow  # three processes that import torch
-def test_two_processes_have_the_losses_and_scores_of_one(cohort, tmp_path):
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_two_processes_have_the_losses_and_scores_of_one(cohort, tmp_path, name):
     cohort.write(tmp_path / "cohort.zarr")
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT.format(shape=SHAPES["virtues"], windows=SMALL | {"panel": PANEL}))
+    script, (model, options) = tmp_path / "run.py", OBJECTIVES[name]
+    windows = SMALL | ({"panel": PANEL} if model == "virtues" else {})
+    told = {"model": model, "shape": SHAPES[model], "windows": windows, "objective": name, "options": options}
+    script.write_text(SCRIPT.format(**told))
     for devices in (1, 2):
         done = subprocess.run(
             [sys.executable, str(script), str(devices), str(tmp_path / "cohort.zarr"), str(tmp_path / f"run{devices}")],
@@ -294,9 +343,12 @@ def test_two_processes_have_the_losses_and_scores_of_one(cohort, tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     one, two = (pd.read_csv(tmp_path / f"run{n}" / "losses.csv") for n in (1, 2))
+    assert one["loss"].nunique() == 6
     np.testing.assert_allclose(two["loss"], one["loss"], atol=1e-5, rtol=0)
     np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=1e-4)
     one, two = (pd.read_csv(tmp_path / f"run{n}" / "checks.csv") for n in (1, 2))
-    np.testing.assert_allclose(two["validation_error"], one["validation_error"], atol=1e-5, rtol=0)
+    scores = [column for column in one if column.startswith("validation_")]
+    assert scores
+    np.testing.assert_allclose(two[scores], one[scores], atol=1e-4 if name == "distill" else 1e-5, rtol=0)
     drawn = [json.loads((tmp_path / f"run{n}" / "card.json").read_text())["training"] for n in (1, 2)]
     assert drawn[0]["windows_drawn_by_marker"] == drawn[1]["windows_drawn_by_marker"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .._errors import counted, warn
+from ..models.saved import PIXELS
 from ..pp.panel_names import ISOTOPE_TAG
 from ..pp.pixel_sizes import TOLERANCE
 
@@ -39,26 +40,38 @@ def looks_ion_based(channels: Sequence[str], size: float | None) -> bool:
     return nuclear or (size is not None and abs(size - 1.0) < 0.05)
 
 
-OF_PIXELS = ("scaling", "preparation", "normalization", "statistics", "pixel_size")
+OF_PIXELS = ("scaling", "intensity_max", "preparation", "normalization", "statistics", "pixel_size")
 OF_WINDOWS = ("mode", "window", "background")
 
 
-def adapter_warnings(encoder: Encoder, recipe: Recipe, *, cells: bool) -> list[str]:
-    """Whether an adapter is used on pixels, or on windows of cells, that are made otherwise than in its training."""
-    trained = (encoder.adapted or {}).get("recipe")
+def training_warnings(encoder: Encoder, recipe: Recipe, *, cells: bool) -> list[str]:
+    """Whether an adapter, or an encoder that was trained here, is used otherwise than in its training.
+
+    Of an adapter: on pixels, or on windows of cells, that are made otherwise. Of an encoder: on pixels, which
+    its statistics of markers are of.
+    """
+    of_adapter = (encoder.adapted or {}).get("recipe")
+    trained = of_adapter or encoder.trained_recipe
     if not trained:
         return []
     used = recipe.storable()
-    names = [*OF_PIXELS, *(OF_WINDOWS if cells else ())]
-    different = [name for name in names if name in trained and trained[name] != used[name]]
+    names = [*OF_PIXELS, *(OF_WINDOWS if cells else ())] if of_adapter else PIXELS
+    who = f"Adapter {encoder.weights.adapter!r}" if of_adapter else f"This {encoder.card.name}"
     warnings = [
-        f"Adapter {encoder.weights.adapter!r} was trained with {name} {trained[name]!r}, and is used with "
-        f"{used[name]!r}: pass recipe={{{name!r}: {trained[name]!r}}} to embed as it was trained."
-        for name in different
+        f"{who} was trained with {name} {_told(trained[name])}, and is used with {_told(used[name])}: pass "
+        f"recipe={{{name!r}: {'...' if isinstance(trained[name], Mapping) else repr(trained[name])}}} to embed as it "
+        "was trained."
+        for name in names
+        if name in trained and _told(trained[name]) != _told(used[name])
     ]
     for sentence in warnings:
         warn(sentence)
     return warnings
+
+
+def _told(value: object) -> str:
+    """A value of a recipe; of what is said of each sample, only that it is."""
+    return "a value for each sample" if isinstance(value, Mapping) else repr(value)
 
 
 def domain_warnings(

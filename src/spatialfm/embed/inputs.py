@@ -20,7 +20,7 @@ from ..pp.missing_chunks import report_missing_chunks
 from ..pp.pixel_sizes import image_pixel_sizes
 from ..pp.units import intensity_ranges
 from .call import Request
-from .domain import adapter_warnings, domain_warnings
+from .domain import domain_warnings, training_warnings
 from .markers.panel import ResolvedPanel, marker_ids, resolve_panel, vocabulary_of
 from .markers.proteins import find_embeddings
 from .pixels.geometry import EXACT, common_pixel_size, resampling_ratios
@@ -144,7 +144,7 @@ def prepare_inputs(
     readers = prepare_readers(raw, recipe, [clip_of(given, (pair.sample, pair.image), known) for pair in pairs])
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known, common=of_size)
-    warned += adapter_warnings(encoder, recipe, cells=not tiles)
+    warned += training_warnings(encoder, recipe, cells=not tiles)
     mean, std, sources = marker_statistics(
         card.name,
         recipe,

@@ -83,6 +83,7 @@ class Encoder(nn.Module, ABC):
     nuclear: str | None = None  # protein whose embedding is used for stains of DNA, in models that take proteins
     mpp: float | None = None  # µm per pixel that it was loaded for, if the user may choose it
     adapted: Mapping[str, Any] | None = None  # the card of the adapter that was added to its weights
+    trained_recipe: Mapping[str, Any] | None = None  # how pixels were made of images in training here, where it was
     config: Any = None  # shape of the network that the weights belong to
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ FORMAT = "spatialfm encoder 1"
 # of the model's card, what training may change
 KEPT = ("title", "license", "commercial", "gated", "trained_on", "domains", "mpp", "mpp_range")
 _TUPLES = ("domains", "mpp_range")
+# of the recipe, how pixels are made of images; the statistics of markers hold for pixels that are made so
+PIXELS = ("scaling", "intensity_max", "resampling", "pixel_size", "preparation", "normalization", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Saved:
         Its weights, and their checksum.
     card
         Fields of the `ModelCard` that are its own.
+    recipe
+        How pixels were made of images in training, as far as it is known.
     """
 
     folder: Path
@@ -50,6 +54,7 @@ class Saved:
     file: str
     sha256: str
     card: Mapping[str, Any]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, published: Any) -> Any:
         """The configuration, of the same class as the published one.
@@ -71,8 +76,26 @@ class Saved:
             raise WeightsError(f"{self.folder / CARD_FILE}: {error} {_AGAIN}") from error
 
     def model_card(self, published: ModelCard) -> ModelCard:
-        """The card of the model with what is this encoder's own; the hub has none of it."""
-        return replace(published, weights_file=self.file, hub=None, **tupled(self.card))
+        """The card of the model with what is this encoder's own; the hub has none of it.
+
+        Its recipe makes pixels as they were made in training. What was said of single samples, such as a largest value
+        of each, is not taken over: others have other names.
+
+        Raises
+        ------
+        WeightsError
+            If the recipe is none of the model's.
+        """
+        own = {name: value for name, value in self.recipe.items() if not isinstance(value, Mapping)}
+        if own.get("preparation") == getattr(published.recipe.preparation, "name", None):
+            own.pop("preparation", None)
+        try:
+            recipe = published.recipe.replace(**own)
+            if isinstance(recipe.preparation, str):
+                recipe = recipe.replace(preparation=published.settle(recipe, cells=False).preparation)
+        except SpatialfmError as error:
+            raise WeightsError(f"{self.folder / CARD_FILE}: {error} {_AGAIN}") from error
+        return replace(published, weights_file=self.file, hub=None, recipe=recipe, **tupled(self.card))
 
     def option(self, name: str, given: Any, default: Any) -> Any:
         """An option: as given, or that of the training where None is given."""
@@ -105,6 +128,7 @@ class Saved:
                     f"{name}={used!r}: its embeddings are not those that were trained. Leave out {name}=, or pass "
                     f"{name}={trained!r}."
                 )
+        encoder.trained_recipe = self.recipe or None
 
 
 _AGAIN = "Save the encoder again, or load another folder."
@@ -167,4 +191,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise WeightsError(f"{path} states {unknown[0]!r} of the encoder. {meant(unknown[0], KEPT)} {_AGAIN}")
     if Path(stated["file"]).name != stated["file"]:
         raise WeightsError(f"{path} names the weights {stated['file']!r}, which is not in its folder. {_AGAIN}")
-    return {name: stated[name] for name in kinds}
+    recipe = stated.get("recipe", {})  # which folders of earlier versions do not state
+    if not isinstance(recipe, dict) or not set(recipe) <= set(PIXELS):
+        raise WeightsError(f"{path} states a recipe of the encoder that this version does not know. {_AGAIN}")
+    return {name: stated[name] for name in kinds} | {"recipe": recipe}

@@ -18,8 +18,9 @@ from .._errors import ArgumentError, ModelError
 from .._public import public
 from .encoder import Encoder, MarkerEntry, Weights
 from .family import OWN_LICENSE, family_of, shape_of, shaped_card
+from .recipe import NOT_KEPT, Recipe
 from .registry import card as card_of
-from .saved import CARD_FILE, FORMAT, KEPT, WEIGHTS_FILE, tupled
+from .saved import CARD_FILE, FORMAT, KEPT, PIXELS, WEIGHTS_FILE, tupled
 
 METADATA_FILE = "marker_metadata.csv"
 INITIAL = "initial (untrained)"
@@ -83,7 +84,13 @@ def new_encoder(model: str, *, random_state: int = 0, **shape: Any) -> Encoder:
 
 
 @public
-def save_trained(encoder: Encoder, folder: str | os.PathLike, card: Mapping[str, Any] | None = None) -> Path:
+def save_trained(
+    encoder: Encoder,
+    folder: str | os.PathLike,
+    card: Mapping[str, Any] | None = None,
+    *,
+    recipe: Recipe | None = None,
+) -> Path:
     """Write an encoder into a folder that `load` reads.
 
     The weights are written as safetensors in the published layout, then the table of markers (of models with marker
@@ -99,6 +106,10 @@ def save_trained(encoder: Encoder, folder: str | os.PathLike, card: Mapping[str,
         What is to be said of it in ``card.json``, in types of JSON. Of these, `license`, `commercial`, `title`,
         `trained_on`, `domains`, `mpp` and `mpp_range` become those of the encoder's `ModelCard`; where its weights come
         from published ones, `license`, `commercial` and `gated` stay theirs.
+
+    recipe
+        How images were read in training. What it says of pixels (their scaling, largest value, size, preparation and
+        normalisation) becomes the recipe of the encoder that is loaded. Default: that of the encoder's card.
 
     Returns
     -------
@@ -128,7 +139,7 @@ def save_trained(encoder: Encoder, folder: str | os.PathLike, card: Mapping[str,
     if "encoder" in given:
         raise ArgumentError("The key 'encoder' of a card is written by save_trained(). Leave it out of card=.")
     card_of(encoder.card.name)
-    stated = _stated(encoder, given)
+    stated = _stated(encoder, given) | {"recipe": _pixels(encoder.card.recipe if recipe is None else recipe)}
     try:
         json.dumps(given, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -179,6 +190,14 @@ def _stated(encoder: Encoder, given: Mapping[str, Any]) -> dict[str, Any]:
         "options": dict(getattr(encoder, "options", {})),
         "card": own,
     }
+
+
+def _pixels(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of pixels, in types of JSON."""
+    told = {name: value for name, value in recipe.storable().items() if name in PIXELS}
+    if told["resampling"] is None:  # as the model has it
+        del told["resampling"]
+    return {name: value for name, value in told.items() if not (isinstance(value, Mapping) and NOT_KEPT in value)}
 
 
 def _checksum(content: bytes) -> str:

@@ -29,6 +29,7 @@ from ..models.trained import new_encoder, save_trained
 from .cell_objective import Rates
 from .cell_probe import ProbeCells, probed
 from .cells import CellWindows
+from .fabric import check_alone
 from .likeness import Likeness, compressed
 from .run_folder import Identity, RunFolder
 from .split import held_out_patients
@@ -181,6 +182,7 @@ def distil_encoder(
     >>> report.index.tolist()
     ['teacher: classical', 'student: virtues']
     """
+    check_alone("Distillation")
     large = _teacher(teacher, weights, accept_terms)
     small = _student(student, shape, random_state)
     asked = {"samples": samples, "markers": markers, "panel": panel, "table_name": table_name}
@@ -213,7 +215,7 @@ def distil_encoder(
             report = _report(plans, [large, trained], values, learner, cohort, label_key)
             report.to_csv(folder.path / REPORT)
             card = _card(large, cohort, said) | {"validation_loss": loss, "best_step": step}
-            save_trained(trained, folder.path, card)
+            save_trained(trained, folder.path, card, recipe=plans[1].request.recipe)
             tidied(folder)
             logger.info("%s", report.to_string())
     return load(small.card.name, weights=folder.path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
-from .._errors import ArgumentError, SpatialfmError
+from .._errors import ArgumentError, RunError, SpatialfmError
 from .._optional import need
 from ..models.encoder import resolve_device
 
@@ -67,6 +68,23 @@ def new_fabric(
     fabric = Fabric(accelerator=kind, devices=chosen, num_nodes=nodes, precision=precision, strategy=placed)
     fabric.launch()
     return fabric
+
+
+def check_alone(what: str) -> None:
+    """Refuse what trains in one process where this one is of several.
+
+    Raises
+    ------
+    RunError
+        If torchrun, SLURM or an earlier call with `devices` has started others that run the same script.
+    """
+    told = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")}
+    n, name = max((int(value) if value.isdigit() else 1, name) for name, value in told.items())
+    if n > 1:
+        raise RunError(
+            f"{what} trains in one process, and this is one of {n} ({name}). Call it in a script of its own, that is "
+            "started once."
+        )
 
 
 def _device(accelerator: str, devices: int | str) -> tuple[str, Any]:

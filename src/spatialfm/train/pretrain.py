@@ -227,6 +227,6 @@ def pretrain(
         seen = train(fabric, learner, drawn, plan, folder.checkpoints, watch)
         trained = whole_result(learner, blank, folder.checkpoints)
         written = card_of_run(record, data, seen, plan, license)
-        on_first(fabric, partial(save_trained, trained, folder.path, written))
+        on_first(fabric, partial(save_trained, trained, folder.path, written, recipe=data.settings.recipe))
     logger.info("%s: %s steps, saved in '%s'", trained.card.name, f"{plan.taken:,}", folder.path)
     return as_loaded(trained, folder.path)

@@ -33,6 +33,7 @@ from . import lora
 from .augment import Augment, augment_of
 from .cell_objective import CellObjective, Rates
 from .cells import CellWindows
+from .fabric import check_alone
 from .run_folder import Identity, RunFolder
 from .sampling import draw
 from .steps import default_workers
@@ -222,6 +223,7 @@ def fine_tuned(
         As `spatialfm.train.finetune`.
     """
     sought.check()
+    check_alone("Fine-tuning")
     start = tuning.start() if start is None else start
     encoder = _prepared(tuning, copy.deepcopy(start))
     plan = tuning.plan(encoder)
@@ -309,7 +311,8 @@ def _write(
     card = card_of_tuning(tuning, cells, start, plan) | {"validation_loss": best[0], "best_step": best[1]}
     if tuning.method == "full":
         encoder = learner.encoder.eval().requires_grad_(False)
-        save_trained(encoder, out, {"fine-tuning": card, "trained_on": cells.described(start)})
+        said = {"fine-tuning": card, "trained_on": cells.described(start)}
+        save_trained(encoder, out, said, recipe=plan.request.recipe)
         return
     head = {f"head.{name}": one for name, one in learner.head.state_dict().items()}
     head |= {"head.center": learner.center, "head.scale": learner.scale}
