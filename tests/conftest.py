@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import itertools
 import os
@@ -108,6 +109,13 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of reference outputs; set SPATIALFM_REFERENCE")
     return folder
+
+
+def pytest_collection_finish(session):
+    """Libraries and thousands of tests stay to the end: each full collection would walk over them, a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)

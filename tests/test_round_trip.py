@@ -281,7 +281,7 @@ CELLS = {  # what is written into a table of cells or patients
     ],
     "logrank": [lambda c: _on_patients("logrank", c, "stage"), lambda c: _on_patients("logrank", c, "responded")],
     "marker_attention": [lambda c: _run("marker_attention", c, "X_attended", "phenotype")],
-    "marker_positivity": [lambda c: _run("marker_positivity", c, markers=MARKERS[:2], min_cells=20)],
+    "marker_positivity": [lambda c: _run("marker_positivity", c[:200].copy(), markers=MARKERS[:2], min_cells=20)],
     "mil": [
         lambda c: _run("mil", c, use_rep="X_model", label_key="arm", n_folds=2, n_seeds=1, max_epochs=2, hidden=4),
         lambda c: _run(

@@ -182,3 +182,30 @@ def test_a_copy_holds_what_its_type_declares_and_what_is_written(patients, name)
     assert function(written, **options, key_added="mine") is None
     beside = set(record) & {"groups"} if name == "cut_point" else set()  # of each patient: in obs
     assert set(written.uns["mine"]) >= set(record) - beside
+
+
+WITH_COPY = [name for name, function in FUNCTIONS.items() if "copy" in inspect.signature(function).parameters]
+
+
+@pytest.mark.parametrize("name", WITH_COPY)
+def test_a_copy_is_the_whole_record_or_its_docstring_says_what_is_only_written(name):
+    returned = annotation_of_copy(name)
+    if is_typeddict(getattr(records, returned, None)) or returned == "AnnData":
+        return
+    text = FUNCTIONS[name].__doc__.partition("\n    copy\n")[2].partition("\n\n")[0]
+    assert re.search(r"\balone\b|otherwise written|either way", text), text
+    assert re.search(r"only\s+written|either way", text), text
+
+
+def annotation_of_copy(name: str) -> str:
+    """What ``copy=True`` returns, as the stub says it."""
+    room, _, function = name.partition(".")
+    stub = ast.parse((ROOT / "src" / "spatialfm" / room / "__init__.pyi").read_text(encoding="utf-8"))
+    (found,) = [
+        ast.unparse(node.returns)
+        for node in stub.body
+        if isinstance(node, ast.FunctionDef) and node.name == function
+        for one in node.args.kwonlyargs
+        if one.arg == "copy" and ast.unparse(one.annotation) == "Literal[True]"
+    ]
+    return found

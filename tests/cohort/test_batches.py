@@ -56,6 +56,7 @@ def test_numbers_that_follow_a_batch_in_part_are_said_with_their_share():
     assert f"{1 - (1 - r2) * 29 / 27:.0%} of their variance between patients is between its 3 levels" in text
 
 
+@pytest.mark.slow
 def test_cohorts_without_a_batch_effect_are_rarely_warned_of():
     rng = np.random.default_rng(0)
     n = 0

@@ -319,6 +319,7 @@ def test_a_label_that_is_predicted_without_error_is_not_taken_for_its_prediction
     assert not sfm.tl.logrank(samples, "sex", copy=True)["optimistic"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 12, 20, 30])
 def test_columns_by_chance_are_not_recognised(n):
     """Whatever a cohort's own columns are, with the same names of patients, among many that outcomes have made."""

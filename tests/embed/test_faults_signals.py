@@ -32,6 +32,7 @@ def steps(tmp_path, kind, where, name, memory):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_killed_at_each_step_of_the_removal(tmp_path):
     # two blocks of two files and the note at least: unlinked one by one, once the run is renamed
     assert steps(tmp_path, "crop", "removal", "SIGKILL", "memory") >= 8

@@ -12,6 +12,9 @@ import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
 from spatialfm.learn import search_others as others
 
+# any graph will do, and that of pynndescent takes half a minute to compile: tl/retrieval/test_search.py has it
+GRAPH = {"approximate": True, "method": "usearch"}
+
 
 def table(values, patients):
     obs = pd.DataFrame({"patient": patients}, index=[f"c{i}" for i in range(len(values))])
@@ -54,7 +57,7 @@ def test_hits_are_those_of_brute_force_where_one_patient_has_most_cells(pairs, m
     monkeypatch.setattr(others, "PAIRS", pairs)
     values, patients = dominated()
     cells = table(values, patients)
-    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_m", approximate=True), cells, k=4)
+    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_m", **GRAPH), cells, k=4)
     places, far = brute(values, patients, 4)
     assert hits["rank"].tolist() == [1, 2, 3, 4] * len(values)
     found = hits["hit"].str[1:].astype(int).to_numpy().reshape(-1, 4)
@@ -78,7 +81,7 @@ def test_patients_that_lie_apart_are_bounded_too(monkeypatch, compared):
     patients = np.repeat([f"P{i}" for i in range(6)], [900, 400, 300, 200, 150, 50])
     values = rng.normal(size=(2000, 3)) + 40 * rng.normal(size=(6, 3))[pd.factorize(patients)[0]]
     cells = table(values, patients)
-    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_m", approximate=True), cells, k=3)
+    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_m", **GRAPH), cells, k=3)
     places, _ = brute(values, patients, 3)
     found = hits["hit"].str[1:].astype(int).to_numpy().reshape(-1, 3)
     same = np.mean([len(np.intersect1d(one, two)) for one, two in zip(found, places, strict=True)]) / 3
@@ -113,7 +116,7 @@ def test_groups_are_near_by_the_rows_that_they_have():
 def test_recall_is_measured_against_all_rows_of_others():
     """Of the first hit moved away, the second of four is missed: 3 of 4."""
     values, patients = dominated(400)
-    index = sfm.tl.build_index(table(values, patients), "X_m", approximate=True)
+    index = sfm.tl.build_index(table(values, patients), "X_m", **GRAPH)
     codes = pd.factorize(patients)[0]
     _, far = brute(index.values.astype(float), codes, 4)
     order = np.arange(400)
@@ -128,39 +131,9 @@ def test_a_search_that_misses_much_is_told(monkeypatch):
     monkeypatch.setattr(_search, "LOW", 1.01)
     values, patients = dominated(400)
     cells = table(values, patients)
-    with pytest.warns(SpatialfmWarning, match=r"% of the nearest rows of other groups were found by the graphs of py"):
-        sfm.tl.search(sfm.tl.build_index(cells, "X_m", approximate=True), cells, k=2)
+    with pytest.warns(
+        SpatialfmWarning, match=r"% of the nearest rows of other groups were found by the graphs of usearch"
+    ):
+        sfm.tl.search(sfm.tl.build_index(cells, "X_m", **GRAPH), cells, k=2)
     exact = sfm.tl.search(sfm.tl.build_index(cells, "X_m"), cells, k=2)
     assert exact.attrs["recall"] == 1
-
-
-def test_rows_of_the_index_need_no_question_to_its_graph(monkeypatch):
-    """What the graph keeps of its rows answers queries that are these rows; changed rows of the same name are asked."""
-    rng = np.random.default_rng(0)
-    values, patients = rng.normal(size=(1500, 5)), rng.choice(list("abcde"), 1500)
-    index = sfm.tl.build_index(table(values, patients), "X_m", approximate=True)
-    asked, nearest = [], others.nearest
-
-    def counted(one, rows, k):
-        asked.append(len(rows))
-        return nearest(one, rows, k)
-
-    monkeypatch.setattr(others, "nearest", counted)
-    backwards = np.arange(1500)[::-1]
-    cells = table(values, patients)[backwards].copy()
-    hits = sfm.tl.search(index, cells, k=10)
-    assert sum(asked) < 15, "only queries with fewer than 10 others among 30 neighbours"
-    places, distances = brute(values, patients, 10)
-    found = hits.pivot(index="query", columns="rank", values="hit").loc[[f"c{i}" for i in range(1500)]].to_numpy()
-    shared = [np.isin(places[i], [int(name[1:]) for name in found[i]]).mean() for i in range(1500)]
-    assert np.mean(shared) > 0.98
-    far = hits.pivot(index="query", columns="rank", values="distance").loc[[f"c{i}" for i in range(1500)]].to_numpy()
-    assert np.quantile(np.abs(far - distances), 0.95) < 1e-5
-    asked.clear()
-    cells.obsm["X_m"] = cells.obsm["X_m"].copy()
-    cells.obsm["X_m"][:100] += 1  # the same names, other places
-    moved = sfm.tl.search(index, cells, k=10)
-    assert 100 <= sum(asked) < 115
-    true = cdist(values[backwards][:1] + 1, values)[0]
-    true[patients == patients[-1]] = np.inf
-    assert moved["hit"].head(1).item() == f"c{true.argmin()}"

@@ -15,7 +15,8 @@ from spatialfm.models.encoder import takes_outputs
 
 NAMES = list(sfm.models.list_models().index)
 HEAVY = [name for name in NAMES if (sfm.models.card(name).parameters or 0) > 5e7]
-HEAVY.append("morphem")  # its windows become 224 pixels wide; a small one passes the same checks in its own test
+# windows of 224 pixels, and blocks of full width for each marker; small ones pass the same checks in their own tests
+HEAVY += ["morphem", "virtues"]
 ENTRIES = sfm.models.registry._entries()
 FIRST = {(ENTRIES[name].build, sfm.models.card(name).embedding_dim): name for name in reversed(NAMES)}
 SAME = [name for name in NAMES if name not in FIRST.values()]  # a network that ran already, with other weights

@@ -28,7 +28,7 @@ def small_memory():
 
 @pytest.fixture
 def data(blobs):
-    image, labels = blobs(0)
+    image, labels = blobs(0, side=90, n_cells=9)
     return image.astype(np.uint16) * 100, labels
 
 

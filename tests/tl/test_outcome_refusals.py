@@ -125,7 +125,8 @@ CALLS = {
     ),
     "distribution_shift": Call(
         sfm.tl.distribution_shift,
-        {"use_rep": "X_e", "time_key": "when", "group_key": "response", "min_cells": 8, "n_cells": 4, "n_repeats": 2},
+        {"use_rep": "X_e", "time_key": "when", "group_key": "response", "min_cells": 8, "n_cells": 4, "n_repeats": 2,
+         "epsilon": 0.2},
         make=cells,
         outcome="response",
         n_used=lambda record: record["table"]["patient"].nunique(),

@@ -146,6 +146,7 @@ def test_quadrants_of_a_field_are_those_by_hand(cells):
     )
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_at_chance(cells):
     counts = cells.obs["type"].value_counts()
     few = cells[cells.obs["type"].isin(counts.index[counts >= 28])].copy()
@@ -164,6 +165,7 @@ def test_shuffled_labels_are_at_chance(cells):
     assert scores["auroc"] > shuffled["auroc"].max() + 0.2
 
 
+@pytest.mark.slow
 def test_more_labels_are_better_and_the_rarest_class_is_enough_to_learn_from_one(cells):
     counts = cells.obs["type"].value_counts()
     few = cells[cells.obs["type"].isin(counts.index[counts >= 28])].copy()

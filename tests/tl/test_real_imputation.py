@@ -86,6 +86,7 @@ def test_floors_of_cells_by_patient(cells):
     assert r_of(whole, "CD45")["linear"] == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.slow
 def test_thirty_nine_channels_of_images_by_patient(folder, patient_of):
     """Squares of 16 pixels of six fields; T cell markers tell of each other, FOXP3 and Ki67 of nothing."""
     channels = (folder / "dcis_mibi/channels.txt").read_text().split()

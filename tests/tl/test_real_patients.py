@@ -72,6 +72,7 @@ def test_b_cells_mark_the_group_of_17(colorectal):
     )
 
 
+@pytest.mark.slow
 def test_shuffled_groups_are_at_chance(colorectal):
     patients = sfm.tl.composition(colorectal, "type", patient_key="patient")
     patients.obsm["clr"] = patients.layers["clr"]
@@ -86,6 +87,7 @@ def test_shuffled_groups_are_at_chance(colorectal):
     assert abs(np.mean(scores) - 0.5) < 0.12  # of one shuffle the standard deviation is about 0.13
 
 
+@pytest.mark.slow
 def test_nested_concordance_is_that_of_lifelines_and_the_cells_add_nothing_to_age_and_stage(lung):
     assert (lung.n_obs, int(lung.obs["survival_status"].sum())) == (153, 89)
     clinic = ["age", "gender", "stage"]
@@ -107,6 +109,7 @@ def test_nested_concordance_is_that_of_lifelines_and_the_cells_add_nothing_to_ag
     assert found["types"]["scores"].loc["harrell", "ci_low"] < 0.5
 
 
+@pytest.mark.slow
 def test_a_forest_learns_shuffled_deaths_by_heart_and_only_the_nested_score_says_so(lung):
     nested, optimistic = [], []
     shuffled = lung.copy()
@@ -134,6 +137,7 @@ def test_cut_point_is_the_best_of_all_cuts_by_lifelines(lung):
     assert found["naive_p_value"] < 0.05 < found["p_value"]
 
 
+@pytest.mark.slow
 def test_merging_by_survival_finds_what_is_not_there_and_permutations_do_not(lung):
     """With shuffled deaths the log-rank test is too small, also of cross-fitted groups; the procedure's own is not."""
     logrank, permutations = {None: 0, 5: 0}, {None: 0, 5: 0}

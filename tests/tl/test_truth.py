@@ -30,6 +30,7 @@ def test_a_planted_effect_is_found(seed):
     assert c_index["ci_low"] > 0.6
 
 
+@pytest.mark.slow
 def test_without_effect_nothing_is_found():
     rows, inside = [], 0
     for seed in range(8):

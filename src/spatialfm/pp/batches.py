@@ -72,7 +72,7 @@ def standardize(
     key_added
         Key of ``obsm`` (default: ``<use_rep>_standardized``), or of ``layers`` (default: ``"standardized"``).
     copy
-        Return the numbers instead of writing.
+        Return the numbers alone, an array. The record of how they were made is only written.
 
     Returns
     -------

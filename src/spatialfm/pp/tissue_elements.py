@@ -84,7 +84,7 @@ def tissue(
     overwrite
         Whether elements of these names are replaced.
     copy
-        Return the masks instead of writing them.
+        Return the masks alone, by sample. The record of how they were made is only written.
 
     Returns
     -------

@@ -360,46 +360,6 @@ def test_only_what_this_process_wrote_is_unpickled(client, small, many_blocks, m
         sfm.tl.embed_cells(small, Sums(), run={"client": client})
 
 
-# the last two, because what dies takes seconds to come back
-def test_a_worker_that_is_killed_midway_costs_nothing_but_time(client, small, many_blocks, tmp_path):
-    here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
-    starts, killed = tmp_path / "starts", tmp_path / "killed"
-    starts.mkdir()
-
-    def before(n):
-        (starts / f"{os.getpid()}-{uuid.uuid4().hex}").touch()
-        time.sleep(0.05)
-        if len(list(starts.glob(f"{os.getpid()}-*"))) == 3:  # in the midst of its third block, and only once
-            try:
-                killed.touch(exist_ok=False)
-            except FileExistsError:
-                return
-            killed.write_text(str(os.getpid()))
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    pids = set(client.run(os.getpid).values())
-    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client}).obsm["X_sums"]
-    np.testing.assert_allclose(there, here, rtol=1e-5)
-    assert int(killed.read_text()) in pids
-    n_blocks = len(CropJob.plan(*planned(small)))
-    assert len(list(starts.iterdir())) > n_blocks > 4  # the block at hand was done again
-    assert not left_behind()
-
-
-def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, many_blocks, monkeypatch):
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-
-    def before(n):
-        os._exit(1)
-
-    with pytest.raises(
-        RunError, match=r"Block \d+ \(image 'image_[ab]', rows.*its workers died.*settings\.batch_memory"
-    ):
-        sfm.tl.embed_cells(small, Sums(before), run={"client": client})
-    assert "X_sums" not in small["table"].obsm
-    assert not left_behind()
-
-
 def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, small, many_blocks, tmp_path, caplog):
     """Blocks and the job itself are gone, and workers may not make the folder: this process does, and begins again."""
     here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
@@ -450,3 +410,45 @@ def test_whole_images_are_predicted_on_a_cluster_to_the_same_bytes(client, make_
     np.testing.assert_array_equal(images["here"], images["there"])
     assert images["here"].std() > 0
     assert not finished_blocks()
+
+
+# what dies takes seconds to come back and to import everything again
+@pytest.mark.slow
+def test_a_worker_that_is_killed_midway_costs_nothing_but_time(client, small, many_blocks, tmp_path):
+    here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
+    starts, killed = tmp_path / "starts", tmp_path / "killed"
+    starts.mkdir()
+
+    def before(n):
+        (starts / f"{os.getpid()}-{uuid.uuid4().hex}").touch()
+        time.sleep(0.05)
+        if len(list(starts.glob(f"{os.getpid()}-*"))) == 3:  # in the midst of its third block, and only once
+            try:
+                killed.touch(exist_ok=False)
+            except FileExistsError:
+                return
+            killed.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pids = set(client.run(os.getpid).values())
+    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client}).obsm["X_sums"]
+    np.testing.assert_allclose(there, here, rtol=1e-5)
+    assert int(killed.read_text()) in pids
+    n_blocks = len(CropJob.plan(*planned(small)))
+    assert len(list(starts.iterdir())) > n_blocks > 4  # the block at hand was done again
+    assert not left_behind()
+
+
+@pytest.mark.slow
+def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, many_blocks, monkeypatch):
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+
+    def before(n):
+        os._exit(1)
+
+    with pytest.raises(
+        RunError, match=r"Block \d+ \(image 'image_[ab]', rows.*its workers died.*settings\.batch_memory"
+    ):
+        sfm.tl.embed_cells(small, Sums(before), run={"client": client})
+    assert "X_sums" not in small["table"].obsm
+    assert not left_behind()

@@ -87,6 +87,7 @@ def test_merging_is_called_optimistic(patients, caplog):
     assert "optimistic" in caplog.text
 
 
+@pytest.mark.slow
 def test_merging_is_optimistic_indeed():
     """On cohorts without any effect, naming keeps the level of the test and merging does not."""
     small = {"order": 0, "merged": 0}

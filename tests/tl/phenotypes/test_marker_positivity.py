@@ -333,6 +333,7 @@ def test_a_table_of_a_sdata_is_called_as_it_is_alone(imaged):
     np.testing.assert_array_equal(sdata["table"][:, "CD8"].layers["positive"].ravel(), alone["CD8"])
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_calls_of_a_published_table_that_split_nothing_are_named(real_data):
     """Melanoma by imaging mass cytometry (Moldoveanu et al. 2022): many samples have all cells called positive."""

@@ -267,6 +267,43 @@ def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
     pd.testing.assert_frame_equal(found, sfm.tl.search(exact, table(values[:20]), k=5, **options))
 
 
+def test_rows_of_the_index_need_no_question_to_its_graph(monkeypatch):
+    """What the graph keeps of its rows answers queries that are these rows; changed rows of the same name are asked."""
+    rng = np.random.default_rng(0)
+    values, patients = rng.normal(size=(1500, 5)), rng.choice(list("abcde"), 1500)
+    index = sfm.tl.build_index(table(values, patient=patients), "X_m", approximate=True)
+    from spatialfm.learn import search_others as others
+
+    asked, nearest = [], others.nearest
+
+    def counted(one, rows, k):
+        asked.append(len(rows))
+        return nearest(one, rows, k)
+
+    monkeypatch.setattr(others, "nearest", counted)
+    backwards = np.arange(1500)[::-1]
+    cells = table(values, patient=patients)[backwards].copy()
+    hits = sfm.tl.search(index, cells, k=10)
+    assert sum(asked) < 15, "only queries with fewer than 10 others among 30 neighbours"
+    every = cdist(values, values)
+    every[patients[:, None] == patients] = np.inf
+    places = np.argsort(every, axis=1)[:, :10]
+    distances = np.take_along_axis(every, places, 1)
+    found = hits.pivot(index="query", columns="rank", values="hit").loc[[f"c{i}" for i in range(1500)]].to_numpy()
+    shared = [np.isin(places[i], [int(name[1:]) for name in found[i]]).mean() for i in range(1500)]
+    assert np.mean(shared) > 0.98
+    far = hits.pivot(index="query", columns="rank", values="distance").loc[[f"c{i}" for i in range(1500)]].to_numpy()
+    assert np.quantile(np.abs(far - distances), 0.95) < 1e-5
+    asked.clear()
+    cells.obsm["X_m"] = cells.obsm["X_m"].copy()
+    cells.obsm["X_m"][:100] += 1  # the same names, other places
+    moved = sfm.tl.search(index, cells, k=10)
+    assert 100 <= sum(asked) < 115
+    true = cdist(values[backwards][:1] + 1, values)[0]
+    true[patients == patients[-1]] = np.inf
+    assert moved["hit"].head(1).item() == f"c{true.argmin()}"
+
+
 def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
     """Columns of equal number need not mean the same; tables without a record are taken at their word."""
 

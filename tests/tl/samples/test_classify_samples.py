@@ -103,6 +103,7 @@ def test_a_planted_effect_is_found_and_representations_are_compared(cells, patie
     assert summary_of(patients).loc["X", "p_value"] == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_only_the_published_interval_denies_it():
     rng = np.random.default_rng(0)
     published, corrected, p_values, means = [], [], [], []
@@ -229,6 +230,7 @@ def test_ten_cells_of_constant_value():
     assert (adata.uns["classify_samples"]["draws"]["auroc"] == 0.5).all()
 
 
+@pytest.mark.slow
 def test_components_of_noise_do_not_count_like_the_first():
     """The effect is on the broadest axis, among 30 narrow ones: brought to one width they drown it."""
     found = {False: [], True: []}

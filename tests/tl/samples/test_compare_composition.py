@@ -174,6 +174,7 @@ def test_one_growing_type_lowers_all_shares_and_the_result_says_so():
     assert stats.ttest_ind(patients.layers["clr"][:10], patients.layers["clr"][10:]).pvalue.max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_frame_keeps_its_level_where_one_type_grows_and_shares_do_not():
     calls = {"reference": [], "clr-t": [], "mannwhitney": []}
     for seed in range(25):
@@ -189,6 +190,7 @@ def test_the_frame_keeps_its_level_where_one_type_grows_and_shares_do_not():
     assert np.mean(calls["mannwhitney"]) > 0.5
 
 
+@pytest.mark.slow
 def test_numbers_of_cells_are_no_difference():
     """Patients of 200 cells against patients of 5,000 of the same tissue."""
     p = {name: [] for name in ("p_value", "p_reference", "clr-t", "plain clr")}
@@ -212,6 +214,7 @@ def test_numbers_of_cells_are_no_difference():
     assert share["clr-t"] < 0.085
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_without_a_difference():
     p = [
         sfm.tl.compare_composition(drawn(n=16, seed=seed), "group", copy=True)["p_ranks"].iloc[0] for seed in range(100)
@@ -219,6 +222,7 @@ def test_p_values_are_uniform_without_a_difference():
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_log_ratios_keep_their_level_in_tissue():
     cells = sfm.datasets.simulate_cells(200, cells_per_patient=200, effect_size=0.0, random_state=0)
     counts = sfm.tl.composition(cells, "type", patient_key="patient").layers["counts"]

@@ -124,6 +124,7 @@ def test_a_shift_planted_in_responders_is_found_with_the_right_tests():
     assert table["n_drawn"].unique().tolist() == [60]
 
 
+@pytest.mark.slow
 def test_without_a_shift_groups_do_not_differ_more_often_than_chance():
     p = [
         shifts(
@@ -136,6 +137,7 @@ def test_without_a_shift_groups_do_not_differ_more_often_than_chance():
     assert 0.35 < np.mean(p) < 0.68
 
 
+@pytest.mark.slow
 def test_the_simulator_with_cells_killed_in_responders():
     cells = sfm.datasets.simulate_cells(16, n_samples=2, cells_per_patient=400, effect_of="CD8 T", random_state=0)
     cells.obs["time_point"] = np.where(cells.obs["sample"].astype(str).str.endswith("_1"), *TIMES)
@@ -158,6 +160,7 @@ def test_standard_errors_are_those_of_the_mean_over_draws():
     assert summarise(null, null + 0.01)["shift"] < 0  # nearer than halves of one time point
 
 
+@pytest.mark.slow
 def test_the_error_says_how_far_other_draws_move_the_distance():
     cells = cohort(n_patients=2, n_cells=600, delta=1.0)
     runs = [shifts(cells, n_cells=60, random_state=seed)["table"] for seed in range(12)]

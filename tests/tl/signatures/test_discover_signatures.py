@@ -69,6 +69,7 @@ def test_a_planted_signature_is_found(survival):
     assert by_patient["nested"].notna().all()
 
 
+@pytest.mark.slow
 def test_without_an_effect_the_published_score_is_above_one_half_and_the_nested_one_is_not():
     """Twelve null cohorts; the 200 of the page on scores are a slow test."""
     rows, many = [], QUICK | {"resolutions": [2.0, 4.0]}

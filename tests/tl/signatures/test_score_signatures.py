@@ -84,6 +84,7 @@ def test_enrichment_by_type_against_scipy():
         assert row["p_value"] == pytest.approx(max(student, normal))
 
 
+@pytest.mark.slow
 def test_a_random_signature_shows_no_enrichment_of_rare_types():
     """Two in a hundred cells, drawn at random; half counts showed the rarest at +3.4 with p below 0.05 every time."""
     shares = [0.6, 0.25, 0.13, 0.01, 0.01]

@@ -287,6 +287,7 @@ def test_late_entry_equals_split_follow_up(rossi):
     np.testing.assert_allclose(result["table"]["coef"], other.fit(disp=0).params, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_clustered_level():
     """Six rows a patient that share covariate and frailty: 5 % of p-values are below 0.05, of naive ones far more."""
     small, naive = 0, 0

@@ -53,6 +53,7 @@ def test_the_larger_of_two_standard_errors():
     np.testing.assert_allclose(wider, [[16, 2], [2, 9]])  # the first twice as wide, correlations kept
 
 
+@pytest.mark.slow
 def test_level_of_fine_gray_with_a_skewed_covariate():
     """Robust errors alone miss the few patients who have much of it."""
     ours, sandwich = [], []

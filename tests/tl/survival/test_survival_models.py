@@ -188,6 +188,7 @@ def test_planted_effect(function, options):
     assert result["scores"].loc["harrell", "value"] == pytest.approx(right / pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "options", "n_cohorts"), [("coxnet", {**QUICK, "n_alphas": 12}, 40), ("survival_forest", SMALL, 12)]
 )

@@ -80,7 +80,7 @@ def embed_context(
     key_added
         Key of ``obsm`` that is written.
     copy
-        Return the vectors instead of writing them.
+        Return the vectors alone, an array. The record of how they were made is only written.
 
     Returns
     -------

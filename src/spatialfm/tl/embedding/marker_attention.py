@@ -62,7 +62,8 @@ def marker_attention(
     key_added
         Key of ``uns``, and of ``obsm`` with ``"_z"`` behind.
     copy
-        Return the mean z-scores instead of writing.
+        Return the mean z-scores alone, a table of types by markers. Those of each cell, and the other tables, are only
+        written.
 
     Returns
     -------

@@ -113,7 +113,7 @@ def compare_enrichment(
     key_added
         Key of ``uns``.
     copy
-        Return the table instead of writing.
+        Return ``table`` alone. The values of samples and patients, and ``params``, are only written.
 
     Returns
     -------

@@ -60,7 +60,8 @@ def neighborhood_composition(
     key_added
         Key of ``obsm`` and ``uns`` that is written.
     copy
-        Whether to return the fractions instead of writing them.
+        Return the fractions alone, a table of cells by clusters. The number of cells without neighbours and ``params``
+        are only written.
 
     Returns
     -------

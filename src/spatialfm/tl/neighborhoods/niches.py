@@ -56,7 +56,7 @@ def niches(
     key_added
         Key that is written.
     copy
-        Return the niches instead of writing.
+        Return the niches alone, a series of cells. Their sizes, compositions and enrichment are only written.
 
     Returns
     -------

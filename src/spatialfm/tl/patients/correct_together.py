@@ -51,7 +51,7 @@ def correct_together(
     alpha
         Level below which corrected p-values count as significant.
     copy
-        Whether the tables stay as they are.
+        Whether the tables stay as they are. One table of all tests is returned either way.
 
     Returns
     -------

@@ -89,7 +89,7 @@ def risk_ratio(
     key_added
         Key of ``uns``.
     copy
-        Return the table instead of writing.
+        Return ``table`` alone; ``params`` are only written.
 
     Returns
     -------

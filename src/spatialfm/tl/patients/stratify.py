@@ -119,7 +119,7 @@ def stratify(
     key_added
         Key of ``obs`` and ``uns`` that is written.
     copy
-        Whether to return the groups instead of writing them.
+        Return the groups alone, a series of patients. Their table, the test and the model are only written.
 
     Returns
     -------

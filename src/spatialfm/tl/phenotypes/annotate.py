@@ -166,7 +166,8 @@ def annotate(
     key_added
         Key that is written; default ``<label_key>_predicted``.
     copy
-        Return a table instead of writing.
+        Return the columns that are otherwise written to ``obs``, as one table of cells. Probabilities, sets and what
+        was compared and chosen are only written.
 
     Returns
     -------

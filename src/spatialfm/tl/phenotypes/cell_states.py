@@ -66,7 +66,8 @@ def cell_states(
     key_added
         Key that is written.
     copy
-        Return the states instead of writing.
+        Return the states alone, a series of cells. Their centers, which other cohorts are given states by, are only
+        written.
 
     Returns
     -------

@@ -87,7 +87,8 @@ def leiden_sweep(
     key_added
         Key that is written.
     copy
-        Return the clusters instead of writing.
+        Return the clusters of all resolutions alone, a table of cells. The table of resolutions, the tree and the
+        suggestion are only written.
 
     Returns
     -------

@@ -135,7 +135,8 @@ def marker_positivity(
     key_added
         Layer and key of ``uns``.
     copy
-        Return the probabilities instead of writing.
+        Return the probabilities alone, a table of cells by markers. Thresholds, shares and comparisons are only
+        written.
 
     Returns
     -------

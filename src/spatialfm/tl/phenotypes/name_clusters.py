@@ -70,7 +70,7 @@ def name_clusters(
     key_added
         Column of ``obs``, and key of ``uns``.
     copy
-        Return the names instead of writing.
+        Return the names alone, a series of cells. The table of matches and the profiles are only written.
 
     Returns
     -------

@@ -97,7 +97,8 @@ def propose_types(
     key_added
         Key that is written.
     copy
-        Return a table instead of writing.
+        Return the columns that are otherwise written to ``obs``, as one table of cells. The tables of proposals and of
+        their markers are only written.
 
     Returns
     -------

@@ -79,7 +79,8 @@ def transfer_labels(
     key_added
         Key written into `target`; default ``<label_key>_transferred``.
     copy
-        Return a table instead of writing.
+        Return the columns that are otherwise written to ``obs``, as one table of the target's cells. ``params`` are
+        only written.
 
     Returns
     -------

@@ -27,7 +27,7 @@ from .token_table import check_dense, classify, draw_maps, embed_table, plan_tab
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from ...embed.call import Elements, Panel
+    from ...embed.call import Elements, Panel, Request
     from ...embed.inputs import Inputs
     from ...models.encoder import Encoder
     from ...models.recipe import Recipe
@@ -202,64 +202,32 @@ def detect_artifacts(
     request = request_of(
         encoder, markers=markers, outputs=outputs, panel=panel, recipe=recipe, run=run, elements=meant, cells=False
     )
-    if markers is None and request.panel.markers is None:
-        empty = dict.fromkeys(_empty(quality))
-        request = replace(request, panel=request.panel.replace(mapping={**empty, **(request.panel.mapping or {})}))
+    request = _without_empty(request, quality, given=markers is not None)
     inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
     if not {"token", "summary"} & set(encoder.card.outputs):
         size = SIZE if size is None else size
         stride = min(STRIDE, size) if stride is None else stride
     tokens = plan_table(sdata, pairs, inputs, size, stride, 0.0, table_name)
     of_tokens, brightness = _quality(sdata, tokens, inputs, quality)
-    tokens.table.obs.drop(
-        columns=["artifact_share", "channels_flagged"], errors="ignore", inplace=True
-    )  # of a call before
+    of_before = ["artifact_share", "channels_flagged"]
+    tokens.table.obs.drop(columns=of_before, errors="ignore", inplace=True)
     known = example_tokens(
-        sdata,
-        tokens,
-        annotated,
-        meanings,
-        label_key,
-        min_cover,
-        min_tokens,
-        brightness if background else None,
+        sdata, tokens, annotated, meanings, label_key, min_cover, min_tokens, brightness if background else None,
         classes is None,
-    )
-    check_classes(pd.Series(known), min_tokens)
-    if ARTIFACT not in known:
-        raise TableError(f"The annotations contain no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
+    )  # fmt: skip
+    _check_examples(known, min_tokens)
     use_rep = embed_table(tokens, request, devices)
     tokens.table.obsm[f"X_{key_added}"] = np.hstack([representation(tokens.table, use_rep), of_tokens])
     assigned, probability, used = classify(
-        tokens,
-        f"X_{key_added}",
-        known,
-        head=method,
-        C=C,
-        n_trials=n_trials,
-        n_train=n_train,
-        patient_key=patient_key,
+        tokens, f"X_{key_added}", known, head=method, C=C, n_trials=n_trials, n_train=n_train, patient_key=patient_key,
         random_state=random_state,
-    )
-    learned = list(assigned["label"].cat.categories)
-    probability = np.stack(
-        [probability[:, learned.index(c)] if c in learned else np.zeros(len(assigned)) for c in CLASSES], 1
-    )
-    assigned["label"] = assigned["label"].cat.set_categories(list(CLASSES))
+    )  # fmt: skip
+    probability = of_all_classes(assigned, probability)
     maps = draw_maps(sdata, tokens, assigned["label"].cat.codes.to_numpy(), len(CLASSES), opening, closing)
-    params = {
-        "annotations": as_text(annotations),
-        "classes": as_text(None if classes is None else {str(value): name for value, name in classes.items()}),
-        "background": background,
-        "use_rep": use_rep,
-        "method": method,
-        "C": used,
-        "n_train": as_text(n_train),
-        "min_cover": min_cover,
-        "opening": as_text(opening),
-        "closing": as_text(closing),
-        "random_state": random_state,
-    }
+    said = None if classes is None else {str(value): name for value, name in classes.items()}
+    params = {"annotations": as_text(annotations), "classes": as_text(said), "background": background}
+    params |= {"use_rep": use_rep, "method": method, "C": used, "n_train": as_text(n_train), "min_cover": min_cover}
+    params |= {"opening": as_text(opening), "closing": as_text(closing), "random_state": random_state}
     write_predictions(tokens.table, known, assigned, probability, CLASSES, key_added, params)
     report = sample_report(pairs, [classes_of for _, classes_of, _ in maps], quality)
     tables = {"samples": report, "channels": quality.reset_index()}
@@ -268,6 +236,28 @@ def detect_artifacts(
     _flag_samples(sdata, report)
     _flag_cells(sdata, tokens, maps, cell_table_name)
     logger.info("artifacts: %s", ", ".join(f"{name} {share:.1%}" for name, share in report["artifact_share"].items()))
+
+
+def _without_empty(request: Request, quality: pd.DataFrame, *, given: bool) -> Request:
+    """The request without channels that hold nothing, unless it names its markers."""
+    if given or request.panel.markers is not None:
+        return request
+    mapping = {**dict.fromkeys(_empty(quality)), **(request.panel.mapping or {})}
+    return replace(request, panel=request.panel.replace(mapping=mapping))
+
+
+def _check_examples(known: np.ndarray, min_tokens: int) -> None:
+    check_classes(pd.Series(known), min_tokens)
+    if ARTIFACT not in known:
+        raise TableError(f"The annotations contain no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
+
+
+def of_all_classes(assigned: pd.DataFrame, probability: np.ndarray) -> np.ndarray:
+    """Probabilities ``(tokens, classes)`` as `CLASSES` are, 0 for one that nobody drew; labels get these classes."""
+    learned = list(assigned["label"].cat.categories)
+    columns = [probability[:, learned.index(c)] if c in learned else np.zeros(len(assigned)) for c in CLASSES]
+    assigned["label"] = assigned["label"].cat.set_categories(list(CLASSES))
+    return np.stack(columns, 1)
 
 
 def _quality(

@@ -65,7 +65,7 @@ def tissue_clusters(
     key_added
         Key that is written.
     copy
-        Return the clusters instead of writing.
+        Return the clusters alone, a series of tiles. Their sizes and markers are only written.
 
     Returns
     -------

@@ -122,7 +122,7 @@ def compare_composition(
     key_added
         Key of ``uns``.
     copy
-        Return the table instead of writing.
+        Return ``table`` alone; ``params`` are only written.
 
     Returns
     -------

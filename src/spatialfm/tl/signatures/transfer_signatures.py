@@ -83,7 +83,8 @@ def transfer_signatures(
     key_added
         Key written into `target` (default: `key`).
     copy
-        Return the probabilities instead of writing.
+        Return the probabilities alone, a table of cells by signatures. Which cells are in a signature, their novelty
+        and the accuracies are only written.
 
     Returns
     -------
