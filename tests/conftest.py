@@ -112,7 +112,7 @@ def reference() -> Path:
 
 
 def pytest_collection_finish(session):
-    """Libraries and thousands of tests stay to the end: each full collection would walk over them, a tenth of the time."""
+    """Libraries and thousands of tests stay to the end: to walk over them was a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
