@@ -111,11 +111,17 @@ def reference() -> Path:
     return folder
 
 
+def pytest_collection(session):
+    """Garbage is not looked for while libraries and thousands of tests are loaded, which stay to the end."""
+    gc.disable()
+
+
 def pytest_collection_finish(session):
-    """Libraries and thousands of tests stay to the end: to walk over them was a tenth of the time."""
+    """And these are left out of what is looked through afterwards: that was a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

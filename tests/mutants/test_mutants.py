@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -17,8 +18,14 @@ _spec.loader.exec_module(mutants)
 ALL = mutants.read()
 
 
+@functools.cache
 def names_of_tests(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+
+
+@functools.cache
+def dumped(path: Path) -> str:
+    return ast.dump(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def test_each_bug_has_its_place():
@@ -30,8 +37,7 @@ def test_each_bug_has_its_place():
         except (ValueError, FileNotFoundError) as error:
             wrong.append(str(error))
             continue
-        before = (mutants.PACKAGE / mutant.file).read_text(encoding="utf-8")
-        if ast.dump(ast.parse(before)) == ast.dump(ast.parse(after)):
+        if dumped(mutants.PACKAGE / mutant.file) == ast.dump(ast.parse(after)):
             wrong.append(f"{mutant.name}: changes nothing")
         for test in mutant.tests:
             file, _, name = test.partition("::")

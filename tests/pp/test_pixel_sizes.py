@@ -13,11 +13,10 @@ from spatialfm.pp.pixel_sizes import image_pixel_sizes
 @pytest.fixture
 def two(make_sdata):
     """Images ``a`` of 0.5 µm and ``b`` of an unknown size."""
-    zeros = np.zeros((1, 8, 8), np.uint8)
-    known = make_sdata({"a": (zeros, None)}, ["DAPI"], mpp=0.5)
-    unknown = make_sdata({"b": (zeros, None)}, ["DAPI"], mpp=1.0)
-    known.images["image_b"] = unknown["image_b"]
-    return known, match_elements(known, None, {}, need_labels=False)
+    both = np.zeros((1, 8, 8), np.uint8), np.eye(8, dtype=np.int32)
+    sdata = make_sdata(a=both)
+    sdata.images["image_b"] = make_sdata(mpp=None, b=both)["image_b"]
+    return sdata, match_elements(sdata, None, {}, need_labels=False)
 
 
 def test_the_transformation_counts_unless_the_user_gives_a_size(two):
