@@ -191,7 +191,7 @@ def test_a_run_that_was_stopped_does_not_go_on_with_blocks_of_other_data(
     from spatialfm.embed.windows.crop import CropJob
 
     image, labels = data
-    monkeypatch.setattr(CropJob, "block_side", 50)
+    monkeypatch.setattr(CropJob, "block_side", 30)
     sdata = make_sdata({"a": (image, labels)}, CHANNELS)
     written, inner = [], store.BlockStore.write
 

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from scipy.spatial.distance import cdist
+from sklearn.neighbors import NearestNeighbors
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmError, SpatialfmWarning, TableError
+from spatialfm.learn.search_index import GRAPHS
 from spatialfm.stats.transport import lower_bound, wasserstein
 from spatialfm.tl.retrieval.search import Index
 
@@ -78,6 +80,24 @@ def test_the_own_patient_is_found_only_if_that_is_asked_for(values, tmp_path):
         sfm.tl.search(index, cells, exclude="slide")
 
 
+class Exact:
+    """What pynndescent's index answers, by comparing all: without the half minute that it takes to compile."""
+
+    def __init__(self, values, n_neighbors=30):
+        self.values = values
+        self.neighbor_graph = self.query(values, n_neighbors)
+
+    def query(self, values, k):
+        distances, places = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.values).kneighbors(values)
+        return places, distances
+
+
+@pytest.fixture
+def quick_graph(monkeypatch):
+    monkeypatch.setitem(GRAPHS, "pynndescent", lambda values, random_state: Exact(values))
+
+
+@pytest.mark.slow
 def test_a_graph_finds_nearly_all_and_says_how_many():
     values = np.random.default_rng(0).normal(size=(3000, 6))
     cells = table(values)
@@ -231,7 +251,7 @@ def test_samples_are_found_without_comparing_all():
         sfm.tl.search_samples(tiles[:40].copy(), "s00", use_rep="X_m")
 
 
-def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
+def test_a_graph_leaves_the_own_group_out_without_comparing_all(quick_graph, monkeypatch):
     """Of mixed groups the graph finds enough others; of groups that lie apart all rows are compared."""
     from spatialfm.learn import search_others as _search
 
@@ -267,7 +287,7 @@ def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
     pd.testing.assert_frame_equal(found, sfm.tl.search(exact, table(values[:20]), k=5, **options))
 
 
-def test_rows_of_the_index_need_no_question_to_its_graph(monkeypatch):
+def test_rows_of_the_index_need_no_question_to_its_graph(quick_graph, monkeypatch):
     """What the graph keeps of its rows answers queries that are these rows; changed rows of the same name are asked."""
     rng = np.random.default_rng(0)
     values, patients = rng.normal(size=(1500, 5)), rng.choice(list("abcde"), 1500)
