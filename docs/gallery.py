@@ -229,6 +229,22 @@ def annotation_scores():
     return sfm.pl.annotation_scores(cells, return_fig=True)
 
 
+def label_report():
+    import numpy as np
+
+    import spatialfm as sfm
+
+    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=120, latent_noise=0.25, random_state=0)
+    rng = np.random.default_rng(0)
+    known = cells.obs["type"].astype(object).where(rng.random(cells.n_obs) < 0.3)
+    labelled = np.flatnonzero(known.notna())
+    slips = rng.choice(labelled, 18, replace=False)  # an expert's, to be found
+    known.iloc[slips] = known.iloc[np.roll(slips, 1)].to_numpy()
+    cells.obs["known"] = known
+    sfm.tl.label_report(cells, "known", use_rep="X_latent", C=1.0)
+    return sfm.pl.label_report(cells, return_fig=True)
+
+
 def panel_curve():
     import spatialfm as sfm
 
@@ -394,6 +410,7 @@ FIGURES: dict[str, Callable] = {
     "surprise": surprise,
     "positivity": positivity,
     "annotation_scores": annotation_scores,
+    "label_report": label_report,
     "contributions": contributions,
     "power": power,
 }

@@ -390,6 +390,7 @@ DRAWN = {
     "decision_curve": ("predict_survival", lambda a: sfm.pl.decision_curve(a, show=False)),
     "forest": ("cox", lambda a: sfm.pl.forest(a, show=False)),
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
+    "label_report": ("label_report", lambda a: sfm.pl.label_report(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
     "reconstruction_scores": ("evaluate_reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False)),

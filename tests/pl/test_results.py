@@ -45,6 +45,7 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
     "decision_curve": ("predict_survival", "cox_predicted", lambda a: sfm.pl.decision_curve(a, show=False)),
     "forest": ("cox", "cox", lambda a: sfm.pl.forest(a, show=False)),
     "kaplan_meier": ("kaplan_meier", "kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
+    "label_report": ("label_report", "label_report", lambda a: sfm.pl.label_report(a, show=False)),
     "marker_attention": ("marker_attention", "marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": (
         "neighborhood_contrast", "neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False),

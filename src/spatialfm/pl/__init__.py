@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_decision_curve": ["decision_curve"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
+        "_label_report": ["label_report"],
         "_marker_attention": ["marker_attention"],
         "_neighborhood_contrast": ["neighborhood_contrast"],
         "_panel_curve": ["panel_curve"],
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ._decision_curve import decision_curve
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier
+    from ._label_report import label_report
     from ._marker_attention import marker_attention
     from ._neighborhood_contrast import neighborhood_contrast
     from ._panel_curve import panel_curve

@@ -30,6 +30,7 @@ __all__ = [
     "decision_curve",
     "forest",
     "kaplan_meier",
+    "label_report",
     "marker_attention",
     "neighborhood_contrast",
     "panel_curve",
@@ -388,6 +389,25 @@ def kaplan_meier(
     palette: Palette = None, title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6),
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
+
+@overload
+def label_report(
+    adata: AnnData, *, key: str = 'label_report', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Sequence[Axes] | None = None, show: bool | None = None, save: str | PathLike | None = None,
+    return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def label_report(
+    adata: AnnData, *, key: str = 'label_report', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Sequence[Axes] | None = None, show: bool | None = None, save: str | PathLike | None = None,
+    return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def label_report(
+    adata: AnnData, *, key: str = 'label_report', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Sequence[Axes] | None = None, show: bool | None = None, save: str | PathLike | None = None,
+    return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
 
 @overload
 def marker_attention(

@@ -99,6 +99,11 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "groups": Rows({"n": int, "events": int}),
         "params": {"group_key": str, "time_key": str},
     },
+    "label_report": {
+        "cells": Rows({"label": object, "likelier": object}),
+        "types": Rows({"n_labelled": int, "n_likely_wrong": int, "n_conflicts": int}),
+        "counts": Rows(),
+    },
     "leiden_sweep": {
         "table": Rows({"stability": float}),
         "edges": Rows(
