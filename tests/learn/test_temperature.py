@@ -10,6 +10,7 @@ from spatialfm.learn.probe import calibrated, fit_head
 from spatialfm.learn.temperature import (
     Calibration,
     calibration_error,
+    calibration_of,
     find_temperature,
     held_out_parts,
     tempered,
@@ -44,6 +45,30 @@ def test_the_error_is_the_sum_by_hand():
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     assert calibration_error(probability, codes) == pytest.approx(expected)
+
+
+def test_a_weight_counts_as_so_many_cells():
+    claimed, codes, _ = drawn(400, 2.0)
+    weights = np.random.default_rng(1).integers(0, 4, 400)
+    many = np.repeat(np.arange(400), weights)
+    found = find_temperature(claimed, codes, weights)
+    assert found == pytest.approx(find_temperature(claimed[many], codes[many]), rel=1e-4)
+    assert found != pytest.approx(find_temperature(claimed, codes), rel=1e-3)
+    error = calibration_error(claimed[many], codes[many])
+    assert calibration_error(claimed, codes, weights) == pytest.approx(error)
+
+
+def test_confidence_holds_in_the_shares_of_tissue_where_labels_are_even():
+    """Of a common type nine in ten are called right with a confidence of 0.7, of a rare one half: labels are even."""
+    sure = np.array([[0.7, 0.3]] * 90 + [[0.3, 0.7]] * 10 + [[0.3, 0.7]] * 50 + [[0.7, 0.3]] * 50)
+    codes = np.repeat([0, 1], 100)
+    even, tissue = calibration_of(sure, codes), calibration_of(sure, codes, np.array([0.95, 0.05]))
+    # the temperature that makes the confidence the share of right calls: 0.7 among labels, 0.88 in tissue
+    assert tempered(sure, even.temperature)[0, 0] == pytest.approx(0.7, abs=1e-3)
+    assert tempered(sure, tissue.temperature)[0, 0] == pytest.approx(0.95 * 0.9 + 0.05 * 0.5, abs=1e-3)
+    assert tissue.error == pytest.approx(0, abs=2e-3)
+    nothing = calibration_of(sure, codes, np.zeros(2))  # nothing is called by the types that were held out
+    assert nothing.temperature == even.temperature
 
 
 def test_certainties_of_zero_and_one_stay():

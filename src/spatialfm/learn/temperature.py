@@ -38,13 +38,15 @@ def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def find_temperature(probability: np.ndarray, codes: np.ndarray) -> float:
+def find_temperature(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Temperature of least cross-entropy (Guo et al. 2017, section 4.2).
 
     Parameters
     ----------
     probability, codes
         ``(n, classes)`` of cells that were not trained on, and ``(n,)`` their classes.
+    weights
+        ``(n,)`` of the cells; default: equal.
     """
     from scipy.optimize import minimize_scalar
 
@@ -52,15 +54,16 @@ def find_temperature(probability: np.ndarray, codes: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         of_truth = tempered(probability, float(np.exp(log_temperature)))[rows, codes]
-        return float(-np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean())
+        losses = -np.log(np.maximum(of_truth, np.finfo(float).tiny))
+        return float(np.average(losses, weights=weights))
 
     return float(np.exp(minimize_scalar(loss, bounds=RANGE, method="bounded").x))
 
 
-def calibration_error(probability: np.ndarray, codes: np.ndarray) -> float:
+def calibration_error(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Expected calibration error: distance of confidence and accuracy, over 15 bins of confidence, by their cells.
 
-    Of few cells it is never 0, as the accuracy in a bin is a share of few.
+    With `weights` a cell counts as so many. Of few cells it is never 0, as the accuracy in a bin is a share of few.
 
     Examples
     --------
@@ -69,14 +72,27 @@ def calibration_error(probability: np.ndarray, codes: np.ndarray) -> float:
     """
     confidence, right = probability.max(axis=1), probability.argmax(axis=1) == codes
     place = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    apart = np.bincount(place, right - confidence, minlength=N_BINS)
-    return float(np.abs(apart).sum() / len(codes))
+    weights = np.ones(len(codes)) if weights is None else weights
+    apart = np.bincount(place, weights * (right - confidence), minlength=N_BINS)
+    return float(np.abs(apart).sum() / weights.sum())
 
 
-def calibration_of(probability: np.ndarray, codes: np.ndarray) -> Calibration:
-    """Temperature that suits held-out cells, and the calibration error that it leaves on them."""
-    temperature = find_temperature(probability, codes)
-    return Calibration(temperature, len(codes), calibration_error(tempered(probability, temperature), codes))
+def calibration_of(probability: np.ndarray, codes: np.ndarray, shares: np.ndarray | None = None) -> Calibration:
+    """Temperature that suits held-out cells, and the calibration error that it leaves on them.
+
+    Parameters
+    ----------
+    shares
+        ``(classes,)`` of the types among the cells that are to be annotated. Labels are often as many of each type,
+        and a confidence that is right among these is wrong in tissue, where one type is most of it: held-out cells of
+        a type then weigh together what the type does.
+    """
+    weights = None
+    if shares is not None:
+        weights = (shares / np.maximum(np.bincount(codes, minlength=len(shares)), 1))[codes]
+        weights = None if not weights.any() else weights
+    temperature = find_temperature(probability, codes, weights)
+    return Calibration(temperature, len(codes), calibration_error(tempered(probability, temperature), codes, weights))
 
 
 def held_out_parts(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from spatialfm._errors import TableError
+from spatialfm.cohort.intensities import Intensities
 from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.fitted import held_out_probability
 from spatialfm.learn.heads.methods import METHODS, PROBES, check_method, fit_method
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import calibrated, column_scaler, fit_probe
-from spatialfm.learn.temperature import calibration_error
+from spatialfm.learn.temperature import calibration_error, calibration_of, tempered
 
 
 def blobs(n_each=80, n_columns=5, apart=2.5, seed=0):
@@ -91,3 +95,81 @@ def test_what_is_no_method_is_refused():
         check_method("svm", 1.0)
     with pytest.raises(TableError, match="C=-1"):
         check_method("lda", -1)
+
+
+def pooled_by_hand(*parts):
+    product = np.prod([np.maximum(part, 1e-3) for part in parts], axis=0) ** (1 / len(parts))
+    return product / product.sum(axis=1, keepdims=True)
+
+
+def halved(probability):
+    root = np.sqrt(probability)
+    return root / root.sum(axis=1, keepdims=True)
+
+
+def test_the_ensemble_is_the_discriminant_halved_and_trees():
+    values, names = blobs()
+    rows = np.concatenate([np.flatnonzero(names == one)[:8] for one in "abc"])
+    plain, cells = Options(calibrate=False), seen(values, rows)
+    lda, trees = (fit_method(name, cells, rows, names[rows], plain).predict_seen() for name in ("lda", "trees"))
+    model = fit_method("ensemble", cells, rows, names[rows], plain)
+    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(halved(lda), trees), atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(values), model.predict_seen(), atol=1e-9)
+    assert model.notes == {}
+
+
+def test_a_wide_output_of_a_network_has_the_probe_and_trees():
+    values, names = blobs(n_columns=5)
+    values = np.hstack([values, np.random.default_rng(2).normal(size=(len(values), 60))])
+    rows = np.concatenate([np.flatnonzero(names == one)[:8] for one in "abc"])
+    plain, cells = Options(calibrate=False, C=0.2), seen(values, rows)
+    linear, trees = (fit_method(name, cells, rows, names[rows], plain).predict_seen() for name in ("linear", "trees"))
+    model = fit_method("ensemble", cells, rows, names[rows], plain)
+    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(linear, trees), atol=1e-12)
+    assert model.notes == {"C": 0.2}
+
+
+def test_means_among_other_columns_are_seen_by_themselves_too():
+    rng = np.random.default_rng(3)
+    values, names = blobs(n_columns=3, apart=3)
+    means = np.exp(values / 10.0 ** np.arange(3))
+    both = np.hstack([rng.normal(size=(len(means), 77)), means])
+    of = Intensities(("a", "b", "c"), np.array([77, 78, 79]), np.zeros(3), np.ones(3))
+    rows = np.concatenate([np.flatnonzero(names == one)[:8] for one in "abc"])
+    plain = Options(calibrate=False)
+    wide = Cells(both, column_scaler(both, None, of), labelled=rows)
+    narrow = Cells(means, column_scaler(means, None, replace(of, places=np.arange(3))), labelled=rows)
+    lda = fit_method("lda", narrow, rows, names[rows], plain).predict_seen()
+    trees = [fit_method("trees", one, rows, names[rows], plain).predict_seen() for one in (wide, narrow)]
+    model = fit_method("ensemble", wide, rows, names[rows], plain)
+    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(halved(lda), *trees), atol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(both), model.predict_seen(), atol=1e-9)
+    # among 77 columns of noise, the part that sees the three means alone is what finds types
+    others = np.setdiff1d(np.arange(len(names)), rows)
+    right = lambda found: (np.array(["a", "b", "c"])[found.argmax(axis=1)] == names)[others].mean()  # noqa: E731
+    assert right(model.predict_seen()) > right(trees[0]) + 0.05
+
+
+def test_confidence_is_right_in_tissue_that_labels_do_not_resemble():
+    """As many labels of each type, of which one is nineteen in twenty cells and easy, and two are mixed up."""
+    rng = np.random.default_rng(4)
+    codes = rng.permutation(np.repeat([0, 1, 2], [3800, 100, 100]))
+    values = rng.normal(size=(4000, 3)) + np.array([[4.0, 0, 0], [0, 0.5, 0], [0, -0.5, 0]])[codes]
+    names = np.array(["a", "b", "c"])[codes]
+    rows = np.concatenate([np.flatnonzero(codes == code)[:40] for code in range(3)])
+    others = np.setdiff1d(np.arange(4000), rows)
+    model = fit_method("ensemble", seen(values, rows), rows, names[rows], Options())
+    found, truth = model.predict_seen(others), codes[others]
+    even = fit_method("ensemble", seen(values, rows), rows, names[rows], Options(calibrate=False))
+    before = calibration_of(*_held_out(seen(values, rows), rows, codes[rows])).temperature
+    labels_alone = calibration_error(tempered(even.predict_seen(others), before), truth)
+    assert calibration_error(found, truth) < 0.05
+    assert calibration_error(found, truth) < labels_alone
+
+
+def _held_out(cells, rows, codes):
+    def fit(some, of_some):
+        return fit_method("ensemble", cells, some, np.array(["a", "b", "c"])[of_some], Options(calibrate=False))
+
+    probability, places = held_out_probability(fit, rows, codes, None, 0)
+    return probability, codes[places]

@@ -12,6 +12,7 @@ from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_w
 from .cells import Cells
 
 BLOCK = 65_536  # rows that are predicted at once
+MOST_COUNTED = 20_000  # rows whose types are counted
 
 
 class Fitted(Protocol):
@@ -113,12 +114,29 @@ def held_out_probability(
     return predicted_without(predict, codes, groups, random_state)
 
 
+def some_rows(cells: Cells) -> np.ndarray:
+    """Rows of the cells, at most 20,000, drawn at random: their shares of types are those of all to a per cent."""
+    if len(cells) <= MOST_COUNTED:
+        return np.arange(len(cells))
+    return np.sort(np.random.default_rng(cells.random_state).choice(len(cells), MOST_COUNTED, replace=False))
+
+
+def called_shares(fitted: Fitted, rows: np.ndarray) -> np.ndarray:
+    """Share ``(classes,)`` of the rows of the cells that are called by each type."""
+    called = fitted.predict_seen(rows).argmax(axis=1)
+    return np.bincount(called, minlength=len(fitted.classes)) / len(rows)
+
+
 def with_temperature(
     fitted: RuleFitted, fit: Callable[[np.ndarray, np.ndarray], RuleFitted], rows: np.ndarray, codes: np.ndarray
 ) -> RuleFitted:
-    """The same method with the temperature that suits labelled rows which were held out, in turn."""
+    """The same method with the temperature that suits labelled rows which were held out, in turn.
+
+    Held-out rows of a type weigh together what the type does among all cells, by what the method calls them.
+    """
     cells = fitted.cells
     probability, places = held_out_probability(fit, rows, codes, cells.groups_of(rows), cells.random_state)
     if len(places) < MIN_HELD_OUT:
         return fitted
-    return replace(fitted, calibration=calibration_of(probability, codes[places]))
+    shares = called_shares(fitted, some_rows(cells))
+    return replace(fitted, calibration=calibration_of(probability, codes[places], shares))

@@ -12,10 +12,11 @@ import pandas as pd
 
 from ..._errors import TableError
 from ..probe import check_head, coded
+from ..temperature import Calibration
 from .bcos import fit_bcos
 from .cells import Cells
 from .discriminant import fit_discriminant
-from .fitted import Fitted, Rule, RuleFitted, with_temperature
+from .fitted import Fitted, Rule, RuleFitted, some_rows, with_temperature
 from .mixture import Mixture, fit_mixture
 from .nearest_mean import fit_nearest_mean
 from .options import Options
@@ -23,6 +24,9 @@ from .probes import fit_probe_of
 from .self_training import fit_self_training
 from .spreading import fit_spreading
 from .trees import fit_trees
+from .views import ColumnScaler, mean_columns
+
+Fit = Callable[[np.ndarray, np.ndarray], Fitted]  # to labelled rows and their codes
 
 PROBES = ("linear", "forest", "knn")
 RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
@@ -33,8 +37,10 @@ RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
     "trees": fit_trees,
     "bcos": fit_bcos,
 }
-ENSEMBLE = ("linear", "trees")
 METHODS = (*PROBES, *RULES, "ensemble")
+MOST_NARROW = 64  # columns up to which a covariance is estimated of what are no means of markers
+MIN_MEANS = 3  # among other columns, from which on they have a part of their own
+UNSURE = 2.0  # temperature of discriminant analysis among others: 1.5 to 3 score alike
 NOTED = ("shrinkage", "n_added", "n_rounds")  # attributes of rules that the record holds
 
 
@@ -80,25 +86,48 @@ def fit_rule(name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, cl
 
 
 def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options) -> Mixture:
-    """The linear probe and trees, whose errors differ: a straight border, and cuts of single columns.
+    """Discriminant analysis and trees, whose errors differ: straight borders, and cuts of single columns.
 
-    The penalty is chosen once, on all labelled rows, not again where some of them are held out for the temperature.
+    A covariance of hundreds of columns is not told by few labels, so that a wide output of a network has the linear
+    probe in its place. Where means of markers are some of many columns (`classical`), both see the means by themselves,
+    and the trees all columns too: among hundreds of textures a cut by noise is more often the best one.
+
+    The penalty of the probe is chosen once, on all labelled rows, not again where some of them are held out for the
+    temperature.
     """
     plain = replace(options, calibrate=False)
-    if isinstance(options.C, str):
+    width, means = cells.values.shape[1], mean_columns(cells.scaler)
+    alone = replace(cells, scaler=ColumnScaler(cells.scaler, means)) if MIN_MEANS <= len(means) < width else None
+    wide = alone is None and len(means) < width and width > MOST_NARROW
+    if wide and isinstance(options.C, str):
         plain = replace(plain, C=fit_codes("linear", cells, rows, codes, classes=classes, options=plain).notes["C"])
-    everything = slice(0, cells.values.shape[1])
+    straight: Fit = (
+        partial(fit_codes, "linear", cells, classes=classes, options=plain)
+        if wide
+        else partial(fit_unsure, cells if alone is None else alone, classes=classes)
+    )
+    trees: list[Fit] = [partial(fit_rule, "trees", one, classes=classes) for one in (cells, alone) if one is not None]
     fitted = fit_mixture(
-        [partial(fit_codes, name, cells, classes=classes, options=plain) for name in ENSEMBLE],
-        [everything] * len(ENSEMBLE),
+        [straight, *trees],
+        [slice(0, width)] * (1 + len(trees)),
         rows,
         codes,
         groups=cells.groups_of(rows),
         random_state=options.random_state,
         weigh=False,
         calibrate=options.calibrate,
+        seen=some_rows(cells),
     )
-    return replace(fitted, notes={"C": plain.C})
+    return replace(fitted, notes={"C": plain.C} if wide else {})
+
+
+def fit_unsure(cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
+    """Discriminant analysis whose logits are halved.
+
+    Its normal distributions take the covariance for known, and are too sure by half with few labels: in a geometric
+    mean it would overrule the trees.
+    """
+    return replace(fit_rule("lda", cells, rows, codes, classes=classes), calibration=Calibration(UNSURE))
 
 
 def fit_codes(

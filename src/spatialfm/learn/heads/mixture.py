@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, tempered
-from .fitted import Fitted, held_out_probability, softmax
+from .fitted import Fitted, called_shares, held_out_probability, softmax
 
 FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
 PULL = 0.02  # towards equal weights, in cross-entropy: few held-out cells tell little about weights
@@ -63,6 +63,7 @@ def fit_mixture(
     random_state: int,
     weigh: bool,
     calibrate: bool,
+    seen: np.ndarray | None = None,
 ) -> Mixture:
     """Fit all, find weights on labelled rows that are held out in turn if asked to, and a temperature there.
 
@@ -79,6 +80,9 @@ def fit_mixture(
         otherwise they are equal.
     calibrate
         Whether a temperature is found.
+    seen
+        Rows of the cells, drawn at random, in whose shares of types the temperature holds; default: in those of the
+        labelled rows.
     """
     weights = np.full(len(fits), 1 / len(fits))
     fitted = Mixture([fit(rows, codes) for fit in fits], columns, weights)
@@ -91,8 +95,11 @@ def fit_mixture(
     found, truth = [probability for probability, _ in held_out], codes[places]
     if weigh:
         weights = best_weights(found, truth)
-    calibration = calibration_of(pooled(found, weights), truth) if calibrate else Calibration()
-    return replace(fitted, weights=weights, calibration=calibration)
+    fitted = replace(fitted, weights=weights)
+    if not calibrate:
+        return fitted
+    shares = None if seen is None else called_shares(fitted, seen)
+    return replace(fitted, calibration=calibration_of(pooled(found, weights), truth, shares))
 
 
 def best_weights(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:

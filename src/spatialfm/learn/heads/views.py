@@ -1,0 +1,51 @@
+"""Columns that a part of an ensemble sees: all of them, or the means of markers among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+if TYPE_CHECKING:
+    from .cells import Scaler
+
+
+class ColumnScaler(TransformerMixin, BaseEstimator):
+    """Some columns of what a scaler makes of all.
+
+    Parameters
+    ----------
+    scaler
+        Of all columns, fitted.
+    places
+        Columns that are kept.
+    """
+
+    def __init__(self, scaler: Scaler, places: np.ndarray) -> None:
+        self.scaler = scaler
+        self.places = places
+
+    def fit(self, values: np.ndarray, y: object = None) -> ColumnScaler:
+        """Nothing: the scaler is fitted."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Rows ``(n, columns)`` to ``(n, places)``."""
+        return self.scaler.transform(values)[:, self.places]
+
+
+def mean_columns(scaler: object) -> np.ndarray:
+    """Columns that went through arcsinh, of one representation or of several side by side: the means of markers."""
+    widths = getattr(scaler, "widths", None)
+    scalers: list[Any] = list(getattr(scaler, "scalers", [scaler]))
+    starts = [0] if widths is None else np.cumsum([0, *widths[:-1]]).tolist()
+    found = [np.zeros(0, int)]
+    for one, start in zip(scalers, starts, strict=True):
+        cofactors = getattr(one, "cofactors_", None)
+        if cofactors is not None:
+            found.append(start + one.intensities.places[np.isfinite(cofactors)])
+    return np.sort(np.concatenate(found))
