@@ -10,7 +10,7 @@ from tiny_training import register_mean_of_pixels
 import spatialfm as sfm
 from spatialfm._errors import ClinicalError, TableError
 from spatialfm.train import cell_probe
-from spatialfm.train.cell_probe import CellProbe, ProbeCells, cells_of, embedded, probed
+from spatialfm.train.cell_probe import CellProbe, ProbeCells, Reading, cells_of, embedded, probed, reading_of
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,35 @@ def test_scores_stand_beside_mean_intensities_and_the_encoder_is_as_before(cohor
             one.mul_(0.0)
     assert check(1)["probe_knn"] != found["probe_knn"]
     assert CellProbe(lambda: encoder, check.cells, active=False)(0) == {}
+
+
+def test_cells_are_read_as_the_windows_are(cohort, monkeypatch):
+    """Pixels over 4,000 and vectors of one's own, as in training, and not those of the model's card."""
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
+    cells = cells_of(cohort, "kind", "patient")
+    encoder = sfm.models.new_encoder("virtues", dim=16, depth=2, heads=2, hidden=16).eval()
+    vectors = {name: np.random.default_rng(seed).normal(size=640) for seed, name in enumerate(["CD3", "CD31"])}
+    panel = {"embeddings": vectors, "markers": ["CD3", "CD31"]}
+    recipe = {"preparation": None, "scaling": "range", "intensity_max": 4000.0}
+    windows = sfm.train.Windows(cohort, encoder, size=32, crop=16, panel=panel, recipe=recipe)
+    found = embedded(encoder, cells, reading_of(windows, cells))
+    told = {"embeddings": vectors, "on_unknown": "drop"}
+    asked = {"panel": told, "recipe": recipe, "copy": True, "key_added": "X", "on_missing": "drop"}
+    np.testing.assert_allclose(found, sfm.tl.embed_cells(cells.sdata, encoder, **asked).obsm["X"], rtol=1e-4, atol=1e-5)
+    assert np.abs(found - embedded(encoder, cells, Reading(panel=told))).max() > 0.01
+
+
+def test_a_largest_value_for_each_sample_has_to_hold_for_the_probe(cohort, monkeypatch):
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
+    cells = cells_of(cohort, "kind", "patient")
+    samples = [name.removeprefix("image_") for name in cohort.images]
+    recipe = {"intensity_max": {name: 1000.0 * place for place, name in enumerate(samples, 1)}}
+    windows = sfm.train.Windows(cohort, "kronos", size=32, crop=16, recipe=recipe)
+    assert reading_of(windows, cells).recipe["intensity_max"] == recipe["intensity_max"]
+    some = sfm.train.Windows(cohort, "kronos", size=32, crop=16, recipe={"intensity_max": {samples[0]: 1.0}},
+                             samples=samples[:1])  # fmt: skip
+    with pytest.raises(ClinicalError, match=f"a value for each sample, and none for {samples[1]!r}"):
+        reading_of(some, cells)
 
 
 @pytest.mark.slow  # embeds all cells twice beside the training

@@ -179,6 +179,20 @@ def test_statistics_of_the_folder_belong_to_pixels_of_the_training(cohort, tmp_p
     assert "with intensity_max a value for each sample, and is used with None" in said[0]
 
 
+def test_the_probe_reads_cells_as_the_windows_are_read(cohort, tmp_path, monkeypatch):
+    from spatialfm.train import cell_probe
+
+    read = []
+    monkeypatch.setattr(cell_probe, "embedded", lambda encoder, cells, reading=None: read.append(reading))
+    monkeypatch.setattr(cell_probe, "probed", lambda values, cells: {})
+    sfm.pp.cell_table(cohort) if "table" not in cohort.tables else None
+    cohort["table"].obs["kind"] = ["a", "b"] * (cohort["table"].n_obs // 2) + ["a"] * (cohort["table"].n_obs % 2)
+    cohort["table"].obs["patient"] = cohort["table"].obs["sample"].astype(str).to_numpy()
+    windows = SMALL | {"recipe": {"intensity_max": 4000.0}}
+    call(cohort, tmp_path / "run", "kronos", steps=1, windows=windows, probe=cohort, label_key="kind")
+    assert [one.recipe["intensity_max"] for one in read if one is not None] == [4000.0, 4000.0]
+
+
 def test_it_goes_on_from_weights(cohort, tmp_path, virtues_run):
     first, out = virtues_run
     second = call(cohort, tmp_path / "run", weights=out, shape=None, steps=1, options={"lr": 0.0})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +16,12 @@ from ..embed.session import run_plan
 from ..learn.probe import fit_head
 from ..metrics import classification
 from ..models import Encoder, load
+from ..models.saved import PIXELS
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
+
+    from .data import Windows
 
 MOST_CELLS = 2000
 FOLDS = 5
@@ -41,6 +44,45 @@ class ProbeCells:
     sdata: SpatialData
     labels: np.ndarray
     patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How cells are read for an encoder.
+
+    Attributes
+    ----------
+    recipe
+        What departs from the recipe on its card.
+    panel
+        Fields of `spatialfm.Panel`.
+    """
+
+    recipe: Mapping[str, Any] | None = None
+    panel: Mapping[str, Any] | None = None
+
+
+def reading_of(windows: Windows, cells: ProbeCells) -> Reading:
+    """Cells as the windows of the training are read: pixels made in the same way, markers told by the same vectors.
+
+    Raises
+    ------
+    ClinicalError
+        If training states a largest value for each sample, and a sample of the cells has none.
+    """
+    told = windows.settings.recipe
+    recipe = {name: getattr(told, name) for name in PIXELS}
+    largest = told.intensity_max
+    if isinstance(largest, Mapping):
+        known = {str(name).rpartition("/")[2]: value for name, value in largest.items()}
+        samples = sorted(name.removeprefix("image_") for name in cells.sdata.images)
+        if lost := [name for name in samples if name not in known]:
+            raise ClinicalError(
+                f"intensity_max= of windows= has a value for each sample, and none for {listed(lost, 4)} of probe=. "
+                "State them, too, or one value for all."
+            )
+        recipe["intensity_max"] = {name: known[name] for name in samples}
+    return Reading(recipe, {"on_unknown": "drop", "embeddings": windows.panel.embeddings})
 
 
 def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient_key: str) -> ProbeCells:
@@ -104,10 +146,19 @@ class CellProbe:
         Annotated cells.
     active
         Whether this process does it.
+    reading
+        How cells are read for the encoder; default: as its card says.
     """
 
-    def __init__(self, encoder: Callable[[], Encoder], cells: ProbeCells, *, active: bool = True) -> None:
-        self.encoder, self.cells, self.active = encoder, cells, active
+    def __init__(
+        self,
+        encoder: Callable[[], Encoder],
+        cells: ProbeCells,
+        *,
+        active: bool = True,
+        reading: Reading | None = None,
+    ) -> None:
+        self.encoder, self.cells, self.active, self.reading = encoder, cells, active, reading
         self.beside: dict[str, float] | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
@@ -121,21 +172,22 @@ class CellProbe:
         training, wanting = encoder.training, [one.requires_grad for one in encoder.parameters()]
         device = encoder.device
         try:
-            return probed(embedded(encoder.eval(), self.cells), self.cells) | self.beside
+            return probed(embedded(encoder.eval(), self.cells, self.reading), self.cells) | self.beside
         finally:
             encoder.to(device).train(training)
             for one, wants in zip(encoder.parameters(), wanting, strict=True):
                 one.requires_grad_(wants)
 
 
-def embedded(encoder: Encoder, cells: ProbeCells) -> np.ndarray:
+def embedded(encoder: Encoder, cells: ProbeCells, reading: Reading | None = None) -> np.ndarray:
     """Embeddings of the cells ``(n_cells, columns)``, in the order of their table."""
+    reading = reading or Reading(panel={"on_unknown": "drop"})
     by_marker = encoder.card.marker_vocabulary in ("ids", "protein embedding")
     asked: dict[str, Any] = {
         "outputs": None,
         "markers": None,
-        "panel": {"on_unknown": "drop"} if by_marker else None,
-        "recipe": None,
+        "panel": reading.panel if by_marker else None,
+        "recipe": reading.recipe,
         "reduce": None,
         "run": {"devices": str(encoder.device), "resume": False},
         "elements": None,

@@ -37,7 +37,7 @@ def draw_channels(how: Draw, n: int, nuclear: Sequence[int], rng: np.random.Gene
         return np.arange(n)
     if how == "nuclear":
         stain = nuclear[int(rng.integers(len(nuclear)))]
-        others = np.setdiff1d(np.arange(n), nuclear)
+        others = [channel for channel in range(n) if channel not in nuclear]
         return np.array([stain, *rng.choice(others, N_OTHERS, replace=False)])
     if how == "share":
         kept = int(np.ceil(rng.uniform(LEAST, 1) * n))

@@ -169,6 +169,7 @@ class Windows(Dataset):
             dataset_key,
         )
         check_settings(self.settings, encoder)
+        self.panel = request.panel
         wishes = Wishes(
             encoder,
             request.recipe,

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._errors import ModelError, counted
 from .._keys import PATIENT_KEY
-from .cell_probe import CellProbe, ProbeCells
+from .cell_probe import CellProbe, ProbeCells, reading_of
 from .drawn import DrawnWindows, Validation, fixed_windows
 from .monitor import Check, Collapse
 
@@ -43,7 +43,8 @@ def checks_of(
     if held_out is not None:
         checks.append(Validation(fabric, learner, DrawnWindows(held_out, plan.seed, plan.batch_size)))
     if cells is not None:
-        checks.append(CellProbe(learner.result, cells, active=fabric.is_global_zero))
+        reading = reading_of(windows, cells)
+        checks.append(CellProbe(learner.result, cells, active=fabric.is_global_zero, reading=reading))
     return checks
 
 
