@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ def test_records_print_themselves_and_document_each_field_once(kind):
         record.anything = 1
     assert repr(record) == f"{kind.__name__}()"
     html, lines = record._repr_html_(), str(record).splitlines()
-    attributes = kind.__doc__.split("Attributes")[1].splitlines()
-    headings = [line.strip() for line in attributes if line.startswith("    ") and not line.startswith("     ")]
+    # Python 3.13 takes the indentation of docstrings away, earlier versions leave it
+    attributes = inspect.getdoc(kind).split("Attributes")[1].splitlines()
+    headings = [line for line in attributes if line and not line.startswith(" ")]
     headings = [name.strip() for line in headings for name in line.split(",")]
     for name in kind.names():
         assert f">{name}<" in html
