@@ -58,9 +58,9 @@ def write_store(
         scale_factors=list(factors),
         fmt=fmt,
         axes=axes_of(word, unit),
-        coordinate_transformations=placed,
         storage_options={"chunks": chunks} if chunks else None,
     )
+    edit(path, lambda ome: described(ome, axes_of(word, unit), placed))
     if names:
         window = {"start": 0, "end": 1, "min": 0, "max": 1}
         omero = {"channels": [{"label": name, "color": "FFFFFF", "window": window} for name in names]}
@@ -74,9 +74,19 @@ def write_store(
             scale_factors=[2],
             fmt=fmt,
             axes=axes_of("yx", unit),
-            coordinate_transformations=[steps("yx", mpp, factor, origin) for factor in (1, 2)],
         )
+        halves = [steps("yx", mpp, factor, origin) for factor in (1, 2)]
+        edit(path / "labels" / name, lambda ome, halves=halves: described(ome, axes_of("yx", unit), halves))
     return path
+
+
+def described(ome: dict, axes: list[dict], placed: list[list[dict]]) -> dict:
+    """The metadata of one image with these axes and places: versions of ome-zarr-py differ in what they take."""
+    (image,) = ome["multiscales"]
+    datasets = [
+        one | {"coordinateTransformations": place} for one, place in zip(image["datasets"], placed, strict=True)
+    ]
+    return ome | {"multiscales": [image | {"axes": axes, "datasets": datasets}]}
 
 
 def edit(group: Path, change: Callable[[dict], dict]) -> None:
