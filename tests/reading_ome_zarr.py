@@ -46,6 +46,7 @@ def write_store(
     unit: str | None = "micrometer",
     factors: tuple[int, ...] = (2,),
     chunks: tuple[int, ...] | None = None,
+    compressor: object | None = None,
     origin: tuple[float, float] | None = None,
 ) -> Path:
     """An image with a pyramid, and label images beside it."""
@@ -58,7 +59,8 @@ def write_store(
         scale_factors=list(factors),
         fmt=fmt,
         axes=axes_of(word, unit),
-        storage_options={"chunks": chunks} if chunks else None,
+        storage_options={k: v for k, v in {"chunks": chunks, "compressor": compressor}.items() if v is not None}
+        or None,
     )
     edit(path, lambda ome: described(ome, axes_of(word, unit), placed))
     if names:
