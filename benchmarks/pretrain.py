@@ -15,7 +15,7 @@ eight of each technology, 60 cells of each with their true masks and types. A li
 each of its markers, on mean intensities and on `classical`. Each cell is looked at by itself, its surroundings zero.
 
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
-windows of little more than a cell (12.8 to 20 µm).
+windows of little more than a cell (16 and 20 µm).
 
 The loop's speed is windows per second of processor time: of `pretrain`'s loop from the end of one step to that of the
 next, with reading of windows, optimizer, norms and tables, over that of a forward and backward pass of the objective
