@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow fuzz docs tutorials lint stubs bench mutants constraints clean
+.PHONY: help demo browser test test-slow fuzz docs tutorials lint stubs bench mutants constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ demo: $(VENV)/.stamp-test ## images to survival on the built-in cohort; results 
 
 test: $(VENV)/.stamp-test ## the tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+browser: ## install Chromium where apt can, for the tests that open a report; without it they are skipped
+	@command -v chromium >/dev/null || { timeout 300 sh -c "apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium" >/dev/null 2>&1 \
+		&& command -v chromium || echo "No Chromium here: the tests that open a report in a browser are skipped."; }
 
 test-slow: $(VENV)/.stamp-test ## the tests that take longer
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)

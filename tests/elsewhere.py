@@ -134,6 +134,16 @@ def codex_like() -> sd.SpatialData:
     return sd.SpatialData(images={"images": image_element(Identity())}, tables={"table": table})
 
 
+def codex_io() -> sd.SpatialData:
+    """As spatialdata-io 0.7.1's `codex` reads: a circle of radius 1 pixel for each cell, under its number."""
+    sdata = codex_like()
+    table = sdata["table"]
+    xy = table.obsm["spatial"]
+    circles = ShapesModel.parse(xy, geometry=0, radius=1, index=table.obs["cell_id"])
+    sdata.shapes["reg001"] = circles
+    return sdata
+
+
 def with_points(sdata: sd.SpatialData, xy: np.ndarray, name: str = "cells", system: str = "global") -> sd.SpatialData:
     sdata.points[name] = PointsModel.parse(np.asarray(xy), transformations={system: Identity()})
     return sdata

@@ -150,7 +150,7 @@ CASES = [
         _slides,
         _read_slides,
         cells=measured,
-        measures=True,  # a few cells are looked up in the mask
+        measures=True,  # all cells are looked up in the mask
         refusals=(
             Refusal("no-panel", _gone("slide-1/markers.csv"), "No file '.*slide-1/markers.csv'"),
             Refusal(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 import reading_steinbock
 import spatialdata as sd
 from cli_cohort import write_cohort
 from reading import measured
+from reading_qupath import QUPATH, write_qupath
 
 from spatialfm.cli import main
 from spatialfm.cli.read import readers
@@ -84,3 +89,46 @@ def test_an_older_store_stays_where_reading_is_stopped(tmp_path, monkeypatch, ca
     assert main(["read", str(out), "--redo", "read"]) == 130
     assert sorted(path.name for path in out.iterdir()) == before
     assert len(sd.read_zarr(out / "cohort.zarr").images) == 2
+
+
+@pytest.fixture
+def polygons(tmp_path):
+    """Two samples of QuPath: images, polygons and one table."""
+    write_qupath(tmp_path)
+    rows = pd.DataFrame(
+        {
+            "sample": ["core_1", "core_2"],
+            "image": ["images/core 1.ome.tif", "images/core 2.ome.tif"],
+            "labels": ["cells/core 1.geojson", "cells/core 2.geojson"],
+            "measurements": "measurements.tsv",
+            "kind": "qupath",
+            "patient": ["p1", "p2"],
+        }
+    )
+    rows.to_csv(tmp_path / "cohort.csv", index=False)
+    return tmp_path
+
+
+def test_polygons_are_masks_and_are_not_segmented_anew(polygons, capsys):
+    """They were taken for samples without mask, whose cells a segmentation would have replaced."""
+    out = str(polygons / "results")
+    assert main(["check", str(polygons / "cohort.csv"), "--no-estimate", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["mask"] for one in found["samples"]] == [True, True]
+    assert found["without_mask"] == []
+    assert main(["read", str(polygons / "cohort.csv"), "--out", out]) == 0
+    assert "2 samples of 2 patients, 2 with a mask" in capsys.readouterr().out
+    assert main(["segment", out, "--method", "watershed"]) == 0
+    assert "every sample has a mask: nothing to segment" in capsys.readouterr().out
+    cells = ad.read_h5ad(polygons / "results" / "stages" / "segment.h5ad")
+    assert cells.n_obs == sum(len(np.unique(labels)) - 1 for _, labels, _ in QUPATH.values())
+
+
+@pytest.mark.parametrize("file", ["cells/core 1.geojson", "measurements.tsv"])
+def test_polygons_and_tables_that_changed_are_read_again(polygons, capsys, file):
+    out = str(polygons / "results")
+    assert main(["read", str(polygons / "cohort.csv"), "--out", out, "--quiet"]) == 0
+    (polygons / file).write_bytes((polygons / file).read_bytes() + b"\n")
+    capsys.readouterr()
+    assert main(["read", out, "--dry-run", "--json"]) == 0
+    assert f"{Path(file).name}' changed" in json.loads(capsys.readouterr().out)["stages"][0]["why"]

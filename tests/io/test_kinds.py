@@ -30,7 +30,7 @@ def values_of(element):
 
 
 def test_every_kind_is_a_reader_of_this_room():
-    assert set(KINDS) == {"tiff", *READERS}
+    assert set(KINDS) == {"tiff", "qupath", *READERS}
     assert all(callable(getattr(sfm.io, name)) for name, _ in READERS.values())
 
 

@@ -32,7 +32,6 @@ PANELS = {
     "a list in a csv": ("p.csv", "DAPI\nCD3\nβ-catenin\n"),
     "a list with a header": ("p.csv", "Marker\nDAPI\nCD3\nβ-catenin\n"),
     "a list with a header in a text file": ("p.txt", "channel_name\nDAPI\nCD3\nβ-catenin\n"),
-    "one line": ("p.csv", "DAPI,CD3,β-catenin\n"),
     "mcmicro": (
         "markers.csv",
         "channel_number,cycle_number,marker_name,Filter\n1,1,DAPI,4\n2,1,CD3,5\n3,2,β-catenin,4\n",
@@ -223,6 +222,14 @@ def test_several_names_in_one_line_are_refused_with_the_list(tmp_path, image):
             names_of(image, given)
         call = re.search(r"channel_names=(\[[^\]]*\])\.$", str(caught.value))
         assert names_of(image, eval(call[1])) == NAMES  # what the message proposes
+    table = tmp_path / "p.csv"
+    table.write_text("DAPI,CD3,β-catenin\n", encoding="utf-8")
+    with pytest.raises(PanelError, match="3 names in one line: a header, or a list") as caught:
+        names_of(image, table)
+    assert names_of(image, eval(re.search(r"channel_names=(\[.*\])\.$", str(caught.value))[1])) == NAMES
+    table.write_text("name,keep,other\n", encoding="utf-8")  # three columns are not the names of three channels
+    with pytest.raises(PanelError, match=r"has a header \('name', 'keep', 'other'\) and no name below it"):
+        names_of(image, table)
     path.write_text("1, DAPI\n2, CD3\n3, β-catenin\n", encoding="utf-8")
     with pytest.raises(PanelError, match=r"commas in 3 lines, such as '1, DAPI'.*call it \.csv and give it a header"):
         names_of(image, path)

@@ -13,7 +13,7 @@ from reading_spora import CHANNELS, PASSED, STATISTICS, write_data_set
 from stand_in import StandIn
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, SpatialfmWarning
+from spatialfm._errors import InputFileError, PanelError, SpatialfmWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:Samples have different panels:spatialfm._errors.SpatialfmWarning")
 
@@ -51,6 +51,35 @@ def test_channels_that_failed_and_masks_on_request(tmp_path):
     np.testing.assert_array_equal(image.values[[0, 1, 2, 4]], first.pixels)
     assert list(everything.labels) == [f"cells_{first.name}"]
     assert list(everything["samples"].obs_names) == [first.name]
+
+
+@pytest.mark.parametrize("words", [("True", "False"), ("yes", "no"), (1.0, 0.0), (1, 0)])
+def test_truth_is_read_as_it_is_written(tmp_path, words):
+    """The word False is not empty, and so would be true."""
+    samples = write_data_set(tmp_path)
+    expected = sfm.io.read_spora(tmp_path, cell_table=False, tissue=False)
+    for name in ("channels_per_tissue.parquet", "channels.parquet"):
+        path = next((tmp_path / "imc").rglob(name), None)
+        if path is None:
+            continue
+        frame = pd.read_parquet(path)
+        truths = [one for one in frame if pd.api.types.is_bool_dtype(frame[one].dtype)]
+        assert truths
+        frame[truths] = frame[truths].map(lambda value: words[0] if value else words[1])
+        frame.to_parquet(path)
+    found = sfm.io.read_spora(tmp_path, cell_table=False, tissue=False)
+    for sample in samples:
+        channels = found[f"image_{sample.name}"].coords["c"].values.tolist()
+        assert channels == expected[f"image_{sample.name}"].coords["c"].values.tolist()
+
+
+def test_truth_that_is_neither_is_refused(tmp_path):
+    from spatialfm.io._spora_folder import _truths
+
+    frame = pd.DataFrame({"CD3": [True, None, "maybe"]})
+    with pytest.raises(PanelError, match="has 'maybe' in column 'CD3', which is neither true nor false"):
+        _truths(frame, tmp_path / "m.parquet")
+    assert _truths(frame[:2], tmp_path)["CD3"].tolist() == [True, False]
 
 
 def test_rows_of_another_modality_are_not_taken(tmp_path):

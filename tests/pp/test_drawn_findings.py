@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import shapely
 import spatialdata as sd
-from elsewhere import SIZE, barcodes, codex_like, image_element, outlines, painted, sopa_like, table_of, with_points
+from elsewhere import (
+    SIZE,
+    barcodes,
+    codex_io,
+    codex_like,
+    image_element,
+    outlines,
+    painted,
+    sopa_like,
+    table_of,
+    with_points,
+)
 from spatialdata.models import ShapesModel
 from spatialdata.transformations import Identity
 
@@ -119,6 +130,31 @@ def test_micrometres_taken_for_pixels_are_said(kind):
         call = {"recipe": {"window": 8}}
     with pytest.warns(SpatialfmWarning, match=r"in the first 4\d% of the rows and 4\d% of the columns.*in other units"):
         sfm.tl.embed_cells(sdata, "classical", elements={"mpp": 0.5}, **call)
+
+
+def test_discs_that_only_say_where_cells_are_are_refused_with_the_way_on():
+    """spatialdata-io's codex (0.7.1) writes circles of radius 1 pixel: of each cell, 5 pixels at most would count."""
+    sdata = codex_io()
+    found = sfm.pp.check_labels(sdata, "reg001").set_index("finding")
+    assert found.loc["dots", "severity"] == "error"
+    call = {"recipe": {"window": 16, "standardize": False}, "elements": {"mpp": 0.5}}
+    with pytest.raises(ElementError, match=r"discs of radius 1 alone, \d pixels each.*del sdata.shapes\['reg001'\]"):
+        sfm.tl.embed_cells(sdata, "classical", **call)
+    del sdata.shapes["reg001"]
+    with pytest.warns(SpatialfmWarning):
+        sfm.tl.embed_cells(sdata, "classical", **call)
+    around = codex_like()
+    with pytest.warns(SpatialfmWarning):
+        sfm.tl.embed_cells(around, "classical", **call)
+    assert np.array_equal(sdata["table"].obsm["X_classical"], around["table"].obsm["X_classical"])
+
+
+@pytest.mark.parametrize("radii", [6.0, "own"])
+def test_discs_of_the_size_of_cells_are_cells(radii):
+    sdata = codex_io()
+    n = len(sdata["reg001"])
+    sdata.shapes["reg001"]["radius"] = np.linspace(1, 2, n) if radii == "own" else radii
+    assert "dots" not in set(sfm.pp.check_labels(sdata, "reg001")["finding"])
 
 
 def test_points_have_findings_too():

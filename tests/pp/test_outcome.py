@@ -176,3 +176,16 @@ def test_a_prediction_takes_the_outcome_that_the_target_remembers():
     target.obs["os"], target.obs["status"] = target.obs["months"] + 1, target.obs["vital"]
     with pytest.raises(SurvivalError, match="has the source's outcome, 'os', 'status', and remembers another"):
         sfm.tl.predict_survival(source, target, key="cox")
+
+
+def test_tables_joined_by_anndata_keep_the_outcome_only_if_asked():
+    """What the documentation says of anndata.concat, which is not ours to change."""
+    obs = pd.DataFrame({"os": [2.0, 4.0, 6.0, 8.0], "dead": [1, 1, 0, 1]}, index=list("abcd"))
+    table = ad.AnnData(obs=obs)
+    sfm.pp.set_outcome(table, time_key="os", event_key="dead")
+    parts = [table[:2].copy(), table[2:].copy()]
+    kept = ad.concat(parts, uns_merge="same")
+    sfm.tl.kaplan_meier(kept)
+    assert kept.uns["kaplan_meier"]["table"]["survival"].round(2).tolist() == [1.0, 0.75, 0.5, 0.5, 0.0]
+    with pytest.raises(SurvivalError, match=r"No column 'time'.*anndata.concat forgets.*uns_merge='same'"):
+        sfm.tl.kaplan_meier(ad.concat(parts))

@@ -14,6 +14,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import spatialdata as sd
 from spatialdata.models import Image2DModel
@@ -439,6 +440,34 @@ def console_of(path: Path, tmp_path: Path) -> tuple[str, list[str]]:
                "--enable-logging=stderr", "--dump-dom", path.as_uri()]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return ran.stdout, [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+
+
+def picture_of(path: Path, tmp_path: Path, name: str, *options: str) -> np.ndarray:
+    """The top of a page in grey, 0 to 255, as a browser shows it."""
+    shot = tmp_path / f"{name}.png"
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--window-size=1000,800", "--hide-scrollbars", f"--screenshot={shot}", *options,
+               path.as_uri()]  # fmt: skip
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    return np.asarray(PIL.Image.open(shot).convert("L"))
+
+
+@pytest.mark.skipif(browser() is None, reason="no Chromium on this machine")
+def test_it_is_read_in_the_dark_and_on_paper(written, tmp_path):
+    """Most of a page is paper, white or dark; of text there is something on both."""
+    bright = picture_of(written, tmp_path, "bright", "--blink-settings=preferredColorScheme=1")
+    dark = picture_of(written, tmp_path, "dark", "--blink-settings=preferredColorScheme=0")
+    assert np.median(bright) > 230
+    assert np.median(dark) < 60
+    assert bright.min() < 80
+    assert dark.max() > 170
+    paper = tmp_path / "page.pdf"
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--no-pdf-header-footer", f"--print-to-pdf={paper}", written.as_uri()]  # fmt: skip
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    content = paper.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") + content.count(b"/Type /Page/") > 2
 
 
 @pytest.mark.skipif(browser() is None, reason="no Chromium on this machine")

@@ -30,7 +30,7 @@ CELLS = "cells.h5ad"
 STAGES, TABLES, FIGURES = "stages", "tables", "figures"
 FORMATS = (".png", ".pdf", ".svg")
 DPI = 200
-LAYERS = ("segment", "embed", "phenotype", "niches")  # stages that add to cells, in their order
+LAYERS = ("segment", "embed", "phenotype", "signatures", "niches")  # stages that add to cells, in their order
 
 
 class Analysis:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import embed, niches, patients, phenotype, read, report, segment, survival
+from . import embed, niches, patients, phenotype, read, report, segment, signatures, survival
 from ._stage import Stage
 
-MODULES = (read, segment, embed, phenotype, niches, patients, survival, report)
+MODULES = (read, segment, embed, phenotype, signatures, niches, patients, survival, report)
 STAGES: dict[str, Stage] = {module.STAGE.name: module.STAGE for module in MODULES}

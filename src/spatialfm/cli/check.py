@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, counted, listed
-from .._keys import ATTRS, SAMPLES, cells_name, image_name
+from .._keys import ATTRS, SAMPLES, image_name
 from ._analysis import Analysis
 from ._commands import add_source, analysis_of
 from ._config import OUT
@@ -19,7 +19,7 @@ from ._parser import add_command, folder
 from ._run import check_before, images_of
 from ._screen import Screen
 from .embed import arguments
-from .read import samples_of
+from .read import has_cells, samples_of
 from .segment import MEASUREMENT, samples_without_mask
 from .survival import outcome_of
 
@@ -95,7 +95,7 @@ def _sample(sdata: SpatialData, sample: str) -> dict[str, Any]:
         "dtype": str(array.dtype),
         "mpp": None if known.get("mpp") is None else float(known["mpp"]),
         "mpp_source": known.get("mpp_source"),
-        "mask": cells_name(sample) in sdata.labels,
+        "mask": has_cells(sdata, sample),
         "bytes": int(array.nbytes),
     }
 
@@ -191,7 +191,12 @@ def _planned(analysis: Analysis, sdata: SpatialData, sample: str) -> tuple[float
     from ..tl import plan_embedding
 
     began = time.perf_counter()
-    one = SpatialData(images=dict(sdata.images.items()), labels=dict(sdata.labels.items()), attrs=sdata.attrs)
+    one = SpatialData(
+        images=dict(sdata.images.items()),
+        labels=dict(sdata.labels.items()),
+        shapes=dict(sdata.shapes.items()),
+        attrs=sdata.attrs,
+    )
     if sample in samples_without_mask(sdata):
         said = analysis.settings("segment")
         segment_cells(one, samples=[sample], **{name: said[name] for name in said if name not in MEASUREMENT})

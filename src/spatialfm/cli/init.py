@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,8 +97,14 @@ def _section(stage: Stage, said: Mapping[str, Any]) -> Iterator[str]:
         if key in said:
             yield f"  {dump({key: said[key]}).rstrip()}  # guessed from the columns"
         else:
-            default = list(option.default) if isinstance(option.default, tuple) else option.default
-            yield f"  # {dump({key: default}).rstrip()}"
+            yield f"  # {_one_line(key, option.default)}"
+
+
+def _one_line(key: str, value: Any) -> str:
+    """A setting in one line, as only the first line would be a comment."""
+    if isinstance(value, tuple | list):
+        return f"{key}: {json.dumps(list(value))}"
+    return dump({key: value}).rstrip()
 
 
 def _comment(text: str, indent: str) -> list[str]:

@@ -79,6 +79,6 @@ STAGE = Stage(
     summary="from cells to one row per patient",
     example="spatialfm patients results",
     run=patients,
-    needs=("segment", "embed", "phenotype", "niches"),
+    needs=("segment", "embed", "phenotype", "signatures", "niches"),
     seeded=True,
 )

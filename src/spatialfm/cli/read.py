@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._errors import counted, listed
-from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES
+from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, cells_name
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
 from ._stage import Done, Stage
@@ -14,6 +14,7 @@ from ._stage import Done, Stage
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+FILES = ("image", "labels", "shapes", "measurements")  # of the record of a sample, paths
 # what other stages do, or are told
 ELSEWHERE = ("cell_table", "on_pieces", "time_key", "event_key", "event_value", "table_name")
 COLUMNS = ("library_key", "patient_key", "image_column", "labels_column", "mpp_column")
@@ -40,7 +41,8 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     patients = f" of {counted(samples[PATIENT_KEY].nunique(), 'patient')}" if PATIENT_KEY in samples else ""
     return Done(
         [
-            f"{counted(len(sdata.images), 'sample')}{patients}, {len(sdata.labels)} with a mask",
+            f"{counted(len(sdata.images), 'sample')}{patients}, "
+            f"{sum(has_cells(sdata, one) for one in samples_of(sdata))} with a mask",
             f"{counted(len(channels), 'channel')}: {listed(channels, 40, quoted=False)}",
         ]
     )
@@ -60,6 +62,11 @@ def samples_of(sdata: SpatialData) -> list[str]:
     return [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
 
 
+def has_cells(sdata: SpatialData, sample: str) -> bool:
+    """Whether the cells of a sample are there, as a mask or as polygons."""
+    return cells_name(sample) in sdata.labels or cells_name(sample) in sdata.shapes
+
+
 def channels_of(sdata: SpatialData) -> list[str]:
     """Names of the channels of all images, in the order first seen."""
     from ..pp.arrays import channel_names
@@ -70,7 +77,7 @@ def channels_of(sdata: SpatialData) -> list[str]:
 def sources(sdata: SpatialData) -> list[str]:
     """Files that the reader read."""
     samples = sdata.attrs.get(ATTRS, {}).get("samples", {})
-    return [str(one[kind]) for one in samples.values() for kind in ("image", "labels") if one.get(kind)]
+    return [str(one[kind]) for one in samples.values() for kind in FILES if one.get(kind)]
 
 
 def readers() -> dict[str, Callable]:

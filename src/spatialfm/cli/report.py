@@ -19,7 +19,9 @@ REPORT = "report.html"
 
 
 def report(analysis: Analysis, *, title: str | None = None) -> Done:
-    """Write one self-contained page on cohort, quality, phenotypes, niches, patients and survival, results/report.html.
+    """Write one self-contained page on cohort, quality, phenotypes, niches, signatures, patients and survival.
+
+    It is results/report.html.
 
     Parameters
     ----------
@@ -61,5 +63,5 @@ STAGE = Stage(
     summary="one page with all of it",
     example="spatialfm report results --title 'Discovery cohort'",
     run=report,
-    needs=("read", "segment", "embed", "phenotype", "niches", "patients", "survival"),
+    needs=("read", "segment", "embed", "phenotype", "signatures", "niches", "patients", "survival"),
 )

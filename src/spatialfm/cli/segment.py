@@ -11,7 +11,7 @@ from .._keys import SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
 from ._config import Draft, named_markers
 from ._stage import Done, Stage, options_of
-from .read import channels_of, samples_of
+from .read import channels_of, has_cells, samples_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -71,8 +71,8 @@ def segment(
 
 
 def samples_without_mask(sdata: SpatialData) -> list[str]:
-    """Samples whose image has no labels element."""
-    return [sample for sample in samples_of(sdata) if cells_name(sample) not in sdata.labels]
+    """Samples whose image has neither a mask nor polygons of the cells."""
+    return [sample for sample in samples_of(sdata) if not has_cells(sdata, sample)]
 
 
 def _write_masks(analysis: Analysis, sdata: SpatialData, samples: list[str]) -> None:

@@ -12,6 +12,7 @@ from ._cohort_table import Row
 from ._each import open_each, refuse_each
 from ._elements import ReadSample, read_sample
 from ._kinds import PLAIN, open_kind, sample_of
+from ._qupath_row import QUPATH, QuPathTables, read_qupath_row
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -30,12 +31,15 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
     # what holds several samples is opened once, and what is wrong with it is found once
     opened: dict[tuple[str, Path, Path | None, float | None], SpatialData | SpatialfmError] = {}
     taken: dict[tuple[str, Path, Path | None], dict[str, str]] = {}
+    tables = QuPathTables()
 
     def read_row(row: Row) -> ReadSample:
         size = mpp if row.mpp is None else row.mpp
         if row.kind == PLAIN:
             how = {"channel_names": channel_names, "mpp": size, "needs_all_names": False} | options
             return read_sample(row.sample, row.image, row.labels, **how)
+        if row.kind == QUPATH:
+            return read_qupath_row(row, tables, channel_names, size)
         place = (row.kind, row.image.resolve(), row.labels, size)
         if place not in opened:
             try:

@@ -19,8 +19,10 @@ from ._kinds import KINDS, PLAIN
 from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
 from ._ngff import is_zarr
 from ._paths import absent, exists, find_path
+from ._qupath_row import QUPATH
 from ._templates import PathSource
 
+MEASUREMENTS = "measurements"
 _SHOWN = 20
 _LONGEST = 200  # bytes of a sample's name; file systems take 255, of which prefixes like "labels_" need some
 
@@ -35,6 +37,7 @@ class Keys:
     labels: str | None
     mpp: str | None
     kind: str | None = None
+    measurements: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Row:
     labels: Path | None
     mpp: float | None
     kind: str = PLAIN
+    measurements: Path | None = None
 
 
 def load_table(
@@ -99,6 +103,7 @@ def find_keys(
     labels: str | None,
     mpp: str | None,
     kind: str | None = None,
+    measurements: str | None = None,
 ) -> Keys:
     """Columns that are there; the ones that only have a default name may be absent, and that of images may be None."""
     for argument, key, meaning in (
@@ -112,15 +117,28 @@ def find_keys(
                 f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
                 f"Pass {argument}=<column>{template}."
             )
-    optional = (("labels_column", labels, "labels"), ("mpp_column", mpp, "mpp"), ("kind_column", kind, "kind"))
+    optional = (
+        ("labels_column", labels, "labels"),
+        ("mpp_column", mpp, "mpp"),
+        ("kind_column", kind, "kind"),
+        ("measurements_column", measurements, MEASUREMENTS),
+    )
     for argument, key, default in optional:
         if key is not None and key not in frame and key != default:
             raise ClinicalError(
                 f"The cohort table has no column {key!r}; it has {listed(frame.columns, 12)}. "
                 f"Correct {argument}=, or pass {argument}=None."
             )
-    present = [key if key in frame else None for key in (labels, mpp, kind)]
+    present = [key if key in frame else None for key in (labels, mpp, kind, measurements)]
     return Keys(sample, patient, image, *present)
+
+
+def measurements_named(
+    frame: pd.DataFrame, column: str | None, kind: str | None, kind_column: str | None
+) -> str | None:
+    """The column of QuPath's tables; None where no row is of its kind, since it may then mean anything."""
+    kinds = [kind] if kind_column not in frame else [kind, *frame[kind_column]]
+    return column if QUPATH in kinds or column != MEASUREMENTS else None
 
 
 def column_source(frame: pd.DataFrame, column: str | None) -> PathSource | None:
@@ -155,9 +173,11 @@ def plan_rows(
         if masks is not None:
             labels, labels_problem = _path(masks.texts[i], folder, masks.said, needed=False)
         mpp, mpp_problem = (None, None) if keys.mpp is None else _mpp(frame[keys.mpp].iloc[i], keys.mpp)
-        problems += [f"{where}: {text}" for text in (kind_problem, problem, labels_problem, mpp_problem) if text]
+        measured, measured_problem = _measurements(frame, keys, i, of_row, folder)
+        found = (kind_problem, problem, labels_problem, mpp_problem, measured_problem)
+        problems += [f"{where}: {text}" for text in found if text]
         if image is not None:
-            rows.append(Row(sample, patient, image, labels, mpp, of_row))
+            rows.append(Row(sample, patient, image, labels, mpp, of_row, measured))
     refuse_all(problems)
     return rows
 
@@ -186,7 +206,7 @@ def clinical_columns(
         If a wanted column is absent, or one would take the name of sample or patient.
     """
     if wanted is None:
-        used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp, keys.kind}
+        used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp, keys.kind, keys.measurements}
         # a column that an index left behind in a csv has no meaning
         wanted = [name for name in frame if name not in used and not str(name).startswith("Unnamed:")]
     wanted = [*wanted, *(name for name in dict.fromkeys(also) if name in frame and name not in wanted)]
@@ -261,6 +281,20 @@ def _path(value: object, folder: Path, said: str, *, needed: bool, kind: str = P
     if kind == PLAIN and path.is_dir() and not is_zarr(path) and not any(is_tiff_name(file) for file in path.iterdir()):
         return None, f"folder '{path}' contains no TIFF file"
     return path, None
+
+
+def _measurements(frame: pd.DataFrame, keys: Keys, i: int, kind: str, folder: Path) -> tuple[Path | None, str | None]:
+    """Path of the table of another program; of other kinds than QuPath's there is none."""
+    if keys.measurements is None:
+        return None, None
+    value = frame[keys.measurements].iloc[i]
+    path, problem = _path(value, folder, f"column {keys.measurements!r}", needed=False, kind=kind)
+    if kind != QUPATH and _text(value):
+        return None, (
+            f"column {keys.measurements!r} names a table, which kind {kind!r} does not take: cells are measured here. "
+            f"Leave it empty, or call the kind {QUPATH!r}"
+        )
+    return path, problem
 
 
 def _mpp(value: object, key: str) -> tuple[float | None, str | None]:

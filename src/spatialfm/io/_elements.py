@@ -19,6 +19,7 @@ from ._pixel_size import PixelSize
 
 if TYPE_CHECKING:
     import dask.array as da
+    import pandas as pd
     from xarray import DataArray, DataTree
 
 
@@ -36,6 +37,7 @@ class ReadSample:
     notes: list[tuple[str, str, str]] = field(default_factory=list)  # kind, file, text
     shapes: dict[str, Any] = field(default_factory=dict)
     points: dict[str, Any] = field(default_factory=dict)
+    columns: pd.DataFrame | None = None  # of its cells, by id, as another program states them
 
 
 def read_sample(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import InputFileError, counted, listed
 from .._keys import ATTRS, cells_name, image_name
+from ._qupath_row import QUPATH
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -27,7 +28,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "cellprofiler": ("read_cellprofiler", {}),
     "geojson": ("read_geojson", {}),
 }
-KINDS = (PLAIN, *READERS)
+KINDS = (PLAIN, *READERS, QUPATH)
 # the argument of a reader that takes the path of a mask, or of a folder of masks by name
 _LABELS = {"ome_zarr": "labels", "mcd": "masks", "inform": "labels"}
 

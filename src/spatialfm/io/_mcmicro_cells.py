@@ -30,7 +30,7 @@ _SHAPES = {  # name here, and the power of a pixel's side that it is measured in
     "Extent": ("extent", 0),
     "Orientation": ("orientation", 0),
 }
-_LOOKED_AT = 16  # cells that are looked up in the mask
+_FOUND, _OTHERS = 0.5, 0.05  # rings have their centroid in a hole; none has it in another cell
 
 
 def read_quantification(
@@ -43,7 +43,7 @@ def read_quantification(
     names
         Channels that are kept: name in ``markers.csv``, and name of the channel of the image.
     labels
-        The mask ``(y, x)``, in which a few of the cells are looked up.
+        The mask ``(y, x)``, in which all cells are looked up: it is read once, block by block.
     mpp
         µm per pixel.
     mask
@@ -98,32 +98,36 @@ def _channel_columns(frame: pd.DataFrame, names: dict[str, str], path: Path, mas
 
 
 def _in_mask(ids: np.ndarray, xy: np.ndarray, labels: da.Array, path: Path, *, may_swap: bool) -> np.ndarray:
-    """Positions ``(n, 2)``, x and y, once some cells were found at theirs in the mask.
+    """Positions ``(n, 2)``, x and y, once the cells were found at theirs in the mask.
 
-    The centroid of nearly every cell is a pixel of it, so that where few are found, the table is of another mask.
+    The centroid of a cell is nearly always a pixel of it; a ring of cytoplasm has it in its hole. Where it is a pixel
+    of another cell, the table is of another mask, or of another segmentation of some cells.
     """
-    some = np.unique(np.linspace(0, ids.size - 1, min(ids.size, _LOOKED_AT)).astype(int)) if ids.size else []
-    if not len(some):
+    if not ids.size:
         return xy
-    share = _share_found(ids[some], xy[some], labels)
-    if share >= 0.5:
+    own, other = _shares(ids, xy, labels)
+    if own >= _FOUND and other <= _OTHERS:
         return xy
-    if may_swap and _share_found(ids[some], xy[some][:, ::-1], labels) >= 0.5:
-        warn(
-            f"{_POSITIONS[1][0]} and {_POSITIONS[1][1]} of '{path}' are exchanged, and were taken the other way round."
-        )
-        return xy[:, ::-1]
+    if may_swap:
+        own_swapped, other_swapped = _shares(ids, xy[:, ::-1], labels)
+        if own_swapped >= _FOUND and other_swapped <= _OTHERS:
+            warn(
+                f"{_POSITIONS[1][0]} and {_POSITIONS[1][1]} of '{path}' are exchanged, and were taken the other way "
+                "round."
+            )
+            return xy[:, ::-1]
     raise TableError(
-        f"'{path}' was measured with another mask: of {counted(len(some), 'cell')} that were looked up, "
-        f"{round(share * len(some))} are at their position in the mask that was read. Quantify again, or pass "
-        "quantification=False to measure here."
+        f"'{path}' was measured with another mask: of {counted(ids.size, 'cell')}, {round(own * ids.size):,} are at "
+        f"their position in the mask that was read, and {round(other * ids.size):,} have another cell there. Quantify "
+        "again, or pass quantification=False to measure here."
     )
 
 
-def _share_found(ids: np.ndarray, xy: np.ndarray, labels: da.Array) -> float:
+def _shares(ids: np.ndarray, xy: np.ndarray, labels: da.Array) -> tuple[float, float]:
+    """Share of the cells that are at their position, and of those that have another cell or the outside there."""
     x, y = np.nan_to_num(np.rint(xy), nan=-1).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < labels.shape[1]) & (y < labels.shape[0])
-    if not inside.any():
-        return 0.0
-    there = np.asarray(labels.vindex[y[inside], x[inside]].compute())
-    return float((there == ids[inside]).sum() / ids.size)
+    there = np.full(ids.size, -1, dtype=np.int64)
+    if inside.any():
+        there[inside] = np.asarray(labels.vindex[y[inside], x[inside]].compute())
+    return float((there == ids).mean()), float(((there != ids) & (there != 0)).mean())

@@ -110,7 +110,14 @@ def read_names(path: Path) -> PanelNames:
             names = names[1:]
         return PanelNames(_checked(names, f"'{path}'"))
     header, rows, _ = parse_cells(text, path)
-    if not rows:  # all names in one line, which the format of the file parts
+    if not rows and any(map(_is_name_column, header)):
+        raise PanelError(f"'{path}' has a header ({listed(header)}) and no name below it. Add a row for each channel.")
+    if not rows and len(header) > 1:
+        raise PanelError(
+            f"'{path}' has {len(header)} names in one line: a header, or a list? Write one name per line, or pass "
+            f"channel_names={header}."
+        )
+    if not rows:
         return PanelNames(_checked(header, f"'{path}'"))
     if len(header) == 1 and not _is_name_column(header[0]):
         return PanelNames(_checked([header[0], *(row[0] for row in rows)], f"'{path}'"))

@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import InputFileError, PanelError, counted, listed
 from ._cohort_table import refuse_all
 from ._names import is_sample_name, natural_key
+from ._panel_file import FALSE_WORDS, TRUE_WORDS
 
 CHANNELS_FILE = "channels.parquet"
 MEASURED_FILE = "channels_per_tissue.parquet"
@@ -147,13 +148,38 @@ def read_panel(layout: SporaLayout) -> SporaPanel:
         )
     if not measured.index.is_unique:
         raise PanelError(f"'{folder / MEASURED_FILE}' has an image twice. Keep one row of each.")
-    passed = names if "qc_pass" not in channels else names[channels["qc_pass"].fillna(False).astype(bool)]
+    passed = (
+        names if "qc_pass" not in channels else names[_truths(channels[["qc_pass"]], folder / CHANNELS_FILE)["qc_pass"]]
+    )
     accessions = channels["uniprot_id"] if "uniprot_id" in channels else pd.Series(dtype=object)
     return SporaPanel(
-        measured=measured.fillna(False).astype(bool),
+        measured=_truths(measured, folder / MEASURED_FILE),
         passed=frozenset(passed),
         accessions={name: str(one) for name, one in zip(names, accessions, strict=False) if pd.notna(one)},
     )
+
+
+def _truths(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """True and false, as the file has them: as such, as numbers, or as words; missing is false.
+
+    Raises
+    ------
+    PanelError
+        If a value is neither, as the word False would otherwise be true.
+    """
+
+    def truth(value: object) -> bool | None:
+        if value is None or value != value:
+            return False
+        word = str(value).strip().lower()
+        return True if word in TRUE_WORDS else False if word in FALSE_WORDS | {""} else None
+
+    found = frame.astype(object).map(truth)
+    if odd := [(name, frame[name][found[name].isna()].iloc[0]) for name in frame if found[name].isna().any()]:
+        raise PanelError(
+            f"'{path}' has {odd[0][1]!r} in column {odd[0][0]!r}, which is neither true nor false. Correct it."
+        )
+    return found.astype(bool)
 
 
 def read_tissues(layout: SporaLayout) -> tuple[pd.DataFrame, int]:

@@ -21,6 +21,7 @@ from ._cohort_table import (
     column_source,
     find_keys,
     load_table,
+    measurements_named,
     plan_rows,
 )
 from ._kinds import PLAIN
@@ -45,6 +46,7 @@ def read_cohort(
     kind_column: str | None = "kind",
     patient_key: str = "patient",
     mpp_column: str | None = "mpp",
+    measurements_column: str | None = "measurements",
     clinical_keys: Sequence[str] | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
@@ -90,14 +92,19 @@ def read_cohort(
     kind
         How the paths of images are read, where `kind_column` is absent or empty: ``"tiff"`` (the default; everything
         that `read_tiff` reads, with masks in files of their own), ``"ome_zarr"``, ``"steinbock"``, ``"mcd"`` (its path
-        of masks is a folder, as in `read_mcd`), ``"mcmicro"``, ``"spora"``, ``"inform"``, ``"cellprofiler"``, or
-        ``"geojson"`` (an image, with the polygons in place of a mask), with the reader of this name. Of a file or
-        folder that holds several samples, each row is the one that it names. Cells are measured here, whatever program
-        did so before.
+        of masks is a folder, as in `read_mcd`), ``"mcmicro"``, ``"spora"``, ``"inform"``, ``"cellprofiler"``,
+        ``"geojson"`` (an image, with the polygons in place of a mask), or ``"qupath"`` (the same, with
+        `measurements_column`), with the reader of this name. Of a file or folder that holds several samples, each row
+        is the one that it names. Intensities are measured here, whatever program did so before. Tables without images
+        have a reader of their own, `read_cells`.
     kind_column
         Column of the kinds of rows.
     mpp_column
         Column of µm per pixel, for samples whose files do not state it; it takes precedence over `mpp`.
+    measurements_column
+        Column of paths of QuPath's measurement tables, for rows of kind ``"qupath"``: of one image each, or one of a
+        project for all rows, in which a row is found by the name of its image or sample. Only cells in the table are
+        taken; its classifications (``phenotype``) and other columns that are not intensities go with them.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
     time_key
@@ -200,10 +207,12 @@ def read_cohort(
     from ._cohort_read import read_rows
     from ._mask import MaskOptions
     from ._one_unit import check_sizes, in_one_unit
+    from ._qupath_row import add_stated_columns, check_stated_columns
 
     image_column, labels_column = _one_of("image", image, image_column), _one_of("labels", labels, labels_column)
     frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
-    keys = find_keys(frame, library_key, patient_key, image_column, labels_column, mpp_column, kind_column)
+    measured = measurements_named(frame, measurements_column, kind, kind_column)
+    keys = find_keys(frame, library_key, patient_key, image_column, labels_column, mpp_column, kind_column, measured)
     images, masks = _path_sources(table, frame, keys, {"image": image, "labels": labels})
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser(), images, masks, kind)
     clinical = clinical_columns(frame, rows, keys, clinical_keys, [time_key, event_key])
@@ -231,7 +240,9 @@ def read_cohort(
             f"{'any column' if masks is None else masks.said}, and so no row in the table of cells: {rest}."
         )
     if cell_table and masked:
+        check_stated_columns(clinical, read)
         measure_cells(sdata, on_pieces)
+        add_stated_columns(sdata, read)
     return sdata
 
 

@@ -97,7 +97,7 @@ def read_mcmicro(
     PanelError
         If ``markers.csv`` has another number of channels than an image, or is not in the order of its numbers.
     TableError
-        If a table lacks channels or ids, or was measured with another mask: a few cells are looked up in the mask.
+        If a table lacks channels or ids, or was measured with another mask: all cells are looked up in it.
     ClinicalError
         If a sample has no row in `clinical`, or no patient.
 

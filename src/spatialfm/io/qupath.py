@@ -129,7 +129,7 @@ def read_qupath(
     positive_mpp(mpp)
     path = find_path(str(table))
     found = read_qupath_table(path)
-    samples, rows = _samples(found, path)
+    samples, rows = samples_of_table(found, path)
     polygon_files, image_files = _files(cells, images, samples)
     obs = sample_rows(
         pd.DataFrame(index=pd.Index(list(samples), dtype=object)),
@@ -147,7 +147,7 @@ def read_qupath(
     return sdata
 
 
-def _samples(table: QuPathTable, path: Path) -> tuple[dict[str, str], list[np.ndarray]]:
+def samples_of_table(table: QuPathTable, path: Path) -> tuple[dict[str, str], list[np.ndarray]]:
     """Name of each sample with what the table calls it, and its rows."""
     from ._named_files import sample_names
 
@@ -190,13 +190,22 @@ def _opened(
 
     def opened(sample: str, part: np.ndarray) -> tuple[ReadSample, CellFrame]:
         files = polygon_files.get(sample), image_files.get(sample)
-        return _open(sample, part, table, *files, mpp, channel_names, kinds)
+        return open_sample(sample, part, table, *files, mpp, channel_names, kinds)
 
     both = read_each([(one, partial(opened, one, part)) for one, part in zip(samples, rows, strict=True)])
     return [read for read, _ in both], [frame for _, frame in both]
 
 
-def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kinds) -> tuple[ReadSample, CellFrame]:
+def open_sample(
+    sample: str,
+    rows: np.ndarray,
+    table: QuPathTable,
+    polygon_file: Path | None,
+    image_file: Path | None,
+    mpp: float | None,
+    channel_names: list[str] | dict[str | int, str] | None,
+    kinds: tuple[str | None, str],
+) -> tuple[ReadSample, CellFrame]:
     """One sample: its elements and its cells, checked against each other."""
     from ..pp.arrays import full_resolution
     from ._drawn import beyond_image, points_element

@@ -41,7 +41,8 @@ OF_NO_WEIGHTS: dict[str, Any] = {
 CLASSICAL = ModelCard(
     name="classical",
     title="Intensity, nuclear to membrane ratio, texture and shape of a cell",
-    reference="Shape after skimage.measure.regionprops; contrast after Geary 1954, The Incorporated Statistician 5",
+    reference="Shape after skimage.measure.regionprops; contrast after Geary 1954, The contiguity ratio and "
+    "statistical mapping, The Incorporated Statistician 5, 115-145",
     recipe=Recipe(normalization="scale", standardize=True),
     mpp_reference=0.5,
     **OF_NO_WEIGHTS,

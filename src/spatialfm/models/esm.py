@@ -69,7 +69,7 @@ def esm_embeddings(
     References
     ----------
     Lin et al., "Evolutionary-scale prediction of atomic-level protein structure with a language model", Science 2023.
-    Wenckstern et al., "AI-powered virtual tissues from spatial proteomics", arXiv 2501.06039, Methods, "Tokenization".
+    Wenckstern et al. 2026, arXiv:2501.06039, Methods, "Tokenization".
 
     Examples
     --------

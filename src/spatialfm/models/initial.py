@@ -1,6 +1,6 @@
 """Weights that training starts from, as the publication of each family initialises them.
 
-VirTues: Wenckstern et al. 2025, arXiv:2501.06039, as released. Vision transformers: Oquab et al. 2024 (DINOv2), whose
+VirTues: Wenckstern et al. 2026, arXiv:2501.06039, as released. Vision transformers: Oquab et al. 2024 (DINOv2), whose
 recipe KRONOS follows (Shaban et al. 2025, Supplementary Table S24).
 """
 

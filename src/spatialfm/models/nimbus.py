@@ -34,7 +34,8 @@ CARD = ModelCard(
     license="MIT",
     commercial=True,
     gated=False,
-    reference="Rumberger et al., Nature Methods 2025, doi:10.1038/s41592-025-02826-9",
+    reference="Rumberger et al. 2025, Automated classification of cellular expression in multiplexed imaging data with "
+    "Nimbus, Nature Methods, doi:10.1038/s41592-025-02826-9",
     trained_on="Pan-Multiplex: CODEX, MIBI and Vectra images of five studies",
     domains=("fluorescence", "ion"),
     mpp=1.0,

@@ -33,7 +33,8 @@ CARD = ModelCard(
     license="MIT",
     commercial=True,
     gated=False,
-    reference="Zhao et al. 2025, ICML, arXiv:2507.11588",
+    reference="Zhao et al. 2025, SToFM: a multi-scale foundation model for spatial transcriptomics, ICML, "
+    "arXiv:2507.11588",
     trained_on="SToCorpus-88M: 2,000 slices of spatial transcriptomics, 88 million cells",
     weights_file="se2transformer.pth",
 )

@@ -1,6 +1,6 @@
 """VirTues: a masked autoencoder with factorised attention over markers and positions.
 
-Wenckstern et al. 2025, arXiv:2501.06039.
+Wenckstern et al. 2026, arXiv:2501.06039.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention of VirTues on markers and positions (Wenckstern et al. 2025, arXiv:2501.06039)."""
+"""Attention of VirTues on markers and positions (Wenckstern et al. 2026, arXiv:2501.06039)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Network of VirTues: factorised attention over markers and positions; parameter names are those published.
 
-Wenckstern et al. 2025, arXiv:2501.06039, Methods, "VirTues architecture".
+Wenckstern et al. 2026, arXiv:2501.06039, Methods, "VirTues architecture".
 
 Tokens are a grid ``(B, C, L)``: windows, channels (the patch summary tokens are channel 0, the markers follow),
 positions row by row. The blocks see them packed: the visible ones, ``(N, D)``.

@@ -1,4 +1,4 @@
-"""What is published of VirTues: three sets of weights of one network (Wenckstern et al. 2025, arXiv:2501.06039)."""
+"""What is published of VirTues: three sets of weights of one network (Wenckstern et al. 2026, arXiv:2501.06039)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .virtues_pixels import RELEASED
 _COMMON: dict[str, Any] = {
     "family": "virtues",
     "gated": False,
-    "reference": "Wenckstern et al. 2025, AI-powered virtual tissues from spatial proteomics for clinical diagnostics "
-    "and biomedical discovery, arXiv:2501.06039",
+    "reference": "Wenckstern et al. 2026, The Virtual Tissues foundation model resolves spatial proteomics across "
+    "scales, Nature, doi:10.1038/s41586-026-10884-y, arXiv:2501.06039",
     "parameters": 42_453_056,
     "embedding_dim": 512,
     "mpp": 1.0,

@@ -13,6 +13,7 @@ from .label_findings import NO_NUMBERS, Finding
 from .pieces import LabelScan, Pieces
 
 _CORNER, _ENOUGH = 0.55, 10  # share of an image's sides; cells below which nothing is said
+_DOT = 9.0  # pixels: a nucleus of 5 µm has 20 where a pixel is 1 µm
 _PAINTED = ("repeated", "binary", "overflow", "outlines", "fragments", "cut")  # slips of masks; an outline is one cell
 
 
@@ -44,8 +45,7 @@ def find_oddities_of_drawn(drawn: DrawnCells, scan: LabelScan) -> list[Finding]:
         if which.any():
             severity = "error" if kind == "outside" and which.sum() > n / 2 else "warning"
             findings.append(_finding(drawn, kind, severity, which, text))
-    if (corner := _in_a_corner(drawn, within)) is not None:
-        findings.append(corner)
+    findings += [one for one in (_in_a_corner(drawn, within), _dots(drawn, within)) if one is not None]
     if (lost > 0).any():
         hidden = int(((area == 0) & (lost > 0)).sum())
         text = f"that share {counted(int(lost.sum()), 'pixel')} with cells before them, which keep these"
@@ -66,6 +66,20 @@ def _in_a_corner(drawn: DrawnCells, within: np.ndarray) -> Finding | None:
         "are they in other units (µm, and the image in pixels)?"
     )
     return Finding("corner", "warning", int(within.sum()), len(drawn.numbers), NO_NUMBERS, text)
+
+
+def _dots(drawn: DrawnCells, within: np.ndarray) -> Finding | None:
+    """Discs of one size that cover next to nothing: they say where cells are, and are no outlines."""
+    if drawn.kind != "circles" or within.sum() < 2:
+        return None
+    radii, n_pixels = drawn.parts["radii"][within], float(np.median(drawn.counts[within]))
+    if np.ptp(radii) > 0 or n_pixels > _DOT:
+        return None
+    text = (
+        f"has discs of radius {radii[0]:g} alone, {n_pixels:g} pixels each, as programs draw that know where cells are "
+        "and not how large (spatialdata-io's codex): next to nothing of a cell would be seen"
+    )
+    return Finding("dots", "error", int(within.sum()), len(drawn.numbers), NO_NUMBERS, text)
 
 
 def as_drawn(findings: Sequence[Finding]) -> list[Finding]:

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 OnPieces = Literal["raise", "split", "keep"]
 
 _SHOWN = 5
-OF_DRAWN = ("no_outline", "outside", "no_pixel", "overlap", "corner")  # findings that name cells by their own ids
+OF_DRAWN = (
+    "no_outline",
+    "outside",
+    "no_pixel",
+    "overlap",
+    "corner",
+    "dots",
+)  # findings that name cells by their own ids
 _OF_KIND = ("fractional", "rounded", "negative", "float", "binary", "outlines", "fragments", "resolution", "transposed")
 _OTHER_RESOLUTION = 1.3  # closer factors are borders that were cut off
 
@@ -101,6 +108,8 @@ def check_labels(
         element, which keep these. An outline in several parts is one cell.
     ``"corner"`` (warning)
         All cells (of ten or more) in the first half of rows and columns, as where µm are taken for pixels.
+    ``"dots"`` (error)
+        Circles of one radius and a few pixels each, which say where cells are and are no outlines of them.
 
     Parameters
     ----------
@@ -251,6 +260,11 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
         return (
             "If they are in other units or of another image, correct their transformation: spatialdata.transformations."
             f"set_transformation(sdata[{names[0]!r}], ...)."
+        )
+    if kind == "dots":
+        return (
+            f"Remove them with del sdata.shapes[{names[0]!r}]: cells are then the positions in obsm['spatial'] of the "
+            "table that annotates them, embedded with what is around them. Or give them the radius of a cell."
         )
     if kind == "background" and (drawn := findings[0][0].drawn) is not None:
         places = np.flatnonzero(np.isin(drawn.numbers, findings[0][1].numbers)).tolist()

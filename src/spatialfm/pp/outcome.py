@@ -44,6 +44,11 @@ def set_outcome(adata: AnnData | SpatialData, *, time_key: str, event_key: str, 
     SurvivalError
         If a column is absent or holds no times or no events; missing values are allowed. Nothing is written then.
 
+    Notes
+    -----
+    ``anndata.concat`` drops ``uns``, and with it what was said here: survival functions then look for columns called
+    ``"time"`` and ``"event"`` again. Pass it ``uns_merge="same"``, or call this function on what it returns.
+
     Examples
     --------
     >>> import anndata as ad, pandas as pd, spatialfm as sfm

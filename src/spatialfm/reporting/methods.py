@@ -28,10 +28,18 @@ SOFTWARE = (
     "Marconato et al. 2025, SpatialData: an open and universal data framework for spatial omics, Nature Methods 22, "
     "58-62",
 )
-VIRTUES = (
-    "Wenckstern et al. 2025, AI-powered virtual tissues from spatial proteomics for clinical diagnostics and "
-    "biomedical discovery, arXiv:2501.06039"
+VIRTUES = card("virtues").reference  # whose procedures two functions follow
+BENJAMINI_HOCHBERG = (
+    "Benjamini and Hochberg 1995, Controlling the false discovery rate: a practical and powerful approach to multiple "
+    "testing, Journal of the Royal Statistical Society B 57, 289-300"
 )
+COX = "Cox 1972, Regression models and life-tables, Journal of the Royal Statistical Society B 34, 187-220"
+HOLM = "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 65-70"
+FREEDMAN_LANE = (
+    "Freedman and Lane 1983, A nonstochastic interpretation of reported significance levels, Journal of Business and "
+    "Economic Statistics 1, 292-298"
+)
+NADEAU_BENGIO = "Nadeau and Bengio 2003, Inference for the generalization error, Machine Learning 52, 239-281"
 REFERENCES = {  # of what the functions do, by the function
     "kaplan_meier": ("Kaplan and Meier 1958, Nonparametric estimation from incomplete observations, JASA 53, 457-481",),
     "logrank": (
@@ -39,13 +47,14 @@ REFERENCES = {  # of what the functions do, by the function
         "163-170",
     ),
     "cox": (
-        "Cox 1972, Regression models and life-tables, Journal of the Royal Statistical Society B 34, 187-220",
+        COX,
         "Grambsch and Therneau 1994, Proportional hazards tests and diagnostics, Biometrika 81, 515-526",
     ),
-    "regressions": (
-        "Cox 1972, Regression models and life-tables, Journal of the Royal Statistical Society B 34, 187-220",
-        "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, "
-        "65-70",
+    "regressions": (COX, HOLM),
+    "cut_point": ("Lausen and Schumacher 1992, Maximally selected rank statistics, Biometrics 48, 73-85",),
+    "predict_survival": (
+        "Royston and Altman 2013, External validation of a Cox prognostic model: principles and methods, BMC Medical "
+        "Research Methodology 13, 33",
     ),
     "fine_gray": ("Fine and Gray 1999, A proportional hazards model for the subdistribution, JASA 94, 496-509",),
     "cumulative_incidence": (
@@ -53,12 +62,24 @@ REFERENCES = {  # of what the functions do, by the function
         "Statistics 16, 1141-1154",
     ),
     "compare_composition": (
-        "Brunner and Munzel 2000, The nonparametric Behrens-Fisher problem, Biometrical Journal 42, 17-25",
-        "Benjamini and Hochberg 1995, Controlling the false discovery rate, Journal of the Royal Statistical Society B "
-        "57, 289-300",
+        "Brunner and Munzel 2000, The nonparametric Behrens-Fisher problem: asymptotic theory and a small-sample "
+        "approximation, Biometrical Journal 42, 17-25",
+        BENJAMINI_HOCHBERG,
     ),
-    "leiden_sweep": ("Traag, Waltman and van Eck 2019, From Louvain to Leiden, Scientific Reports 9, 5233",),
-    "discover_signatures": (VIRTUES,),
+    "compare_enrichment": (FREEDMAN_LANE, BENJAMINI_HOCHBERG),
+    "distribution_shift": (FREEDMAN_LANE,),
+    "classify_samples": (NADEAU_BENGIO,),
+    "mil": (NADEAU_BENGIO,),
+    "niches": (
+        "Schürch et al. 2020, Coordinated cellular neighborhoods orchestrate antitumoral immunity at the colorectal "
+        "cancer invasive front, Cell 182, 1341-1359",
+    ),
+    "leiden_sweep": (
+        "Traag, Waltman and van Eck 2019, From Louvain to Leiden: guaranteeing well-connected communities, Scientific "
+        "Reports 9, 5233",
+    ),
+    "discover_signatures": (VIRTUES, BENJAMINI_HOCHBERG),
+    "score_signatures": (VIRTUES, BENJAMINI_HOCHBERG),
     "stratify": (VIRTUES,),
 }
 

@@ -114,7 +114,7 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
 
     References
     ----------
-    Wenckstern et al., "AI-powered virtual tissues from spatial proteomics", arXiv 2501.06039, Methods, "Tokenization".
+    Wenckstern et al. 2026, arXiv:2501.06039, Methods, "Tokenization".
 
     Examples
     --------

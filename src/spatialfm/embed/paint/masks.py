@@ -1,4 +1,4 @@
-"""Which tokens of a tile a masked autoencoder does not see (VirTues, Wenckstern et al. 2025, as released)."""
+"""Which tokens of a tile a masked autoencoder does not see (VirTues, Wenckstern et al. 2026, as released)."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def discover_signatures(
     event_value: EventValue = None,
     patient_key: str = PATIENT_KEY,
     library_key: str | None = SAMPLE_KEY,
-    resolutions: Sequence[float] = tuple(np.arange(4, 5.01, 0.05).round(2)),
+    resolutions: Sequence[float] = tuple(np.arange(4, 5.01, 0.05).round(2).tolist()),
     max_cells: int | None = 2000,
     n_neighbors: int = 15,
     n_signatures: int = 2,

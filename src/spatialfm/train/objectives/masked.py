@@ -1,6 +1,6 @@
 """VirTues' masked autoencoder: pixels from the tokens that are seen.
 
-Wenckstern et al. 2025, arXiv:2501.06039; defaults are those of the released code.
+Wenckstern et al. 2026, arXiv:2501.06039; defaults are those of the released code.
 """
 
 from __future__ import annotations
