@@ -153,7 +153,7 @@ IN_THE_WHOLE = {
     **{
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (
-            *("cells", "cohort", "embeddings", "methods", "page", "patients", "results"),
+            *("cells", "cohort", "embeddings", "page", "patients", "results"),
             "source",
         )
     },

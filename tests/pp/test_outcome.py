@@ -187,5 +187,5 @@ def test_tables_joined_by_anndata_keep_the_outcome_only_if_asked():
     kept = ad.concat(parts, uns_merge="same")
     sfm.tl.kaplan_meier(kept)
     assert kept.uns["kaplan_meier"]["table"]["survival"].round(2).tolist() == [1.0, 0.75, 0.5, 0.5, 0.0]
-    with pytest.raises(SurvivalError, match=r"No column 'time'.*anndata.concat forgets.*uns_merge='same'"):
+    with pytest.raises(SurvivalError, match=r"No column 'time'.*anndata.concat forget it.*uns_merge is 'same'"):
         sfm.tl.kaplan_meier(ad.concat(parts))

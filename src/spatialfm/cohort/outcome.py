@@ -94,7 +94,7 @@ def outcome_keys(
                     f"No column {key!r} in obs ({argument}=); found {listed(patients.obs.columns, 12)}. Pass "
                     f"{argument}=<column>, or say once which columns hold time and event, with "
                     f"sfm.pp.set_outcome(patients, time_key=..., event_key=...)."
-                    " (anndata.concat forgets what was said: pass it uns_merge='same', or say it again.)"
+                    " (Tables joined by anndata.concat forget it, unless its uns_merge is 'same'.)"
                     f"{suggestion(patients, key, argument)}"
                 )
         return keys

@@ -11,8 +11,8 @@ from .._errors import InputFileError, SpatialfmError
 from ._cohort_table import Row
 from ._each import open_each, refuse_each
 from ._elements import ReadSample, read_sample
-from ._kinds import PLAIN, open_kind, sample_of
-from ._qupath_row import QUPATH, QuPathTables, read_qupath_row
+from ._kinds import PLAIN, QUPATH, open_kind, sample_of
+from ._qupath_row import QuPathTables, read_qupath_row
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

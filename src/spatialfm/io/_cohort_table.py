@@ -15,11 +15,10 @@ from .._errors import ClinicalError, InputFileError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
-from ._kinds import KINDS, PLAIN
+from ._kinds import KINDS, PLAIN, QUPATH
 from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
 from ._ngff import is_zarr
 from ._paths import absent, exists, find_path
-from ._qupath_row import QUPATH
 from ._templates import PathSource
 
 MEASUREMENTS = "measurements"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import InputFileError, counted, listed
 from .._keys import ATTRS, cells_name, image_name
-from ._qupath_row import QUPATH
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ._elements import ReadSample
 
+QUPATH = "qupath"  # opened row by row, of three paths: see `_qupath_row`
 PLAIN = "tiff"  # whatever `read_image` opens, with a mask in a file of its own
 # kind: the reader of this room, and what it is told so that it gives images and labels only
 READERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._errors import InputFileError, TableError, listed
 from .._keys import TABLE, cell_name
+from ._kinds import QUPATH
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from ._cohort_table import Row
     from ._elements import ReadSample
     from ._qupath_table import QuPathTable
-
-QUPATH = "qupath"
 
 
 @dataclass
