@@ -50,6 +50,7 @@ def signatures(
         analysis.add_to_cells("signatures", table, before)
         return Done(["skipped: no outcome is named. Name a column of the cohort table: signatures.outcome."])
     patient_key = unit_of(table.obs)
+    search["block_key"] = _stored(search.get("block_key"), table)
     discover_signatures(
         table,
         use_rep=use_rep or str(table.uns["leiden_sweep"]["params"]["use_rep"]),
@@ -59,13 +60,15 @@ def signatures(
         nested=True,
         random_state=analysis.random_state,
         key_added=SIGNATURES,
-        **search | {"block_key": _stored(search.get("block_key"), table)},
+        **search,
     )
     record = table.uns[SIGNATURES]
     types = pd.DataFrame()
     if len(record["signatures"]):
-        keys = {"patient_key": patient_key, "library_key": SAMPLE_KEY}
-        types = score_signatures(table, SIGNATURES, cluster_key=PHENOTYPE, **keys).uns["enrichment"]
+        scored = score_signatures(
+            table, SIGNATURES, patient_key=patient_key, library_key=SAMPLE_KEY, cluster_key=PHENOTYPE
+        )
+        types = scored.uns["enrichment"]
         write_uns(table, TYPES, {"enrichment": types})
     analysis.add_to_cells("signatures", table, before)
     _write(analysis, table, types)
