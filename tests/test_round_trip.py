@@ -520,8 +520,10 @@ def test_a_result_comes_back_and_can_be_drawn(cohort, name, number, tmp_path):
     table = CELLS[name][number](cohort.copy())
     if name not in {of for of, _ in DRAWN.values()}:
         table = added(table, cohort)
-    comes_back(table, "h5ad", tmp_path)
-    is_drawn(comes_back(table, "sdata", tmp_path), name)
+    back = comes_back(table, "h5ad", tmp_path)
+    if number == 0:  # a store of zarr takes several times as long to write: once for each function
+        back = comes_back(table, "sdata", tmp_path)
+    is_drawn(back, name)
 
 
 @pytest.mark.slow  # a SpatialData writes its tables as anndata does, to the same kind of store
@@ -529,7 +531,7 @@ def test_a_result_comes_back_and_can_be_drawn(cohort, name, number, tmp_path):
 @EACH
 def test_a_result_can_be_drawn_from_each_kind_of_store(cohort, name, number, tmp_path):
     table = CELLS[name][number](cohort.copy())
-    for kind in ("h5ad", "zarr"):
+    for kind in ("h5ad", "zarr", "sdata"):
         is_drawn(comes_back(table, kind, tmp_path), name)
 
 

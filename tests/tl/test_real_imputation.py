@@ -63,6 +63,7 @@ def test_intervals_hold_the_cells_of_patients_who_were_not_stained(cells):
     assert 0.87 <= np.mean(held) <= 0.93
 
 
+@pytest.mark.slow
 def test_floors_of_cells_by_patient(cells):
     """Regression is that of scikit-learn, and passes the marker most correlated; nearest cells lie between."""
     scores = sfm.tl.evaluate_reconstruction(cells, n_cells=30, n_bootstrap=200)
@@ -106,6 +107,7 @@ def test_thirty_nine_channels_of_images_by_patient(folder, patient_of):
     assert scores.query("marker == 'all' and score == 'r'").set_index("method")["mean"]["linear"] > 0.25
 
 
+@pytest.mark.slow
 def test_fifty_six_channels_of_lymphoid_tissue_by_quadrant(folder):
     """One field: quadrants take the place of patients, and one patient alone is refused."""
     sdata = sfm.io.read_tiff(
