@@ -42,6 +42,8 @@ def test_odds_between_the_heaps_are_those_of_two_normal_distributions():
     above = heaps.share * densities[1]
     np.testing.assert_allclose(heaps.has(x), above / (above + (1 - heaps.share) * densities[0]), rtol=1e-9)
     assert (np.diff(heaps.has(np.linspace(0, 2000, 200))) >= -1e-12).all()  # brighter never speaks against it
+    at, beyond = (heaps.cofactor * np.sinh(heaps.means + shift) for shift in ([0, 0], [-1, 1]))
+    np.testing.assert_allclose(heaps.has(beyond), heaps.has(at), rtol=1e-9)
 
 
 @pytest.mark.parametrize("values", [np.zeros(50), np.full(50, np.nan), np.full(50, 3.0)])

@@ -46,6 +46,10 @@ def test_the_likelier_type_is_the_true_one():
     table = sfm.tl.label_report(cells, "known", use_rep="X_latent", C=0.1)
     told = table.loc[table.index.isin(wrong) & table["likely_wrong"], "likelier"]
     assert len(told) > len(wrong) / 2
+    n = int(table["likely_wrong"].sum())
+    assert table["likely_wrong"].iloc[:n].all()  # doubted ones first, of these and of the others the most doubtful
+    for part in (table["score"].iloc[:n], table["score"].iloc[n:].dropna()):
+        assert part.is_monotonic_decreasing
     assert (told.astype(str) == cells.obs.loc[told.index, "type"].astype(str)).mean() > 0.9
 
 
