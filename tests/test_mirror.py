@@ -132,6 +132,7 @@ IN_THE_WHOLE = {
     "models/preparation.py": "models/test_virtues_pixels.py",
     "models/remote_code.py": "models/test_kronos2.py",
     "models/virtues_blocks.py": "models/test_virtues.py",
+    "models/virtues_inputs.py": "models/test_virtues.py",
     "models/vit_checkpoints.py": "models/test_vit.py",
     "pl/_cluster_tree.py": "tl/phenotypes/test_leiden_sweep.py",
     "pl/_decision_curve.py": "tl/survival/test_predict_survival.py",

@@ -36,6 +36,8 @@ MAY_BE = {  # written out by hand: what each option of a model of ours takes
     "cls_position": lambda value: False,
     "features": lambda value: False,
     "saturation_noise": lambda value: value is True,
+    "minmax": lambda value: False,
+    "reference": lambda value: value is None or is_text(value),
     "noise_seed": lambda value: value is not True and isinstance(value, int) and value == 0,
     "blocks": lambda value: value is None,
     "nuclear": lambda value: value is None,

@@ -95,7 +95,7 @@ def test_a_gpu_gives_what_the_cpu_gives(name):
             trial.encoder.to("cuda"),
             trial.pixels.cuda(),
             trial.mask.cuda(),
-            None if trial.markers is None else trial.markers.cuda(),
+            trial.markers.cuda() if isinstance(trial.markers, torch.Tensor) else trial.markers,
         )
         out = there.run()
     finally:

@@ -43,7 +43,7 @@ def names() -> set[str]:
 OURS = {  # others may be registered by other tests
     *("kronos", "kronos-large", "kronos2", "virtues", "virtues-sp32", "virtues-imc14", "openphenom", "resnet50"),
     *("classical", "mean-intensity", "uni", "dinov2-s", "dinov2-b", "dinov2-l", "dinov2-g"),
-    *("dinobloom-s", "dinobloom-b", "dinobloom-l", "dinobloom-g", "morphem", "eva", "virtues-m2"),
+    *("dinobloom-s", "dinobloom-b", "dinobloom-l", "dinobloom-g", "morphem", "eva", "virtues-m2", "subcell"),
 }
 
 

@@ -15,7 +15,8 @@ from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights, registr
 BUILTIN = [
     *("classical", "dinobloom-b", "dinobloom-g", "dinobloom-l", "dinobloom-s"),
     *("dinov2-b", "dinov2-g", "dinov2-l", "dinov2-s", "eva"),
-    *("kronos", "kronos-large", "kronos2", "mean-intensity", "morphem", "openphenom", "resnet50", "uni"),
+    *("kronos", "kronos-large", "kronos2", "mean-intensity", "morphem", "openphenom", "resnet50"),
+    *("subcell", "uni"),
     *("virtues", "virtues-imc14", "virtues-m2", "virtues-sp32"),
 ]
 

@@ -33,8 +33,9 @@ def sdata():
 def base(tmp_path_factory):
     """A folder with a small VirTues, as pretraining leaves it."""
     encoder = sfm.models.new_encoder("virtues", dim=24, depth=2, heads=2, hidden=32, decoder_depth=1)
-    sfm.models.save_trained(encoder, tmp_path_factory.mktemp("base"), {"license": "CC-BY-4.0"})
-    return tmp_path_factory.getbasetemp() / "base0"
+    folder = tmp_path_factory.mktemp("base")
+    sfm.models.save_trained(encoder, folder, {"license": "CC-BY-4.0"})
+    return folder
 
 
 @pytest.fixture(scope="module")

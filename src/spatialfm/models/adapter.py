@@ -28,6 +28,7 @@ FILE, CARD = "adapter.safetensors", "card.json"
 FORMAT = "spatialfm adapter 1"
 DOWN, UP = ".down", ".up"  # endings of the names of the two matrices, after the name of the parameter
 HEAD = "head."  # beginning of the names of what was trained beside the encoder
+WHOLE = "whole."  # beginning of the names of parameters that are kept as a whole, of parts that the weights do not have
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def merge(encoder: Encoder, adapter: Adapter) -> None:
             f"{base['weights']!r} (SHA-256 of its parameters {base['parameters_sha256'][:12]}…), and these are "
             f"{encoder.weights.source!r} ({found[:12]}…). Pass the weights that it was trained on as weights=."
         )
+    extend(encoder, adapter)
     add(encoder, adapter.tensors, adapter.scale, adapter.source)
     encoder.adapted = dict(adapter.card)
     encoder.weights = replace(encoder.weights, adapter=adapter.source, adapter_sha256=adapter.sha256)
@@ -188,6 +190,40 @@ def add(encoder: Encoder, tensors: Mapping[str, Tensor], scale: float, source: s
         for name, (down, up) in pairs.items():
             if up is not None:
                 places[name].add_(up.to(places[name]) @ down.to(places[name]), alpha=scale)
+
+
+def beyond(encoder: Encoder) -> dict[str, Tensor]:
+    """Parameters of parts that the published weights do not have: B-cos blocks, and channel-summary tokens."""
+    tops = [name for name, one in encoder.named_modules() if getattr(one, "is_bcos", False)]
+    tops += ["channel_summaries"] if getattr(encoder, "channel_summaries", None) is not None else []
+    own = {name: one for name, one in encoder.named_parameters() if any(name.startswith(f"{top}.") for top in tops)}
+    return {WHOLE + name: one.detach().clone() for name, one in own.items()}
+
+
+def extend(encoder: Encoder, adapter: Adapter) -> None:
+    """Give an encoder the parts that an adapter brings along as a whole, in place.
+
+    Raises
+    ------
+    WeightsError
+        If they are not those that its card speaks of.
+    """
+    if blocks := int(adapter.card.get("bcos_blocks", 0)):
+        from .bcos_blocks import convert
+
+        convert(encoder, blocks)
+    if adapter.card.get("level") == "tissue":
+        encoder.add_channel_summaries()  # type: ignore[operator]  # checked when it was trained
+    there = {name.removeprefix(WHOLE): one for name, one in adapter.tensors.items() if name.startswith(WHOLE)}
+    expected = {name.removeprefix(WHOLE): one for name, one in beyond(encoder).items()}
+    wrong = [name for name in {**there, **expected} if name not in there or name not in expected]
+    wrong += [name for name in there if name not in wrong and there[name].shape != expected[name].shape]
+    if wrong:
+        raise WeightsError(f"Adapter {adapter.source!r}: {wrong[0]!r} is missing, unknown, or of another shape.")
+    places = dict(encoder.named_parameters())
+    with torch.no_grad():
+        for name, one in there.items():
+            places[name].copy_(one)
 
 
 def as_json(value: Any) -> Any:

@@ -34,7 +34,7 @@ class Trial:
     encoder: Encoder
     pixels: Tensor  # (N, 3, side, side)
     mask: Tensor  # (N, side, side)
-    markers: Tensor | None
+    markers: Tensor | list[str] | None
 
     @classmethod
     def of(cls, encoder: Encoder, random_state: int = 0) -> Trial:
@@ -52,7 +52,7 @@ class Trial:
         self,
         pixels: Tensor | None = None,
         mask: Tensor | None = None,
-        markers: Tensor | None = None,
+        markers: Tensor | list[str] | None = None,
         **options: Any,
     ) -> dict[str, Tensor]:
         """Outputs that are not None, of these windows or of others."""
@@ -62,7 +62,9 @@ class Trial:
         return _outputs(out)
 
 
-def _markers(encoder: Encoder, generator: torch.Generator) -> Tensor | None:
+def _markers(encoder: Encoder, generator: torch.Generator) -> Tensor | list[str] | None:
+    if encoder.card.marker_vocabulary == "names":
+        return list(MARKERS)
     if encoder.card.marker_vocabulary == "protein embedding":
         return torch.randn(len(MARKERS), getattr(encoder, "marker_dim", 0), generator=generator)
     if encoder.card.marker_vocabulary == "ids":
@@ -176,7 +178,10 @@ def outputs_alone(trial: Trial) -> None:
 def order_of_markers(trial: Trial) -> None:
     """Markers in another order only bring the output into that order."""
     order, first = [2, 0, 1], trial.run()
-    second = trial.run(trial.pixels[:, order], markers=None if trial.markers is None else trial.markers[order])
+    markers: Any = trial.markers
+    if markers is not None:
+        markers = [markers[i] for i in order] if isinstance(markers, list) else markers[order]
+    second = trial.run(trial.pixels[:, order], markers=markers)
     names = trial.encoder.feature_names(MARKERS)
     for name, value in second.items():
         expected = first[name]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _Builder = TypeVar("_Builder", bound=Callable[..., "Encoder"])
 
 _BUILTIN = (  # register our own models
-    "kronos", "kronos2", "virtues", "virtues_m2", "dinov2", "openphenom", "morphem", "eva", "resnet50", "classical",
-    "mean_intensity",
+    "kronos", "kronos2", "virtues", "virtues_m2", "dinov2", "openphenom", "morphem", "eva", "subcell", "resnet50",
+    "classical", "mean_intensity",
 )  # fmt: skip
 _COLUMNS = (
     "family",

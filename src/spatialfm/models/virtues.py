@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,8 @@ from .saved import saved_in
 from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
 from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
 from .virtues_cards import VIRTUES, VIRTUES_IMC14, VIRTUES_SP32
+from .virtues_inputs import checked
+from .virtues_tissue import OUTPUTS, ChannelSummaries, read_tissue
 
 
 class VirTuesEncoder(Encoder):
@@ -53,6 +55,7 @@ class VirTuesEncoder(Encoder):
         self.card, self.nuclear = card, nuclear
         self.options = {"nuclear": nuclear}
         self.config = config or VirTuesConfig()
+        self.channel_summaries: ChannelSummaries | None = None
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VirTuesNet(self.config)
 
@@ -64,6 +67,31 @@ class VirTuesEncoder(Encoder):
     def transformer_blocks(self) -> list[nn.Module]:
         """Those of the encoder; the decoder takes no part in an embedding."""
         return list(self.backbone.encoder.blocks())
+
+    def add_channel_summaries(self, seed: int = 0) -> ChannelSummaries:
+        """Give every channel a token that a label of the tissue is read from; `forward` then tells of these alone.
+
+        Afterwards `patch` is the encoded channel-summary token of the patch summaries ``(B, D)``; `summary`
+        ``(B, h, w, 1)`` its attention to their positions, 1 for the average one; `token` ``(B, M, h, w, 1)`` that of
+        the token of each marker to the positions of the marker; and `marker` ``(B, M, 1)`` the mean of it.
+
+        Raises
+        ------
+        ModelError
+            If there are fewer than two spatial attention layers.
+        """
+        if self.config.encoder.count("h") < 2:
+            raise ModelError(
+                f"Model {self.card.name!r} has {self.config.encoder.count('h')} spatial attention layers, and what it "
+                "looks at in a tissue is read in the last but one. Pass a deeper network."
+            )
+        self.channel_summaries = ChannelSummaries(self.config.dim, seed)
+        self.options = {**self.options, "reads": "channel-summary tokens"}
+        title = f"{self.card.title}: attention of channel-summary tokens"
+        self.card = replace(
+            self.card, title=title, outputs=OUTPUTS, default_output="summary", embedding_dim=1, attention_head=None
+        )
+        return self.channel_summaries
 
     def forward(
         self,
@@ -105,6 +133,8 @@ class VirTuesEncoder(Encoder):
             If embeddings, mask and channels do not match, or the window does not divide into patches.
         """
         wanted = self.wanted(outputs)
+        if self.channel_summaries is not None:
+            return self._tissue(wanted, *self._inputs(pixels, markers, token_mask))
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, token_mask))
         attention = self._importance(tokens, grid) if "attention" in wanted else None
         if wanted == {"attention"}:
@@ -245,6 +275,23 @@ class VirTuesEncoder(Encoder):
             spatial = spatial * starts[:, None, :, None, None]
         return VirTuesAttention(marker, spatial, marker_importance(marker[:, :, 1:, 1:]))
 
+    def _tissue(self, wanted: set[str], pixels: Tensor, markers: Tensor, hidden: Tensor | None) -> EncoderOutput:
+        """What channel-summary tokens tell."""
+        if hidden is not None or self.channel_summaries is None:
+            raise ModelError(
+                "Channel-summary tokens look at windows in which nothing is hidden. Leave token_mask= out."
+            )
+        read, attention = read_tissue(
+            self.backbone.encoder, self.channel_summaries, pixels, markers, self._layer("h", -2)
+        )
+        paid = attention[..., None]
+        return EncoderOutput(
+            patch=read if "patch" in wanted else None,
+            marker=paid[:, 1:].mean((2, 3)) if "marker" in wanted else None,
+            token=paid[:, 1:] if "token" in wanted else None,
+            summary=paid[:, 0] if "summary" in wanted else None,
+        )
+
     def _importance(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         net, first = self.backbone.encoder, self._layer("v", 0)
         entering = net.before(tokens, grid, (first,))[first]
@@ -287,46 +334,9 @@ class VirTuesEncoder(Encoder):
     def _inputs(
         self, pixels: Tensor, markers: Tensor | None, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Pixels, embeddings ``(B or 1, M, d)`` and mask, checked, on the model's device and in its type."""
         self.check_pixels(pixels)
-        name, config = self.card.name, self.backbone.config
-        (batch, channels, height, width), size = pixels.shape, config.patch_size
-        if height % size or width % size or max(height, width) > size * config.max_side:
-            raise ModelError(
-                f"Model {name!r}: a window of {height} x {width} pixels does not divide into patches of {size} pixels; "
-                f"pass sides that are multiples of {size}, up to {size * config.max_side}."
-            )
         weight = self.backbone.encoder.patch_encoder.weight
-        markers = self._embeddings(markers, batch, channels).to(weight)
-        if hidden is not None:
-            expected = (batch, channels, height // size, width // size)
-            if tuple(hidden.shape) != expected or hidden.dtype != torch.bool:
-                raise ModelError(
-                    f"Model {name!r} takes a boolean mask (B, M, h, w), True for hidden tokens, here {expected}; got "
-                    f"{tuple(hidden.shape)} of {hidden.dtype}."
-                )
-            hidden = hidden.to(weight.device)
-        return pixels.to(weight), markers, hidden
-
-    def _embeddings(self, markers: Tensor | None, batch: int, channels: int) -> Tensor:
-        name, width = self.card.name, self.marker_dim
-        if markers is None:
-            raise ModelError(
-                f"Model {name!r} needs a protein embedding for each channel: pass markers=(M, {width}), the mean over "
-                "residues of ESM-2 esm2_t30_150M_UR50D."
-            )
-        markers = torch.as_tensor(markers)
-        if tuple(markers.shape) not in ((channels, width), (batch, channels, width)) or not markers.is_floating_point():
-            raise ModelError(
-                f"Model {name!r} needs protein embeddings ({channels}, {width}) or ({batch}, {channels}, {width}), one "
-                f"for each channel; got {tuple(markers.shape)} of {markers.dtype}."
-            )
-        markers = markers if markers.ndim == 3 else markers[None]
-        if len(bad := (~markers.isfinite().all(-1)).nonzero()):
-            raise ModelError(
-                f"The protein embedding of channel {int(bad[0, 1])} is not finite; leave that channel out."
-            )
-        return markers
+        return checked(self.card.name, self.config, weight, pixels, markers, hidden)
 
 
 @register(VIRTUES_IMC14)

@@ -14,6 +14,7 @@ from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
+from ..get import record
 from ._figure import MISSING, Palette, category_colors, finish, in_random_order, letter_panels, places_in
 from ._heatmap import extended
 from ._results import check_columns, check_result, default_output
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CMAP = "PuOr_r"  # orange above the average cell, purple below; apart with every colour blindness
 LABEL = "Attention over that of the average cell"
+TISSUE = "channel-summary tokens"  # among the options of a model that tells nothing else
 LOWEST = 2.0**-8  # attention below is drawn as this
 
 
@@ -51,6 +53,9 @@ def attention(
 ) -> Axes | tuple[Axes, Axes] | Figure | None:
     """Attention to the cells of a sample, as written by :func:`spatialfm.tl.mil`: in space, and by type.
 
+    Or, of VirTues that was fine-tuned to a label of the tissue (``sfm.train.finetune(..., level="tissue")``), the
+    attention of its channel-summary tokens: pass the key of ``obsm`` that `spatialfm.tl.embed_cells` wrote.
+
     The networks that paid it did not see the patient in training. 1 is a cell like the average one of its bag; colours
     and the axis of types are logarithmic. Attention shows where a network looks, not that it needs what it sees. What
     raises and lowers an answer is shown by gradients (``tl.mil(..., gradients=True)``), and by the exact contributions
@@ -59,16 +64,17 @@ def attention(
     Parameters
     ----------
     adata
-        Cells with ``obs[f"{key}_attention"]``.
+        Cells with ``obs[f"{key}_attention"]``, or with ``obsm[key]``.
     sample
         Sample to draw; not needed where there is one.
     key
-        ``key_added`` of :func:`spatialfm.tl.mil` or :func:`spatialfm.tl.predict_bags`.
+        ``key_added`` of :func:`spatialfm.tl.mil` or :func:`spatialfm.tl.predict_bags`, or the key of ``obsm`` of a
+        label of the tissue.
     values
         What is drawn: ``"attention"``, ``"gradient"`` (``obsm[f"{key}_gradient"]``) or ``"contribution"``.
     output
         Of gradients and contributions: the class whose logit they are of (default: the positive one of two, or the
-        last).
+        last). Of a label of the tissue: the marker, where ``obsm[key]`` is of markers.
     cluster_key
         Column of ``obs`` with types of cells: a second panel shows attention to each (box: quartiles, line: median,
         whiskers: 5th and 95th percentile, dot: mean), the highest median on top.
@@ -117,8 +123,9 @@ def attention(
     >>> places.get_xlabel()
     'x (µm)'
     """
-    rows, sample = _rows_of(adata, sample, key, library_key)
-    numbers, scale = _values_of(adata, rows, sample, key, values, output)
+    of_tissue = key in adata.obsm
+    rows, sample = _rows_of(adata, sample, None if of_tissue else key, library_key)
+    numbers, scale = (_of_tissue if of_tissue else _values_of)(adata, rows, sample, key, values, output)
     if spatial_key not in adata.obsm:
         raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
     end = scale.end(numbers, limit)
@@ -170,10 +177,10 @@ class _Scale:
         return float(np.log2(np.mean(2.0**numbers)) if self.powers else np.mean(numbers))
 
 
-def _rows_of(adata: AnnData, sample: str | None, key: str, library_key: str) -> tuple[np.ndarray, str]:
-    """Rows of a sample, and its name."""
+def _rows_of(adata: AnnData, sample: str | None, key: str | None, library_key: str) -> tuple[np.ndarray, str]:
+    """Rows of a sample, and its name; `key`: of :func:`spatialfm.tl.mil`."""
     column = f"{key}_attention"
-    if column not in adata.obs:
+    if key is not None and column not in adata.obs:
         raise TableError(f"No attention in obs[{column!r}]; uns has {listed(adata.uns)}. Make it with sfm.tl.mil.")
     if library_key not in adata.obs:
         raise TableError(f"No column {library_key!r} in obs (library_key=); found {listed(adata.obs.columns, 12)}.")
@@ -208,6 +215,31 @@ def _values_of(
             f"The patient of sample {sample!r} was left out, as what is predicted was missing: no attention."
         )
     return drawn, scale
+
+
+def _of_tissue(
+    adata: AnnData, rows: np.ndarray, sample: str, key: str, values: str, output: str | None
+) -> tuple[np.ndarray, _Scale]:
+    """Attention of a channel-summary token to the place of each cell: of the patch summaries, or of one marker."""
+    if values != "attention":
+        raise TableError(f"values={values!r} is of sfm.tl.mil, and obsm[{key!r}] holds attention. Leave it out.")
+    notes = record(adata, key)
+    if TISSUE not in str(notes.get("model_options", "")) or notes["output"] not in ("patch", "marker"):
+        raise TableError(
+            f"obsm[{key!r}] (key=) holds output {notes['output']!r} of {notes['model']!r}, no attention of "
+            "channel-summary tokens. Embed with the adapter of sfm.train.finetune(..., level='tissue') and "
+            "outputs=['patch', 'marker']."
+        )
+    found, names = np.asarray(adata.obsm[key], dtype=float)[rows], [str(name) for name in notes["markers"]]
+    if notes["output"] == "patch":
+        if output is not None:
+            raise TableError(f"output={output!r}: obsm[{key!r}] is of the patch summaries. Pass the key of 'marker'.")
+        numbers, what = found[:, 0], "the patch summaries"
+    else:
+        if output is None or output not in names:
+            raise TableError(f"output={output!r} is not one of the markers {listed(names, 60)}. Pass the one to draw.")
+        numbers, what = found[:, names.index(output)], output
+    return np.log2(np.maximum(numbers, LOWEST)), _Scale(f"Attention of {what}\nover that of the average place", True)
 
 
 def _of_output(adata: AnnData, key: str, values: str, output: str | None) -> tuple[pd.DataFrame, str]:

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "pretrain": ["pretrain"],
         "pretrain_context": ["pretrain_context"],
         "distil": ["distil_encoder"],
+        "explain": ["explain"],
         "finetune": ["finetune"],
         "tuning": ["FineTuning"],
     },
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .augment import Augment
     from .data import Windows
     from .distil import distil_encoder
+    from .explain import explain
     from .finetune import finetune
     from .objectives import Group, Objective, Schedule, Term, check_objective, new_objective, register_objective
     from .pretrain import pretrain

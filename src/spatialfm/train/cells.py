@@ -64,6 +64,8 @@ class CellWindows:
         Name of the stratum of each row, which are drawn alike: its class; None: its patient.
     augment
         How windows are changed at random when they are trained on.
+    tissue
+        Whether a window is read as a whole, instead of its cell.
 
     Attributes
     ----------
@@ -83,7 +85,10 @@ class CellWindows:
         patients: np.ndarray,
         strata: np.ndarray | None = None,
         augment: Augment | None = None,
+        *,
+        tissue: bool = False,
     ) -> None:
+        self.tissue = tissue
         place = pd.Series(np.arange(len(plan.cells.rows)), index=plan.cells.rows).reindex(rows)
         if place.isna().any():
             lost = plan.table.obs_names[np.asarray(rows)[place.isna().to_numpy()]]
@@ -160,7 +165,8 @@ class CellWindows:
 
     def encoding(self) -> CellEncoding:
         """How they become embeddings."""
-        return CellEncoding(replace(self.job, compile=False, autocast=False), self.job.outputs[0])
+        output = "patch" if self.tissue else self.job.outputs[0]
+        return CellEncoding(replace(self.job, compile=False, autocast=False), output, self.tissue)
 
     @property
     def margin(self) -> int:
@@ -241,10 +247,13 @@ class CellEncoding:
         The job of the embedding; its encoder is not used.
     output
         Output of the encoder that becomes the embedding.
+    tissue
+        Whether it is of the whole window; otherwise, of models that see tiles, of the tokens below the cell.
     """
 
     job: Job
     output: str
+    tissue: bool = False
 
     def __call__(self, encoder: Encoder, samples: Sequence[CellSample]) -> Tensor:
         """Embeddings ``(B, columns)`` of windows of cells, in the order in which `obsm` holds them."""
@@ -261,10 +270,10 @@ class CellEncoding:
             job.mean.to(device),
             job.std.to(device),
             background=job.background,
-            outputs=replace(job, outputs=(self.output,)).wanted_outputs,
+            outputs=(self.output,) if self.tissue else replace(job, outputs=(self.output,)).wanted_outputs,
             recipe=job.recipe,
         )
-        if not isinstance(job, TileJob):
+        if self.tissue or not isinstance(job, TileJob):
             return getattr(out, self.output).flatten(1).float()
         number = torch.arange(1, len(samples) + 1, device=device)[:, None, None]
         cells, (sums,), counts = share_out([job.tokens_of(out, self.output).float()], masks * number, len(samples))

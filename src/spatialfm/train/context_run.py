@@ -131,6 +131,7 @@ class AskedContext:
         parameters = {
             **{name: getattr(self, name) for name in ("use_rep", "model", "steps", "batch_size", "precision")},
             **{"shape": dict(self.shape), "options": dict(self.options), "slicing": dict(vars(how))},
+            **{"hidden_by": learner.value},
             **{"validation": named, "random_state": self.random_state, "weights": digest_of(learner.state_dict())},
         }
         return Identity(as_json(parameters), pieces.parts())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from .._keys import PATIENT_KEY, TABLE
 from .._public import public
 from .._ranges import above, at_least
-from .tuning import FineTuning, Method, Sought, fine_tuned
+from .tuning import FineTuning, Level, Method, Sought, fine_tuned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,6 +38,7 @@ def finetune(
     alpha: Annotated[float, above(0)] = 16.0,
     blocks: Annotated[int, at_least(1)] = 6,
     head: Literal["linear", "bcos"] = "linear",
+    level: Level = "cells",
     steps: Annotated[int, at_least(1)] = 500,
     batch_size: Annotated[int, at_least(2)] = 32,
     lr: Annotated[float, above(0)] | None = None,
@@ -90,17 +91,27 @@ def finetune(
         Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
     method
         ``"lora"``: low-rank columns beside the projections of attention and feed-forward layers in the last blocks (Hu
-        et al. 2022). ``"linear"``: the linear layer alone, for comparison. ``"full"``: all weights.
+        et al. 2022). ``"linear"``: the linear layer alone, for comparison. ``"full"``: all weights. ``"bcos"``: the
+        last `blocks`, made B-cos blocks (Böhle et al., CVPR 2022): without biases and activation functions, so that
+        the answer is a sum of what each marker's tokens contribute, see `spatialfm.train.explain`. For VirTues, KRONOS
+        and DINOv2.
     rank
         Columns of ``"lora"`` for each projection.
     alpha
         Weight of their product, times `rank`.
     blocks
-        Number of blocks that get them, the last of those that the model runs.
+        Number of blocks that get them, or become B-cos blocks: the last of those that the model runs.
     head
         What reads the labels from the embeddings: ``"linear"``, or ``"bcos"``, a layer of B-cos units (Böhle et al.,
         CVPR 2022), so that embeddings learn to point along the weights of their class and each column has an exact
         share of the answer, as in ``sfm.tl.annotate(..., method="bcos")``.
+    level
+        ``"tissue"``: the label is of the whole sample, and is read from windows around its cells by channel-summary
+        tokens, which VirTues gets for it (Wenckstern et al. 2025, Methods, *Model inspection*): one for each channel,
+        in the middle of the window. The encoder then tells no embedding but where it looks: `spatialfm.tl.embed_cells`
+        writes the attention of the token of the patch summaries to the place of each cell (``outputs="patch"``) and
+        of the token of each marker (``outputs="marker"``), 1 for the average place, in the last spatial layer but one;
+        `spatialfm.pl.attention` draws both.
     steps
         Steps at most.
     batch_size
@@ -159,7 +170,8 @@ def finetune(
     ------
     TableError, ClinicalError, ModelError
         Before the first step: labels with one class, cells of one patient, a model without weights or blocks, terms
-        that were not accepted, and whatever `spatialfm.tl.embed_cells` refuses.
+        that were not accepted, with ``level="tissue"`` a sample with two labels, and whatever
+        `spatialfm.tl.embed_cells` refuses.
     RunError
         If `out` holds a run of other data or parameters, an image cannot be read, or the loss is not a number. What was
         reached is kept.
@@ -197,6 +209,7 @@ def finetune(
         alpha=alpha,
         blocks=blocks,
         head=head,
+        level=level,
         steps=steps,
         batch_size=batch_size,
         lr=lr,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ArgumentError, ClinicalError, TableError, counted, listed, warn
-from .._keys import PATIENT_KEY
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .augment import Augment
 from .cell_objective import Targets
 from .cells import CellWindows
@@ -102,6 +102,8 @@ def cells_of(
     batch_size: int,
     random_state: int,
     augment: Augment | None = None,
+    *,
+    tissue: bool = False,
 ) -> TunedCells:
     """Cells with what is known of them, split by patient.
 
@@ -123,7 +125,9 @@ def cells_of(
             "to stop on. Label cells of another one."
         )
     labels = values.iloc[:, 0].to_numpy(str) if sought.label_key else None
-    windows = CellWindows(plan, rows, patients, labels, augment)
+    windows = CellWindows(plan, rows, patients, labels, augment, tissue=tissue)
+    if tissue:
+        _check_of_samples(windows, values, sought)
     is_held_out = _held_out(windows, labels, sought.patient_key, validation, random_state)
     if labels is not None and (lost := sorted(set(labels) - set(labels[~is_held_out]))):
         warn(
@@ -132,7 +136,7 @@ def cells_of(
         )
         kept = ~np.isin(labels, lost)
         is_held_out, labels, values = is_held_out[kept], labels[kept], values[kept]
-        windows = CellWindows(plan, rows[kept], patients[kept], labels, augment)
+        windows = CellWindows(plan, rows[kept], patients[kept], labels, augment, tissue=tissue)
     targets = _targets(values, labels, ~is_held_out, sought)
     training, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
     if len(training) < batch_size:
@@ -142,6 +146,18 @@ def cells_of(
         )
     chosen = evenly(windows.table["stratum"].to_numpy()[held_out], MOST_HELD_OUT, random_state)
     return TunedCells(windows.part(training), windows.part(held_out[chosen]), targets)
+
+
+def _check_of_samples(windows: CellWindows, values: pd.DataFrame, sought: Sought) -> None:
+    """Refuse labels or numbers of the tissue that differ within a sample."""
+    for name in values:
+        known = pd.DataFrame({SAMPLE_KEY: windows.table[SAMPLE_KEY], "value": values[name].to_numpy()})
+        several = known.groupby(SAMPLE_KEY)["value"].nunique()
+        if (several > 1).any():
+            raise TableError(
+                f"{name!r} differs within sample {several.index[several > 1][0]!r}, and level='tissue' reads what a "
+                "whole sample has. Pass a column of samples, or level='cells'."
+            )
 
 
 def _rows(plan: EmbeddingPlan, source: AnnData) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._errors import ModelError, TableError
+from .._errors import ArgumentError, ModelError, TableError
 from .._identity import fingerprint
 from .._keys import TABLE
 from .._public import taken
@@ -23,12 +23,14 @@ from .._settings import settings
 from .._signatures import rules_of
 from ..embed.planned import EmbeddingPlan, plan_embedding_of
 from ..embed.session import load_encoder, run_plan
-from ..models.adapter import CARD, as_json, base_digest, merge, read_adapter, write_adapter
+from ..models.adapter import CARD, as_json, base_digest, beyond, merge, read_adapter, write_adapter
+from ..models.bcos_blocks import convert
 from ..models.encoder import Encoder
 from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
 from ..models.trained import save_trained
+from ..models.virtues import VirTuesEncoder
 from . import lora
 from .augment import Augment, augment_of
 from .cell_objective import CellObjective, Rates
@@ -48,8 +50,9 @@ if TYPE_CHECKING:
     from ..embed.call import Elements, Panel
     from ..models.recipe import Recipe
 
-Method = Literal["lora", "linear", "full"]
-RATES = {"lora": 5e-4, "linear": 5e-3, "full": 5e-5}
+Method = Literal["lora", "linear", "full", "bcos"]
+Level = Literal["cells", "tissue"]
+RATES = {"lora": 5e-4, "linear": 5e-3, "full": 5e-5, "bcos": 5e-4}
 HEAD_RATE = 5e-3
 STANDARDISED_ON = 256  # cells
 
@@ -78,6 +81,7 @@ class FineTuning:
     alpha: Annotated[float, above(0)] = lora.ALPHA
     blocks: Annotated[int, at_least(1)] = lora.BLOCKS
     head: Literal["linear", "bcos"] = "linear"
+    level: Level = "cells"
     steps: Annotated[int, at_least(1)] = 500
     batch_size: Annotated[int, at_least(2)] = 32
     lr: Annotated[float, above(0)] | None = None
@@ -113,6 +117,11 @@ class FineTuning:
             Columns of ``obs``.
         """
         sought = Sought(label_key, None, patient_key)
+        if self.level == "tissue":
+            raise ArgumentError(
+                "FineTuning(level='tissue') gives cells no embedding of their own: it says where a model looks for a "
+                "label of the tissue. Pass level='cells'."
+            )
         start = self.start()
         identity = {"cells": list(map(str, cells.obs_names)), "labels": cells.obs[label_key].astype(str).tolist()}
         known = {"of": self.parameters(start), "weights": base_digest(start), **identity}
@@ -143,6 +152,22 @@ class FineTuning:
             )
         return encoder.cpu().eval().requires_grad_(False)
 
+    def check(self) -> None:
+        """Refuse what cannot be saved or read together.
+
+        Raises
+        ------
+        ArgumentError
+            If all weights are trained for a label of the tissue, or a B-cos block for one.
+        """
+        if self.level == "tissue" and self.method in ("full", "bcos"):
+            raise ArgumentError(
+                f"level='tissue' with method={self.method!r}: channel-summary tokens are kept as an adapter of the "
+                "model's own blocks. Pass method='lora', or 'linear'."
+            )
+        if self.level == "tissue" and self.outputs is not None:
+            raise ArgumentError("level='tissue' reads channel-summary tokens, and no output. Leave outputs= out.")
+
     def plan(self, encoder: Encoder, devices: str | None = "cpu") -> EmbeddingPlan:
         """What embedding the cells would do."""
         return plan_embedding_of(
@@ -166,8 +191,10 @@ class FineTuning:
         """All that is asked for and decides numbers, in types of JSON."""
         apart = ("sdata", "model", "weights", "workers", "accept_terms", "panel", "recipe", "elements", "augment")
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in apart}
-        if self.method != "lora":
-            said = {name: value for name, value in said.items() if name not in ("rank", "alpha", "blocks")}
+        unused = {"lora": (), "bcos": ("rank", "alpha")}.get(self.method, ("rank", "alpha", "blocks"))
+        said = {name: value for name, value in said.items() if name not in unused}
+        if self.level == "cells":  # runs of earlier versions, which had no other, go on
+            del said["level"]
         whole = {"model": encoder.card.name, "options": encoder.options, "weights": base_digest(encoder), **said}
         return as_json(whole)
 
@@ -224,13 +251,14 @@ def fine_tuned(
     """
     sought.check()
     check_alone("Fine-tuning")
+    tuning.check()
     start = tuning.start() if start is None else start
     encoder = _prepared(tuning, copy.deepcopy(start))
     plan = tuning.plan(encoder)
     if len(plan.run.job.outputs) > 1:
         raise ModelError("outputs= names several outputs, and one embedding is trained. Pass one of them.")
     how = (tuning.validation, tuning.batch_size, tuning.random_state, tuning.augmentation())
-    cells = cells_of(plan, sought, adata, *how)
+    cells = cells_of(plan, sought, adata, *how, tissue=tuning.level == "tissue")
     _check_reached(encoder, cells.training)
     learner = _learner(tuning, encoder, cells)
     folder = RunFolder(out)
@@ -259,6 +287,16 @@ def _prepared(tuning: FineTuning, encoder: Encoder) -> Encoder:
         lora.attach(encoder, rank=tuning.rank, alpha=tuning.alpha, blocks=tuning.blocks, seed=tuning.random_state)
     elif tuning.method == "full":
         encoder.requires_grad_(True)
+    elif tuning.method == "bcos":
+        for part in convert(encoder, tuning.blocks):
+            part.requires_grad_(True)
+    if tuning.level == "tissue":
+        if not isinstance(encoder, VirTuesEncoder):
+            raise ModelError(
+                f"{encoder.card.name} has no channel-summary tokens, which level='tissue' learns: it is for VirTues. "
+                "Pass model='virtues', or level='cells'."
+            )
+        encoder.add_channel_summaries(tuning.random_state).requires_grad_(True)
     return encoder
 
 
@@ -284,6 +322,8 @@ def _learner(tuning: FineTuning, encoder: Encoder, cells: TunedCells) -> CellObj
     chosen = np.unique(draw(windows, tuning.random_state, 0, min(STANDARDISED_ON, len(windows))))
     values = embeddings(encoder, windows, chosen, tuning.batch_size)
     center, spread = values.mean(0), values.std(0, correction=0)
+    if tuning.method == "bcos" and tuning.head == "bcos":  # a centre would have a share that changes with the window
+        center, spread = torch.zeros_like(center), values.square().mean(0).sqrt()
     return CellObjective(encoder, windows.encoding(), cells.targets, center, spread, tuning.rates(), tuning.head)
 
 
@@ -316,7 +356,7 @@ def _write(
         return
     head = {f"head.{name}": one for name, one in learner.head.state_dict().items()}
     head |= {"head.center": learner.center, "head.scale": learner.scale}
-    write_adapter(out, lora.adapter_tensors(learner.encoder) | head, card)
+    write_adapter(out, lora.adapter_tensors(learner.encoder) | beyond(learner.encoder) | head, card)
 
 
 def card_of_tuning(tuning: FineTuning, cells: TunedCells, start: Encoder, plan: EmbeddingPlan) -> dict[str, Any]:
@@ -337,6 +377,8 @@ def card_of_tuning(tuning: FineTuning, cells: TunedCells, start: Encoder, plan: 
         "rank": tuning.rank if is_lora else 1,
         "alpha": tuning.alpha if is_lora else 1.0,
         "recipe": plan.request.recipe.storable(),
+        "level": tuning.level,
+        "bcos_blocks": tuning.blocks if tuning.method == "bcos" else 0,
         "output": plan.run.job.outputs[0],
         "markers": list(plan.run.panel.markers),
         "cells": cells.record(),

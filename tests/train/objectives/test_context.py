@@ -64,6 +64,27 @@ def test_shares_of_cells_are_hidden_and_left(objective, samples):
     np.testing.assert_array_equal(view.tokens[others], piece.tokens[others])
 
 
+def test_what_stands_for_a_hidden_cell_is_the_mean_of_standardised_columns(samples):
+    """The release's -100 is as long as a hundred cells; it stays where embeddings are taken as they are."""
+    from spatialfm.models.context import Columns
+
+    def value_of(columns, **options):
+        context = new_context("stofm", SHAPE, 0, 10.0)
+        context.columns = columns
+        learner = Context(context, 50, **options)
+        view = learner.views()(samples[1], random_of(0, 0, 0))
+        same = torch.from_numpy(samples[1].piece.tokens)
+        changed = (view.tokens != same).any(1)
+        assert changed.sum() == int(0.12 * 75)
+        return view.tokens[changed].unique().tolist()
+
+    standardised = Columns(np.zeros(6), np.ones(6))
+    assert value_of(standardised) == [0.0]
+    assert value_of(None) == [-100.0]
+    assert value_of(standardised, mask="published") == [-100.0]
+    assert value_of(None, mask="mean") == [0.0]
+
+
 def test_moved_cells_know_all_their_distances_from_where_they_are():
     piece, rows = piece_of(0), np.array([10, 40])
     known = distances(piece.xy, piece.types, 10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -72,6 +72,7 @@ class ContextViews:
     changed: float
     kept: float
     n_neighbors: int
+    value: float = HIDDEN
 
     def __call__(self, sample: ContextSample, rng: np.random.Generator) -> ContextView:
         """A piece with cells hidden and cells moved."""
@@ -80,7 +81,7 @@ class ContextViews:
         n_changed, n_kept = (int(share * len(of_cells)) for share in (self.changed, self.kept))
         masked, moved = (rng.permutation(of_cells)[: n_changed + n_kept] for _ in range(2))
         tokens = piece.tokens.copy()
-        tokens[masked[:n_changed]] = HIDDEN
+        tokens[masked[:n_changed]] = self.value
         known = distances(piece.xy, piece.types, self.n_neighbors)
         arrays = (
             tokens,
@@ -141,6 +142,11 @@ class Context(Warmed):
         the last layer makes of a cell, which is the embedding.
     changed, kept
         Share of the cells that are hidden (moved), and share that is predicted although it is as it was.
+    mask
+        What stands in for a hidden cell: ``"mean"``, 0 in all columns, the mean of standardised ones; or
+        ``"published"``, -100. Such a token is some hundred times as long as a cell, so that hidden cells look at each
+        other alone until that is unlearned, which short runs do not reach. Default: ``"published"`` for weights whose
+        embeddings are taken as they are, which are the authors'.
     lr, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
@@ -158,6 +164,7 @@ class Context(Warmed):
         pairs: Annotated[float, at_least(0)] = 0.01,
         changed: Annotated[float, between(0, 1)] = 0.12,
         kept: Annotated[float, between(0, 1)] = 0.03,
+        mask: Literal["mean", "published"] | None = None,
         lr: Annotated[float, above(0)] = 1e-3,
         weight_decay: Annotated[float, at_least(0)] = 0.01,
         warmup: Annotated[float, between(0, 1)] = 0.1,
@@ -172,11 +179,13 @@ class Context(Warmed):
         self.weights_of = {"cells": float(cells), "pairs": float(pairs)}
         self.heads.pair_head.requires_grad_(pairs > 0)
         self.hidden, self.n_neighbors = (float(changed), float(kept)), n_neighbors
+        mask = ("published" if context.columns is None else "mean") if mask is None else mask
+        self.value = HIDDEN if mask == "published" else 0.0
         self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
 
     def views(self) -> Any:
         """Hides and moves cells."""
-        return ContextViews(*self.hidden, self.n_neighbors)
+        return ContextViews(*self.hidden, self.n_neighbors, self.value)
 
     def forward(self, views: Sequence[ContextView]) -> dict[str, Term]:
         """Both losses of a batch; pieces go through the network one by one, nothing is padded."""
