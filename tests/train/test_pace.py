@@ -74,11 +74,12 @@ def test_what_was_estimated_before_a_kill_holds_for_steps_that_are_done_again():
     done, _ = walked(pace, clock, lambda step: 4.0)
     assert kept[-1] == pace.told
     again = Pace(100.0, kept[3], lambda told: None, clock)  # killed behind the third estimate, with a checkpoint at 5
-    again.begin(20.0)
     last = kept[3][-1][0]
+    again.begin(90.0)  # slower than before: nothing is estimated anew all the same
     for step in range(5, last + 1):
         assert not again.due(step)
         assert again.n_steps(step) == pace.n_steps(step)
+    again.begin(20.0)
     assert walked(again, clock, lambda step: 4.0, 5)[0] == pytest.approx(done, abs=1)
 
 
