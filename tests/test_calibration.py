@@ -26,9 +26,6 @@ NOT_MEASURED = {
     "tl.marker_attention": "z-scores of markers, which describe",
     "tl.marker_positivity": "probabilities of a mixture of two populations; tests hold them against what was drawn",
     "tl.select_panel": "intervals of a mean over held-out patients; a test counts how often they hold",
-    "tl.calibrate_imputation": "its intervals are held against unseen patients of simulated cohorts, its test of shift "
-    "against its level, in tests of their own",
-    "tl.evaluate_reconstruction": "means over patients, whose intervals tests of stats.reconstruction count",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
     "tl.cluster_agreement": "ARI and NMI with their spread over seeds, which describe",
 }

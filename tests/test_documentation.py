@@ -11,7 +11,8 @@ import pytest
 
 import spatialfm as sfm
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 
 def script(name: str):
@@ -73,3 +74,17 @@ def test_errors_in_the_list_of_questions_are_those_of_the_package():
     for text in quoted:
         for part in (part.strip() for part in text.split("…")):
             assert part in source, f"no message has {part!r}"
+
+
+def test_tests_that_pages_name_are_there():
+    """In a row of a table that begins with ``::`` the file is that of the last one named before."""
+    wrong = []
+    for page in DOCS.glob("*.md"):
+        file = None
+        for found in re.finditer(r"`(tests/[\w/]+\.py)?(?:::(test_\w+)(?:\[[^\]`]*\])?)?`", page.read_text("utf-8")):
+            file = ROOT / found[1] if found[1] else file
+            if found[0] == "``" or file is None:
+                continue
+            if not file.is_file() or (found[2] and f"def {found[2]}(" not in file.read_text("utf-8")):
+                wrong.append(f"{page.name}: {found[0]}")
+    assert not wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import product
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from spatialfm import _origin
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._origin import Origin, remember
 from spatialfm._origin_chance import log_maps, log_separable, of_groups, of_numbers
+from spatialfm._origin_match import recognise
 from spatialfm.cohort.selected import columns_of, origins
 
 KEYS = {"time_key": "time", "event_key": "event"}
@@ -81,6 +83,7 @@ GROUPS = {
     "numbers": lambda obs: (obs["risk_group"] == "high").astype(int),
     "with sex": lambda obs: obs["risk_group"].astype(str) + "_" + obs["sex"],
     "split by age": lambda obs: (obs["risk_group"] == "high").astype(int) * 2 + (obs["age"] > 60),
+    "missing as a group": lambda obs: obs["risk_group"].astype(object).where(np.arange(60) % 7 != 0, "unknown"),
     "of men": lambda obs: np.where(obs["sex"] == "m", obs["risk_group"].map({"low": "a", "high": "b"}), "woman"),
 }
 
@@ -134,6 +137,8 @@ NUMBERS = {
     "ratio": (lambda obs: obs["risk"] / obs["forest"], {"coxnet", "survival_forest"}),
     "with age": (lambda obs: 10 * obs["risk"] + obs["age"], {"coxnet"}),
     "times age": (lambda obs: obs["risk"] * obs["age"], {"coxnet"}),
+    "shifted, times age": (lambda obs: (obs["risk"] + 1) * obs["age"], {"coxnet"}),
+    "product of shifted": (lambda obs: (obs["risk"] + 1) * (obs["forest"] - 2), {"coxnet", "survival_forest"}),
     "the larger": (lambda obs: obs[["risk", "forest"]].max(axis=1), {"coxnet", "survival_forest"}),
 }  # fmt: skip
 
@@ -170,6 +175,49 @@ def test_a_patient_that_was_moved_makes_it_perhaps_so():
     moved = (table.obs["risk_group"] == "high").to_numpy().copy()
     moved[3] = not moved[3]
     assert makers(table, moved) == ({"stratify"}, False)
+
+
+def test_few_rows_that_are_divided_alike_are_said_to_be_perhaps_so():
+    table = cohort(8)
+    table.obs["risk_group"] = pd.Categorical(["low", "high"] * 4)
+    _write(table, Origin("cut_point", "selected", ("time", "event")), "risk_group", table.obs["risk_group"].array)
+    assert makers(table, ["A", "B"] * 4) == ({"cut_point"}, False)
+    assert makers(table, ["A", "B"] * 3 + ["B", "A"]) == (set(), True)
+
+
+def test_numbers_with_noise_are_said_to_be_perhaps_so():
+    table = cohort(60)
+    del table.obs["cluster"]  # in parts of ten rows even such numbers rise and fall with the risk
+    noise = RNG(5).normal(size=60)
+    assert makers(table, table.obs["risk"] + 0.1 * noise) == ({"coxnet"}, False)
+    assert makers(table, table.obs["risk"] + 2 * noise) == (set(), True)
+    # what is as near to a feature of the model is taken for the feature
+    feature = table.obs["risk"] + 0.001 * RNG(6).normal(size=60)
+    _write(
+        table,
+        Origin("coxnet", "held out", ("time", "event")),
+        "risk",
+        table.obs["risk"],
+        exempt=feature.to_numpy()[:, None],
+    )
+    one = [reference for reference in _origin.known(table) if reference.exempt is not None]
+    values = pd.Series(feature + 0.0005 * noise, index=table.obs_names)
+    assert recognise(values, [], one, "obs:mine") == []
+
+
+@pytest.mark.parametrize("end", ["-", "_"])
+def test_rows_of_joined_tables_are_known_by_their_names_before(end):
+    table, other = cohort(60), cohort(60, seed=1)
+    other.obs_names = [f"Q{i}" for i in range(60)]
+    _origin.forget()
+    for one in _origin.read_origins(table):
+        _origin.keep([one])
+    joined = ad.concat([table, other], keys=["a", "b"], index_unique=end)
+    del joined.obs["time"]
+    assert makers(joined[::-1].copy(), joined.obs["risk_group"].map({"low": "A", "high": "B"})[::-1]) == (
+        {"stratify"},
+        True,
+    )
 
 
 def test_what_a_sum_was_made_with_is_as_it_was():

@@ -147,6 +147,40 @@ def held_out(n: int, times: bool) -> object:
     return run
 
 
+@cache
+def bags(seed: int, effect: float, n: int = 30) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A network on bags of 20 cells; every fourth patient is of class b, whose cells are `effect` higher."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(n), 20)
+    y = who % 4 == 0
+    values = rng.normal(size=(len(who), 3)) + 0.3 * rng.normal(size=(n, 3))[who]
+    values[:, 0] += effect * y
+    obs = pd.DataFrame({"patient": [f"P{i:02d}" for i in who], "y": np.where(y, "b", "a")})
+    table = AnnData(obs=obs.set_index(obs.index.astype(str)), obsm={"X_m": values.astype(np.float32)})
+    found = sfm.tl.mil(
+        table, use_rep="X_m", label_key="y", positive="b", n_heads=1, hidden=8, n_folds=3, n_seeds=1, max_epochs=30,
+        learning_rate=0.01, random_state=seed, copy=True,
+    )  # fmt: skip
+    return found["summary"].set_index("score"), found["patients"]
+
+
+def bags_interval(seed: int) -> list[float]:
+    return [*bags(seed, 0.0)[0].loc["auroc", ["low", "high"]], 0.5]
+
+
+def bags_chance(seed: int) -> list[float]:
+    return [bags(seed, 0.0)[0].loc["auroc", "mean"], 0.5]
+
+
+def bags_probability(seed: int) -> list[float]:
+    """Classes weigh alike in training, so that of nothing the rare one is as probable as the other."""
+    return [bags(seed, 0.0)[1]["p_b"].mean(), 0.5]
+
+
+def bags_test(effect: float) -> object:
+    return lambda seed: bags(seed, effect)[0].loc["auroc", "p_two_sided"]
+
+
 CASES = [
     Case("tl.classify_samples", "30 patients, no effect", "interval", classified(30, 0.0, 0.5), 150, conservative=True),
     Case("tl.classify_samples", "30 patients, no effect, as published", "interval",
@@ -164,6 +198,13 @@ CASES = [
     Case("tl.transfer_labels", "patients differ by 0.6 sd: share above 0.95", "score", novel, 30),
     Case("tl.mil", "60 patients, no effect, p_two_sided", "p_value", held_out(60, True), 1000, cheap=True,
          conservative=True),
+    Case("tl.mil", "a network, 8 of 30 patients of the rare class, no effect", "interval", bags_interval, 100,
+         conservative=True),
+    Case("tl.mil", "a network, 8 of 30 patients of the rare class, no effect: p_two_sided", "p_value", bags_test(0.0),
+         100, conservative=True),
+    Case("tl.mil", "a network, 8 of 30 patients of the rare class, no effect: chance", "score", bags_chance, 100),
+    Case("tl.mil", "a network, no effect: probability of the rare class", "score", bags_probability, 100),
+    Case("tl.mil", "a network, cells of the rare class 1 sd higher", "power", bags_test(1.0), 60),
     Case("tl.mil", "60 patients, no effect, predictions taken for independent", "p_value", held_out(60, False), 1000,
          note="without the allowance, for comparison"),
 ]  # fmt: skip

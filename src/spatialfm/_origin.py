@@ -160,6 +160,11 @@ def _keep(reference: Reference) -> None:
         _memory.pop(0)
 
 
+def remembered() -> list[Reference]:
+    """All that the session knows, without a table."""
+    return list(_memory)
+
+
 def keep(reference: Iterable[Reference]) -> None:
     """Take references into the session's memory, as of a column that was calculated from others."""
     for one in reference:

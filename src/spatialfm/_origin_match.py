@@ -25,6 +25,9 @@ SAME_NUMBERS = 3  # equal floats of one row each that rule out chance
 MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried
 MOST_MOVED = 0.1  # share of the rows that may have been put into another group
+LEAST_LEFT = 0.5  # share of the rows that have to follow where one group is of rows from everywhere, as "unknown" is
+FEWEST_ALIKE = 8  # rows below which any two groups are often divided alike
+ALIKE = 0.99  # rank correlation of numbers that are nearly the remembered ones
 
 
 Shared = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -168,7 +171,41 @@ def _known_rows(
         if evidence >= BY_CHANCE + chance and not may_only:
             return len(numbers), True
     n = 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
-    return n, n > 0
+    return (n, True) if n else (max(_alike(numbers, rows, one), 0), False)
+
+
+def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
+    """Rows on which a column is the remembered one in all but name, too few or not near enough to be sure of it.
+
+    Groups divide the rows alike; numbers are in nearly the same order, as with noise, and no feature of a model is.
+    """
+    for positions, at, turn in rows.shared(one):
+        made, values = one.values[at], numbers[positions]
+        both = ~(np.isnan(made) | np.isnan(values)) & (turn == 0)
+        made, values = made[both], values[both]
+        if len(made) < FEWEST_ALIKE:
+            continue
+        if one.groups:
+            alike = is_function(made, values) and is_function(values, made) and len(np.unique(values)) > 1
+            if alike and not (one.finer is not None and _same_groups(one.finer[at][both], values)):
+                return len(made)
+        elif min(len(np.unique(made)), len(np.unique(values))) > FEW // 2:
+            exempt = [] if one.exempt is None else list(one.exempt[at][both].T)
+            if _order(made, values) >= ALIKE > max((_order(part, values) for part in exempt), default=0.0):
+                return len(made)
+    return 0
+
+
+def _same_groups(one: np.ndarray, two: np.ndarray) -> bool:
+    return is_function(one, two) and is_function(two, one)
+
+
+def _order(one: np.ndarray, two: np.ndarray) -> float:
+    """Size of the rank correlation; 0 of what is constant."""
+    known = np.isfinite(one) & np.isfinite(two)
+    ranks = [pd.Series(part[known]).rank().to_numpy() for part in (one, two)]
+    spread = [part.std() if len(part) else 0.0 for part in ranks]
+    return abs(float(np.corrcoef(*ranks)[0, 1])) if min(spread) > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -201,6 +238,8 @@ class _Sides:
             # many columns that may split are many ways
             within = [_within(follow, made, values, split[both]) for split in self.splits]
             evidence = max([evidence, *(part - np.log(len(within)) for part in within)])
+        if evidence == NEVER and len(made) <= MOST_SPLIT:
+            evidence = _but_for_one_group(follow, made, values)
         split = of_groups(values, made) if one.groups and len(np.unique(values)) <= len(values) / 2 else NEVER
         if one.groups and len(made) <= MOST_SPLIT and max(evidence, split) == NEVER:
             return _but_for_some(made, values), True
@@ -268,6 +307,18 @@ def _by_name(made: np.ndarray, values: np.ndarray, texts: Sequence[str], mine: S
     words = [(set(re.split(r"[^0-9A-Za-z]+", mine[value])), texts[group]) for value, group in pairs]
     named = all(text in level or text == mine[value] for (level, text), (value, _) in zip(words, pairs, strict=True))
     return of_groups(made, made, same_names=True) if named else NEVER
+
+
+def _but_for_one_group(
+    follow: Callable[[np.ndarray, np.ndarray], float], made: np.ndarray, values: np.ndarray
+) -> float:
+    """Evidence where all groups but one follow, and that one has rows from everywhere: what was missing, as a rule."""
+    levels, counts = np.unique(values, return_counts=True)
+    if not 3 <= len(levels) <= FEW // 2:
+        return NEVER
+    rest = [level for level, n in zip(levels, counts, strict=True) if len(values) - n >= LEAST_LEFT * len(values)]
+    parts = [follow(made[values != level], values[values != level]) for level in rest]
+    return max(parts, default=NEVER) - np.log(len(levels))
 
 
 def _but_for_some(made: np.ndarray, values: np.ndarray) -> float:

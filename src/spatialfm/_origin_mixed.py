@@ -15,6 +15,7 @@ from ._origin_match import BY_CHANCE, MOST_LEVELS, Known, Rows, _monotone, recog
 SPARE = 8  # rows more than columns, so that a sum without remainder rules out chance
 NOTHING = 1e-5  # remainder of a sum, of the column's standard deviation
 MOST_MADE, MOST_PLANE, MOST_SPLITS = 30, 8, 40  # remembered columns that are tried together; columns that may split
+MOST_FACTORS = 20  # columns that no tool made with which products are tried
 
 
 def splits_of(frame: pd.DataFrame, rows: Rows, references: Sequence[Reference]) -> list[np.ndarray]:
@@ -95,6 +96,29 @@ def _needed(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[in
                 return _least(target, two, np.empty((len(target), 0)))
             if _sums_to(target, np.column_stack([two, three])):
                 return _least(target, two, three)
+    return _product(values, made, others)
+
+
+def _product(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
+    """The made columns of a product of two columns to which numbers were added before: ``(risk + 1) * age``."""
+    n_made = min(made.shape[1], MOST_PLANE)
+    factors = np.column_stack([made[:, :n_made], others[:, -MOST_FACTORS:]])
+    pairs = [(i, j) for i in range(n_made) for j in range(i + 1, factors.shape[1])]
+    both = np.isfinite(values) & np.isfinite(factors).all(axis=1)
+    if both.sum() < SPARE + 4 or np.std(values[both]) == 0 or not pairs:
+        return []
+    target, factors = values[both], factors[both]
+    scale = factors.std(axis=0)
+    scaled = (factors - factors.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    one, two = (scaled[:, [pair[side] for pair in pairs]].T for side in (0, 1))
+    designs = np.stack([np.ones_like(one), one, two, one * two], axis=2)  # (pairs, n, 4)
+    gram = designs.transpose(0, 2, 1) @ designs + 1e-10 * np.eye(4)
+    weights = np.linalg.solve(gram, designs.transpose(0, 2, 1) @ target[:, None])
+    rest = np.abs((designs @ weights)[:, :, 0] - target).max(axis=1)
+    for i, j in (pairs[place] for place in np.flatnonzero(rest <= 10 * NOTHING * np.std(target))):
+        columns = factors[:, [i, j]]
+        if not _sums_to(target, columns[:, 1:]) and _sums_to(target, np.column_stack([columns, columns.prod(axis=1)])):
+            return [i, j] if j < n_made else [i]
     return []
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._errors import TableError, listed
+from ._errors import TableError, listed, warn
 from ._keys import UNS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check_new_key(key: str | None, argument: str = "key_added") -> None:
 
 
 def check_key(adata: AnnData, key: str | None, argument: str = "key_added") -> None:
-    """Refuse, before any work, a key under which nothing could be saved."""
+    """Refuse, before any work, a key under which nothing could be saved, or somebody else's result would be lost."""
     if key is None:
         return
     if not isinstance(key, str) or key in RESERVED or "/" in key or "\0" in key or key.startswith("__"):
@@ -78,6 +78,17 @@ def check_key(adata: AnnData, key: str | None, argument: str = "key_added") -> N
         )
     if "spatialdata_attrs" in adata.uns:
         check_new_key(key, argument)
+    if argument == "key_added" and not is_ours(adata, key):
+        raise TableError(
+            f"uns[{key!r}] holds what no function of spatialfm wrote, and it would be lost. Pass another key_added=, "
+            f"or remove it first: del adata.uns[{key!r}]."
+        )
+
+
+def is_ours(adata: AnnData, key: str) -> bool:
+    """Whether ``uns[key]`` is free, or a result that may be replaced: each has the parameters of its call."""
+    held = adata.uns.get(key)
+    return held is None or (isinstance(held, Mapping) and "params" in held)
 
 
 def storable(value: object) -> object:
@@ -136,7 +147,9 @@ def storable_column(column: pd.Series) -> pd.Series:
 
 
 def write_uns(adata: AnnData, key: str, record: Mapping[str, object]) -> None:
-    """Put a result into ``uns[key]``."""
+    """Put a result into ``uns[key]``; what somebody else had there is replaced, and named."""
+    if "params" in record and not is_ours(adata, key):
+        warn(f"uns[{key!r}] held what no function of spatialfm wrote: it is replaced. Pass another key to keep both.")
     adata.uns[key] = storable(record)
 
 

@@ -37,6 +37,7 @@ def is_circular(cells: AnnData, within: str, inside: str | None = "1") -> None:
 
 
 WAYS = ["niches", "copied", "copy=True", "merged", "part", "cell_states", "leiden_sweep", "scanpy", "by hand", "read"]
+WAYS += ["annotate", "annotate beside markers", "transfer_labels", "by the most frequent"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -61,6 +62,19 @@ def test_niches_are_not_tested_by_neighbours(random_cells, way, tmp_path) -> Non
         model = KMeans(4, n_init=3, random_state=0, tol=0, max_iter=1000)
         codes = model.fit_predict(cells.obsm["neighborhood_composition"])
         cells.obs["n"] = pd.Categorical(codes.astype(str))
+    elif way.startswith("annotate") or way == "transfer_labels":  # a few cells are named by hand, the others learned
+        share = cells.obsm["neighborhood_composition"]
+        share = np.asarray(share, float) @ np.arange(share.shape[1])
+        named = pd.qcut(pd.Series(share, index=cells.obs_names).rank(method="first"), 4, labels=list("0123"))
+        cells.obs["known"] = named.where(np.arange(cells.n_obs) % 5 == 0)
+        options = {"use_rep": "neighborhood_composition", "method": "linear", "key_added": "n"}
+        if way == "transfer_labels":
+            sfm.tl.transfer_labels(cells[::5].copy(), cells, "known", **options)
+        else:
+            reps = ["X_latent", "neighborhood_composition"] if "markers" in way else "neighborhood_composition"
+            sfm.tl.annotate(cells, "known", C=1.0, **options | {"use_rep": reps})
+    elif way == "by the most frequent":
+        cells.obs["n"] = np.asarray(cells.obsm["neighborhood_composition"]).argmax(axis=1).astype(str)
     else:
         sfm.tl.niches(cells, 4, key_added="n")
         if way == "copied":

@@ -104,3 +104,21 @@ def test_the_order_of_markers_counts_where_columns_are_theirs():
     assert made("cell", ["CD3", "CD4"]) == made("cell", ["CD4", "CD3"]) != made("cell", ["CD3"])
     assert made("marker", ["CD3", "CD4"]) != made("marker", ["CD4", "CD3"])
     assert how_made(AnnData(obsm={"X_model": np.zeros((3, 4))}), "X_model") == {}
+
+
+def in_context(**changes) -> AnnData:
+    record = {"model": "stofm", "weights_sha256": "a", "n_cells": 1000, "frame": "box", "unit": "", "n_neighbors": 50}
+    adata = AnnData(np.zeros((3, 2)), obsm={"X_context": np.zeros((3, 4))})
+    adata.uns["spatialfm"] = {"X_context": record | {"resolution": 1.0, "alpha": 0.2} | changes}
+    return adata
+
+
+def test_cells_in_context_are_comparable_where_their_slices_were_cut_alike():
+    one, two = shared_columns(in_context(), in_context(), "X_context")
+    assert one.tolist() == two.tolist() == [0, 1, 2, 3]
+    assert how_made(in_context(), "X_context") == how_made(in_context(), "X_context")
+    for name, value in {"n_cells": 200, "frame": "axes", "unit": 10.0, "n_neighbors": 10, "alpha": 0.5}.items():
+        other = in_context(**{name: value})
+        with pytest.raises(TableError, match=f"{name} is .*embed_context"):
+            shared_columns(in_context(), other, "X_context")
+        assert how_made(other, "X_context") != how_made(in_context(), "X_context")

@@ -11,8 +11,8 @@ import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmError, SpatialfmWarning
-from spatialfm.cohort.patient_names import check_spelling, like_patients
+from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
+from spatialfm.cohort.patient_names import check_spelling, like_patients, patients_of_rows
 
 
 def two_samples_each(column: str, names=None) -> AnnData:
@@ -216,3 +216,12 @@ def test_other_names_are_other_patients(names):
 def test_groups_are_no_patients():
     obs = pd.DataFrame({"case": ["case", "control"] * 4, "Case_ID": range(8), "subject": np.linspace(0.1, 1, 8)})
     assert like_patients(obs) == ["Case_ID"]
+
+
+def test_rows_without_patient_are_not_one_patient():
+    table = AnnData(obs=pd.DataFrame({"patient": ["P1", None, "P2", None]}, index=list("abcd")))
+    with pytest.raises(TableError, match=r"2 of 4 rows have no value in obs\['patient'\].*first 'b', 'd'"):
+        patients_of_rows(table, "patient")
+    assert patients_of_rows(table, "patient", used=np.array([0, 2]))[[0, 2]].tolist() == ["P1", "P2"]
+    with pytest.raises(TableError, match="1 of 2 rows"):
+        patients_of_rows(table, "patient", used=np.array([True, True, False, False]))

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import spatialfm as sfm
+from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._storable import write_uns
+from spatialfm.cohort.replaced import remove_earlier
 
 
 @pytest.fixture
@@ -65,3 +68,25 @@ def test_tiles_do_not_take_the_name_of_an_image(make_sdata, blobs):
     sdata = make_sdata({"a": blobs(0)}, ["DAPI", "CD3", "CD20"])
     with pytest.raises(ElementError, match=r"shapes 'image_a': sdata.images holds one of that name"):
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, table_name="image")
+
+
+def test_what_somebody_else_has_under_a_key_is_not_lost(cells):
+    """Refused before any work where the key is asked for; beside it, nothing of theirs is removed."""
+    cells.uns["bags"], cells.uns["mine"] = {"slides": [1, 2]}, {"slides": [1, 2]}
+    cells.obs["bags_attention"] = 1.0
+    for call in (
+        lambda: sfm.tl.predict_bags(cells, "/nowhere.ckpt", use_rep="X_latent"),
+        lambda: sfm.tl.cell_states(cells, 3, use_rep="X_latent", key_added="mine"),
+    ):
+        with pytest.raises(TableError, match=r"uns\['\w+'\] holds what no function of spatialfm wrote"):
+            call()
+    assert cells.uns["bags"] == {"slides": [1, 2]} == cells.uns["mine"]
+    assert (cells.obs["bags_attention"] == 1).all()
+    assert len(sfm.tl.cell_states(cells, 3, use_rep="X_latent", key_added="mine", copy=True)) == cells.n_obs
+    remove_earlier(cells, "bags")
+    assert "bags_attention" in cells.obs
+    with pytest.warns(SpatialfmWarning, match="it is replaced"):
+        write_uns(cells, "mine", {"params": {}})
+    sfm.tl.cell_states(cells, 3, use_rep="X_latent", key_added="mine")
+    sfm.tl.cell_states(cells, 4, use_rep="X_latent", key_added="mine")
+    assert cells.obs["mine"].nunique() == 4

@@ -73,7 +73,7 @@ def test_a_panel_and_its_neighbours_whatever_entered_and_left_before(cells):
 
 def brier(cells, panel) -> float:
     values, types, patient, _ = cells
-    total = 0.0
+    total, of_patient = 0.0, np.minimum(np.bincount(patient), 50)
     for number in range(3):
         rows = np.isin(patient, np.flatnonzero(FOLD == number))
         train = np.flatnonzero(FOLD != number)
@@ -85,8 +85,10 @@ def brier(cells, panel) -> float:
         miss = ((p - np.eye(3)[types[rows]]) ** 2).sum(axis=1) / 2
         for one in np.flatnonzero(FOLD == number):
             of = patient[rows] == one
-            total += np.mean([miss[of & (types[rows] == t)].mean() for t in np.unique(types[rows][of])]) / 6
-    return 1 - total
+            total += of_patient[one] * np.mean(
+                [miss[of & (types[rows] == t)].mean() for t in np.unique(types[rows][of])]
+            )
+    return 1 - total / of_patient.sum()
 
 
 def test_balanced_accuracy_of_each_patient():
@@ -94,4 +96,6 @@ def test_balanced_accuracy_of_each_patient():
     patient = np.array([0, 0, 0, 0, 3, 3])
     np.testing.assert_allclose(balanced_accuracies(truth, called, patient, np.array([3, 0])), [0.5, (2 / 3 + 1) / 2])
     weights = balanced_weights(truth, patient)
-    np.testing.assert_allclose(weights, [1 / 12, 1 / 12, 1 / 12, 1 / 4, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(weights, [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 6])  # of few cells: 4 and 2 of 6
+    many = balanced_weights(np.zeros(300, int), np.repeat([0, 1], [100, 200]))
+    np.testing.assert_allclose(many[[0, -1]], [1 / 200, 1 / 400])

@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
-from spatialfm.learn.panel_neighbours import N_NEIGHBOURS, NeighbourPanel, neighbours_say
+from spatialfm.learn.panel_neighbours import N_NEIGHBOURS, NeighbourPanel, neighbours_say, patient_weights
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,9 @@ def cells():
 
 
 def expected(x, y, weights, patient, panel) -> float:
-    row = 1 / (np.bincount(patient)[patient] * 5)
+    counts = np.bincount(patient)
+    of_patient = np.minimum(counts, 50)  # patients weigh alike from 50 cells on, below by their cells
+    row = (of_patient / counts)[patient] / of_patient.sum()
     if panel:
         model = KNeighborsRegressor(N_NEIGHBOURS)
         said = cross_val_predict(model, x[:, panel], y, groups=patient, cv=LeaveOneGroupOut())
@@ -50,3 +52,11 @@ def test_a_panel_of_no_marker_says_the_mean():
     targets = np.array([[0.0], [4.0]])
     said = neighbours_say(np.zeros((2, 0)), targets, np.zeros((3, 0)), row_weights=np.array([0.75, 0.25]))
     assert said.ravel().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_patient_of_one_cell_does_not_weigh_as_a_patient():
+    """Weights by hand: 100 and 60 cells weigh as 50 each, a single cell as one of 101."""
+    patient = np.repeat([0, 1, 2], [100, 60, 1])
+    weights = patient_weights(patient)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[[0, 100, 160]] == pytest.approx([50 / 101 / 100, 50 / 101 / 60, 1 / 101])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from sksurv.datasets import load_gbsg2, load_whas500
 from sksurv.linear_model import CoxPHSurvivalAnalysis
@@ -14,7 +17,9 @@ from sksurv.metrics import (
 from sksurv.util import Surv
 
 import spatialfm as sfm
-from spatialfm._errors import SurvivalError
+from spatialfm import _origin
+from spatialfm._errors import SpatialfmWarning, SurvivalError
+from spatialfm._origin import Origin
 from spatialfm.stats.survival_scores import Patients, brier, concordance, dynamic_auc
 
 
@@ -174,7 +179,7 @@ def test_seed_and_ends():
         ({"survival": np.ones((90, 2)), "times": [3]}, r"times= has 1 entries"),
         ({"survival": np.full((90, 1), 1.5), "times": [3]}, r"not probabilities"),
         ({"survival": np.tile([0.2, 0.9], (90, 1)), "times": [3, 5]}, r"survival= rises with time"),
-        ({"n_bootstrap": 10}, r"n_bootstrap=10 .* give no interval"),
+        ({"n_bootstrap": 10}, r"n_bootstrap=10 gives no interval"),
         ({"time": [], "event": [], "risk": []}, r"There are no patients"),
     ],
 )
@@ -191,3 +196,20 @@ def test_intervals_do_not_hang_on_the_order_of_patients():
     one = sfm.metrics.survival(time, event, risk, n_bootstrap=200)["scores"]
     two = sfm.metrics.survival(time[order], event[order], risk[order], n_bootstrap=200)["scores"]
     np.testing.assert_allclose(one.to_numpy(), two.to_numpy(), atol=1e-12)
+
+
+def test_a_risk_that_the_outcome_made_is_said():
+    """By its values, as arrays have no record; one that was predicted in folds is what the function is for."""
+    rng = np.random.default_rng(0)
+    names = [f"P{i}" for i in range(40)]
+    time, event, score = rng.exponential(10, 40), np.ones(40), pd.Series(rng.normal(size=40), index=names)
+    _origin.forget()
+    _origin.remember(None, Origin("score_signatures", "selected", ("time", "event")), score, place="obs:score")
+    with pytest.warns(SpatialfmWarning, match="risk= was made by sfm.tl.score_signatures .*optimistic"):
+        sfm.metrics.survival(time, event, score, n_bootstrap=0)
+    _origin.forget()
+    _origin.remember(None, Origin("coxnet", "held out", ("time", "event")), score, place="obs:score")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        sfm.metrics.survival(time, event, score, n_bootstrap=0)
+        sfm.metrics.survival(time, event, rng.normal(size=40), n_bootstrap=0)

@@ -243,3 +243,27 @@ def test_groups_that_a_share_divides_are_said(cohort):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*divides the patients")
         sfm.tl.compare_composition(patients, "arm", copy=True)
+
+
+@pytest.mark.parametrize("tool", ["classify_samples", "few_shot_samples", "mil"])
+def test_groups_of_fractions_are_not_predicted_from_cells(cohort, tool):
+    """The groups follow from the cells: that they are predicted says nothing of patients, and has no p-value."""
+    _origin.forget()
+    cells = cohort.copy()
+    patients = quiet(_grouped, cells, "type", "stratify")
+    group = patients.obs.set_index("patient")["g"].astype(str)
+    cells.obs["g"] = cells.obs["patient"].map(group).astype(str)
+    cells.obs["arm"] = np.where(cells.obs["patient"].astype(str).str[-1].astype(int) % 2, "a", "b")
+    small = {"mil": {"n_folds": 2, "n_seeds": 1, "max_epochs": 1, "hidden": 4, "n_heads": 1}}
+    small["few_shot_samples"] = {"n_clusters": 3, "n_draws": 4, "n_permutations": 9}
+    small["classify_samples"] = {"n_components": 2, "n_draws": 4, "n_permutations": 9}
+    call = getattr(sfm.tl, tool)
+    with pytest.warns(SpatialfmWarning, match=r"Circular: obs\['g'\]: made by sfm.tl.stratify from the fractions of"):
+        record = call(cells, use_rep="X_latent", label_key="g", copy=True, **small[tool])
+    assert "stratify" in record["params"]["circular"]
+    p = [name for name in record["summary"] if name.startswith("p_")]
+    assert record["summary"][p].isna().all(axis=None)
+    assert record["summary"]["mean"].notna().any()
+    honest = quiet(call, cells, use_rep="X_latent", label_key="arm", copy=True, **small[tool])
+    assert honest["params"]["circular"] == ""
+    assert honest["summary"][p].notna().any(axis=None)

@@ -83,7 +83,7 @@ def patients_asked_for(adata: AnnData, patient_key: str | None, risk: str) -> np
     """`patients_of_rows`, with an absent column refused unless it is the usual one, which nobody asked for by name."""
     if patient_key is None or patient_key == PATIENT_KEY:
         return patients_of_rows(adata, patient_key, risk=risk)
-    return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()
+    return obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()
 
 
 def check_samples(samples: pd.Series, patients: pd.Series, error: type[SpatialfmError]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +156,25 @@ def made_of_fractions(table: AnnData, group_key: str) -> str:
     if group_key in table.obs and _by_scanpy(table, group_key):
         return f"obs[{group_key!r}]: clusters of a graph of this table (uns[{group_key!r}])"
     return ""
+
+
+def made_of_tissue(table: AnnData, keys: Iterable[str]) -> str:
+    """Evidence that what is to be predicted from cells was itself made from them; empty if there is none."""
+    made = origins(table, columns_of(table, keys))
+    here = [(place, one) for place, some in made.items() for one in some if one.origin.how != "elsewhere"]
+    return said((place, one) for place, one in here if one.sure)
+
+
+def repeated(record: dict[str, Any], text: str) -> dict[str, Any]:
+    """The record of a classifier whose labels were made of what it reads: told, and without p-values."""
+    if not text:
+        return record
+    warn(
+        f"Circular: {text}. Such labels follow from the cells for any truth: scores show how well they are repeated, "
+        "and there are no p-values."
+    )
+    tables = ("summary", "comparison", "statistics", "statistics_folds")
+    return record | {name: without_p(record[name]) for name in tables if isinstance(record.get(name), pd.DataFrame)}
 
 
 def fractions_of(table: AnnData, key: str | None = None) -> str:

@@ -28,10 +28,12 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.isin(theirs, names[counts == 1])  # rows that repeat do not identify a cell
 
 
+SLICING = ("n_cells", "frame", "unit", "n_neighbors", "resolution", "alpha")  # how cells in context were cut
 # what must be the same for the columns of two embeddings to mean the same
 SAME = (
     *("model", "weights_sha256", "adapter_sha256", "model_options", "normalization", "preparation"),
     *("output", "mode", "window", "background"),
+    *SLICING,
 )
 
 
@@ -55,8 +57,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             raise TableError(
                 f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
             )
-        if widths[0] != widths[1]:
-            raise TableError(f"{use_rep!r} has {widths[0]} columns in the source and {widths[1]} in the target.")
+        _check_widths(widths, use_rep)
         return np.arange(widths[0]), np.arange(widths[1])
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
@@ -70,9 +71,9 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     _compare_pixels(records, use_rep)
     if all(named):
         return _joined(named[0], named[1], 1, f"column of {use_rep!r}")
-    markers = [json.loads(record["markers"]) for record in records]
+    markers = [json.loads(record.get("markers") or "[]") for record in records]
     reduced = [record.get("n_components") for record in records]
-    if records[0]["output"] == "marker" and not any(reduced):
+    if records[0].get("output") == "marker" and not any(reduced):
         width = int(records[0]["embedding_dim"])
         return _joined(markers[0], markers[1], width, f"marker of {use_rep!r}")
     if any(reduced) and widths[0] == widths[1] and _same_basis(source, target, use_rep):
@@ -88,7 +89,13 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             f"{use_rep!r} is one vector per cell of different panels (they differ in {listed(missing)}). Embed both "
             "with sfm.tl.embed_cells(..., markers=<those of both>)."
         )
+    _check_widths(widths, use_rep)
     return np.arange(widths[0]), np.arange(widths[1])
+
+
+def _check_widths(widths: list[int], use_rep: str) -> None:
+    if widths[0] != widths[1]:
+        raise TableError(f"{use_rep!r} has {widths[0]} columns in the source and {widths[1]} in the target.")
 
 
 def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
@@ -144,6 +151,8 @@ def _same_way(records: list[dict[str, Any]], name: str) -> str:
                 "Embed both at the coarser pixel size: sfm.tl.embed_cells(..., recipe={'pixel_size': "
                 f"{max(sizes):g}}})."
             )
+    if name in SLICING:
+        return "Embed both in the same way: sfm.tl.embed_context(..., slicing=...)."
     return (
         "Embed both in the same way: sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...)) carries recipe and statistics "
         "over."

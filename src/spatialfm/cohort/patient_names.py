@@ -213,11 +213,26 @@ BOTH_SIDES = "cells of one patient may be on both sides of the split that tunes 
 
 
 def patients_of_rows(
-    table: AnnData, patient_key: str | None, error: type[SpatialfmError] = TableError, *, risk: str = BOTH_SIDES
+    table: AnnData,
+    patient_key: str | None,
+    error: type[SpatialfmError] = TableError,
+    *,
+    risk: str = BOTH_SIDES,
+    used: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Patient of each row as text ``(n,)``, for what keeps patients together; None if there is no column.
 
-    `risk`: what comes of not knowing them, where a column looks like theirs.
+    Parameters
+    ----------
+    risk
+        What comes of not knowing them, where a column looks like theirs.
+    used
+        Rows (places or truth values) whose patients count; of others they may be missing. Default: all.
+
+    Raises
+    ------
+    SpatialfmError
+        If rows have no patient: as text they would all be of one, called "nan".
     """
     if patient_key is None:
         return None
@@ -228,5 +243,13 @@ def patients_of_rows(
                 f'patients; pass patient_key="{columns[0]}".'
             )
         return None
-    check_spelling(table.obs[patient_key], "patient_key", error)
-    return table.obs[patient_key].astype(str).to_numpy()
+    column = table.obs[patient_key]
+    check_spelling(column, "patient_key", error)
+    counted_in = column if used is None else column.iloc[used]
+    if (missing := counted_in.isna()).any():
+        raise error(
+            f"{int(missing.sum())} of {len(counted_in)} rows have no value in obs[{patient_key!r}] (patient_key=), "
+            f"first {listed(counted_in.index[missing], 3)}, and would count as one patient. Fill them, leave them out: "
+            f'adata[adata.obs["{patient_key}"].notna()].copy(), or pass patient_key=None.'
+        )
+    return column.astype(str).to_numpy()

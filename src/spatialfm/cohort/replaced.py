@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .._keys import UNS
-from .._storable import COLUMNS
+from .._storable import COLUMNS, is_ours
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,7 +32,7 @@ def remove_earlier(adata: AnnData, key: str, labels: pd.Series | pd.Categorical 
     labels
         What ``obs[key]`` will be, if it is categories.
     """
-    if isinstance(adata.uns.get(key), Mapping):
+    if key in adata.uns and is_ours(adata, key):
         for name in [f"{key}_{name}" for name in OBS if f"{key}_{name}" in adata.obs]:
             del adata.obs[name]
         for name in [f"{key}_{name}" for name in OBSM if f"{key}_{name}" in adata.obsm]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -57,6 +58,8 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     if not references:
         return {}
     ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
+    if (plain := without_suffix(table.obs_names)) is not None:
+        ids.append(name_hashes(plain))
     rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
     if several:
         made = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
@@ -67,6 +70,23 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     if several:
         known_at |= {place: divided(columns[place], rows, references) for place, some in known_at.items() if not some}
     return {place: some for place, some in known_at.items() if some}
+
+
+def without_suffix(names: pd.Index) -> pd.Index | None:
+    """Names as they were before tables were joined with ``index_unique=``; None where they have no such ends.
+
+    Examples
+    --------
+    >>> without_suffix(pd.Index(["P0-a", "P1-a", "P2-a", "P0-b", "P1-b", "P2-b"])).tolist()
+    ['P0', 'P1', 'P2', 'P0', 'P1', 'P2']
+    >>> without_suffix(pd.Index(["P-0", "P-1", "P-2"])) is None
+    True
+    """
+    parts = [re.fullmatch(r"(.+)[-_.:]([^-_.:]+)", str(name)) for name in names]
+    if not parts or any(part is None for part in parts):
+        return None
+    ends = {part[2] for part in parts if part is not None}
+    return pd.Index([part[1] for part in parts if part is not None]) if 3 * len(ends) <= len(names) else None
 
 
 def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import softmax
 
-from .panel_moments import PENALTY, Moments, Targets, sweep
+from .panel_moments import PENALTY, Moments, Targets, sweep, weights_of_counts
 
 
 def discriminants(fitted: Moments, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
@@ -42,10 +42,10 @@ def balanced_accuracies(truth: np.ndarray, called: np.ndarray, patient: np.ndarr
 
 
 def balanced_weights(types: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Weights ``(n,)`` of cells, of sum 1: patients weigh alike, and in each of them its types."""
+    """Weights ``(n,)`` of cells, of sum 1: patients weigh alike from 50 cells on, and in each of them its types."""
     pairs, codes, counts = np.unique(np.stack([patient, types]), axis=1, return_inverse=True, return_counts=True)
-    n_types = np.bincount(pairs[0])
-    return 1 / (counts[codes] * n_types[patient] * np.count_nonzero(n_types))
+    n_types, weight = np.bincount(pairs[0]), weights_of_counts(np.bincount(patient))
+    return weight[patient] / (counts[codes] * n_types[patient] * weight.sum())
 
 
 class DiscriminantPanel:

@@ -67,8 +67,12 @@ def moments_of(values: np.ndarray, patient: np.ndarray, n_patients: int) -> Mome
     for number in range(n_patients):
         own = values[patient == number]
         mean[number], product[number] = own.mean(axis=0), own.T @ own / len(own)
-    counts = np.bincount(patient, minlength=n_patients)
-    return Moments(mean, product, np.minimum(counts, ENOUGH) / ENOUGH)
+    return Moments(mean, product, weights_of_counts(np.bincount(patient, minlength=n_patients)))
+
+
+def weights_of_counts(counts: np.ndarray) -> np.ndarray:
+    """Weights of patients by their numbers of cells: alike from 50 on, below by their cells."""
+    return np.minimum(counts, ENOUGH) / ENOUGH
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .panel_moments import weights_of_counts
+
 N_NEIGHBOURS = 15
 
 
@@ -11,7 +13,8 @@ class NeighbourPanel:
     """The score of a panel and of all its neighbours, as of `panel_moments.LinearPanel`.
 
     Each cell is predicted by the mean of the nearest cells of other patients; errors of a patient's cells are averaged
-    first, so that patients weigh alike. Distances of all pairs are held, and change by one marker at a time.
+    first, so that patients of 50 cells and more weigh alike. Distances of all pairs are held, and change by one marker
+    at a time.
 
     Parameters
     ----------
@@ -81,9 +84,10 @@ class NeighbourPanel:
 
 
 def patient_weights(patient: np.ndarray) -> np.ndarray:
-    """Weights ``(n,)`` of cells, of sum 1, in which patients weigh alike."""
+    """Weights ``(n,)`` of cells, of sum 1, in which patients weigh alike, and those of few cells by their cells."""
     counts = np.bincount(patient)
-    return 1 / (counts[patient] * np.count_nonzero(counts))
+    weight = weights_of_counts(counts)
+    return (weight / np.maximum(counts, 1))[patient] / weight.sum()
 
 
 def neighbours_say(

@@ -175,7 +175,7 @@ def next_version(
     history
         Versions so far.
     digest
-        Of the gates now.
+        Of the gates now; of calls without gates, the name of the method.
     before, now
         Probabilities of the cells, then and now, cells by markers.
 
@@ -186,12 +186,12 @@ def next_version(
     """
     columns = ["version", "digest", "cells", "calls"]
     history = pd.DataFrame(columns=columns) if history is None else history[columns]
-    if len(history) and str(history["digest"].iloc[-1]) == digest:
-        return history
     cells = calls = 0
     if before is not None and len(history):
         old, new = (frame.reindex(columns=now.columns.union(before.columns, sort=False)) for frame in (before, now))
         changed = ((old > 0.5) != (new > 0.5)) | (old.isna() != new.isna())
         cells, calls = int(changed.any(axis=1).sum()), int(changed.to_numpy().sum())
+    if len(history) and str(history["digest"].iloc[-1]) == digest and not calls:
+        return history
     row = pd.DataFrame([[len(history) + 1, digest, cells, calls]], columns=columns)
     return row if not len(history) else pd.concat([history, row], ignore_index=True)

@@ -186,6 +186,11 @@ def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> n
             "tissue."
         )
         return None
+    if missing := int(adata.obs[patient_key].isna().sum()):
+        raise TableError(
+            f"{missing} of {adata.n_obs} rows have no value in obs[{patient_key!r}] (patient_key=), and would count as "
+            f'one patient. Fill them, or leave them out: adata[adata.obs["{patient_key}"].notna()].'
+        )
     patients = adata.obs[patient_key].astype(str).to_numpy()
     table = pd.crosstab(patients, batches) > 0
     if not table.all(axis=None):

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError, counted, listed
+from .._errors import SurvivalError, counted, listed, warn
+from .._origin import remembered
+from .._origin_match import recognise
 from .._public import public
 from ..stats.survival_scores import Patients, brier, concordance, decile_times, dynamic_auc, integrated
 
@@ -77,6 +79,11 @@ def survival(
     SurvivalError
         If shapes or values do not fit, there is no event, or a time is outside of what was seen.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If `risk` is what an outcome of the same patients has made, such as scores of signatures found among them.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -90,12 +97,10 @@ def survival(
     1   7.0        2       3  0.8
     """
     partitions = _partitions(time, event, risk, folds)
+    _tell_selected(risk)
     patients = partitions[0]
-    if n_bootstrap and (n_bootstrap < 100 or not 0 < alpha < 1):
-        raise SurvivalError(
-            f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 (or 0 for no "
-            "intervals) and an alpha between 0 and 1."
-        )
+    if 0 < n_bootstrap < 100:
+        raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more, or 0 for none.")
     at = _times(patients, times)
     curves_of = _curves(survival, patients, at, times, len(partitions))
     ones = np.ones((1, len(patients.time)))
@@ -127,6 +132,20 @@ def survival(
         curves.pop(name, None)
     table = pd.DataFrame.from_dict(scores, orient="index", columns=["value", "ci_low", "ci_high"])
     return {"scores": table.rename_axis("score"), "curves": pd.DataFrame(curves)}
+
+
+def _tell_selected(risk: Sequence | np.ndarray) -> None:
+    """Warn of a risk that the outcome of these patients has made, which the session knows by its values."""
+    made = [one for one in remembered() if one.origin.how == "selected"]
+    values = risk if isinstance(risk, pd.Series) else pd.Series(np.asarray(risk)) if np.ndim(risk) == 1 else None
+    if not made or values is None:
+        return
+    known = [one for one in recognise(values, [], made, "") if one.sure]
+    if known:
+        warn(
+            f"risk= was {known[0].origin}: the scores say how well the outcome was put in, and are optimistic for "
+            "other patients."
+        )
 
 
 def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> list[Patients]:

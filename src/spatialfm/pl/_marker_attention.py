@@ -110,8 +110,6 @@ def marker_attention(
         raise TableError(
             f"No attention in uns[{key!r}]; uns has {listed(adata.uns)}. Make it with sfm.tl.marker_attention."
         )
-    if limit is not None and not limit > 0:
-        raise TableError(f"limit={limit} is not a z-score at which colours can end. Pass a positive number.")
     if marker is None and sample is not None:
         raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
     check_result(stored, f"uns[{key!r}]", "marker_attention")

@@ -89,8 +89,6 @@ def neighborhood_contrast(
         raise TableError(
             f"No contrast in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with sfm.tl.neighborhood_contrast."
         )
-    if n_types is not None and n_types < 1:
-        raise TableError(f"n_types={n_types} shows nothing. Pass 1 or more, or None for all.")
     check_result(record, f"uns[{key!r}]", "neighborhood_contrast")
     check_unchanged(adata, record, key, "neighborhood_contrast")
     table, params = record["table"], record["params"]

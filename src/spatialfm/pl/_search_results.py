@@ -135,7 +135,7 @@ def search_results(
     (2, 4)
     """
     channels = [channels] if isinstance(channels, str) else list(channels)
-    _check(hits, channels, channel_colors, k, size)
+    _check(hits, channels, channel_colors)
     shown = list(dict.fromkeys(hits["query"].astype(str)))[:5] if queries is None else [str(name) for name in queries]
     if unknown := [name for name in shown if name not in set(hits["query"].astype(str))]:
         raise TableError(f"No query {unknown[0]!r} in hits (queries=); found {listed(hits['query'].unique(), 5)}.")
@@ -287,12 +287,7 @@ class _Reader:
         return element in self.sdata.labels or (element in self.sdata.shapes and not self._is_of_tiles)
 
 
-def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str], k: int, size: float | None) -> None:
-    if not isinstance(hits, pd.DataFrame):
-        raise TableError(
-            f"hits= is of type {type(hits).__name__}. Pass what sfm.tl.search returned first, and the SpatialData "
-            "second."
-        )
+def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str]) -> None:
     if missing := [name for name in ("query", "hit", "rank", "distance") if name not in hits]:
         raise TableError(
             f"hits has no column {missing[0]!r}; it has {listed(hits.columns)}. Pass what sfm.tl.search returned."
@@ -304,10 +299,6 @@ def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str], k: in
             f"{len(channels)} channels with {len(colors)} colours; one to three can be shown in one image. Pass as "
             "many channels=, and a colour for each in channel_colors=."
         )
-    if k < 1:
-        raise TableError(f"k={k} shows nothing. Pass 1 or more.")
-    if size is not None and not size > 0:
-        raise TableError(f"size={size} is not a side of a crop. Pass µm, or None.")
 
 
 def _colored(

@@ -114,8 +114,6 @@ def shift(
         else:
             check_unchanged(adata, record, key, "distribution_shift")
     params, table = record["params"], record["table"]
-    if measure not in LABELS:
-        raise TableError(f'measure={measure!r} is not known. Pass "distance" or "shift".')
     points = _points(adata, use_rep)
     cells = _cells(adata, params, points)
     groups = [str(name) for name in np.atleast_1d(params["groups"])] or [ALL]

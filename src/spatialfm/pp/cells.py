@@ -168,7 +168,7 @@ def cell_table(
     array([[1.5, 1. ],
            [3. , 2.5]])
     """
-    drop = _drop(on_missing)
+    drop = on_missing == "drop"
     check_choice("on_pieces", on_pieces, ("raise", "split", "keep"))
     check_choice("on_giants", on_giants, ("raise", "keep"))
     quantiles = _check_quantiles(quantiles)
@@ -258,12 +258,6 @@ def measured_table(
         + ("" if written_to == "adata" else f", in {written_to}")
     )
     return adata
-
-
-def _drop(on_missing: str) -> bool:
-    if on_missing not in ("raise", "drop"):
-        raise ValueError(f'on_missing={on_missing!r} is neither "raise" nor "drop".')
-    return on_missing == "drop"
 
 
 def _check_quantiles(quantiles: float | Sequence[float] | None) -> list[float]:

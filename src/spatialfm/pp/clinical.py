@@ -123,8 +123,6 @@ def add_clinical(
     b      p2   48
     c      p2   48
     """
-    if on_missing not in ("raise", "drop", "keep"):
-        raise ValueError(f'on_missing={on_missing!r} is neither "raise", "drop" nor "keep".')
     targets, told = _targets(adata, on), (time_key, event_key, event_value)
     rows, keys, numeric = read_clinical(table, table_on or on, clinical_keys)
     for target in targets:

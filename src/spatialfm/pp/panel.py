@@ -160,8 +160,6 @@ def match_markers(
     >>> sfm.pp.match_markers(["HOECHST1", "Keratin"], mapping={"HOECHST1": "DAPI"})["marker"].tolist()
     ['DAPI', 'pan-Cytokeratin']
     """
-    if species not in ("human", "mouse"):
-        raise PanelError(f"species={species!r} is not known. Pass 'human' or 'mouse'.")
     channels = _checked_channels(channel_names)
     targets = _checked_mapping(mapping, channels, species)
     left_out = _checked_ignore(ignore, channels)

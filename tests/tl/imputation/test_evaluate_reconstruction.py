@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ModelError, PanelError, TableError
+from spatialfm._errors import ArgumentError, ModelError, PanelError, SpatialfmWarning, TableError
 from spatialfm.learn.floors import patient_folds
 
 KNOWN = {"markers": ["CD3", "CD20", "CD68", "Ki67"]}
@@ -212,3 +212,15 @@ def test_what_is_not_finite_was_not_measured():
     pd.testing.assert_frame_equal(*found)
     f1 = found[0].query("score == 'f1' and method == 'linear'")
     assert f1["n_patients"].tolist() == [4, 4]
+
+
+def test_patients_of_a_few_cells_are_said_to_have_no_score(cells):
+    number = cells.obs.groupby("patient", observed=True).cumcount()
+    options = {"markers": ["CD8"], "methods": ["linear"], "n_bootstrap": 0}
+    with pytest.warns(SpatialfmWarning, match="8 of 8 patients have fewer than 10 cells .*there is no score"):
+        table = sfm.tl.evaluate_reconstruction(cells[number < 9].copy(), **options)
+    assert table["mean"].isna().all()
+    most = cells.obs["patient"].map({"P001": 9, "P002": 10}).astype(float).fillna(60)
+    with pytest.warns(SpatialfmWarning, match="1 of 8 patients has fewer than 10 cells .*first 'P001': they have no"):
+        table = sfm.tl.evaluate_reconstruction(cells[number < most].copy(), **options)
+    assert set(table.loc[table["score"] == "mse", "n_patients"]) == {7}

@@ -104,8 +104,19 @@ def test_versions_of_gates_say_how_many_calls_have_changed(drawn):
     assert history["calls"].iloc[-1] == cd20.sum() + cd3.sum()
     assert history["cells"].iloc[-1] == (cd20 | cd3).sum()
     assert history["digest"].nunique() == 3
-    sfm.tl.marker_positivity(cells)  # another method has no versions
-    assert "gates_history" not in cells.uns["positive"]
+    gated = cells.layers["positive"] > 0.5
+    sfm.tl.marker_positivity(cells)  # what is called between is a version, too
+    found = cells.layers["positive"]
+    changed = (gated != (found > 0.5)) | np.isnan(found)
+    history = cells.uns["positive"]["gates_history"]
+    assert history["digest"].iloc[-1] == cells.uns["positive"]["params"]["method"]
+    assert (len(history), history["calls"].iloc[-1]) == (4, changed.sum())
+    assert "gates_version" not in cells.uns["positive"]["params"]
+    history = gate(2.0, 9.0)
+    assert (len(history), history["calls"].iloc[-1]) == (5, changed.sum())
+    other = drawn[0].copy()
+    sfm.tl.marker_positivity(other)
+    assert "gates_history" not in other.uns["positive"]  # without gates there are no versions
 
 
 def test_thresholds_that_were_found_are_gates_for_another_call(drawn):

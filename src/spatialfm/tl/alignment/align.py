@@ -179,7 +179,7 @@ def align(
     >>> others.uns["aligned"]["scores"]["n"].iloc[0]
     np.int64(240)
     """
-    check_anndata(adata, "align", key_added)
+    check_anndata(adata, "align", None if copy else key_added)
     if (other is None or other is adata) and rep_a == rep_b:
         raise TableError(f"rep_a and rep_b are both {rep_a!r}: every row is its own partner. Pass two representations.")
     names = {side: f"X_{key_added}_{side}" for side in "ab"}

@@ -147,7 +147,7 @@ def predict_expression(
     >>> bool(cells.uns["predicted_expression"]["summary"]["pearson"].iloc[0] > 0)
     True
     """
-    check_anndata(adata, "predict_expression", key_added)
+    check_anndata(adata, "predict_expression", None if copy else key_added)
     if key_added in (use_rep, targets if isinstance(targets, str) else None):
         raise TableError(f"key_added={key_added!r} is what is predicted from, or what is predicted: it would be lost.")
     x = representation(adata, use_rep)

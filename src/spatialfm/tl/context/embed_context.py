@@ -127,7 +127,7 @@ def embed_context(
     from ...models.context import load_context
     from ...models.encoder import resolve_device
 
-    check_anndata(adata, "embed_context", key_added)
+    check_anndata(adata, "embed_context", None if copy else key_added)
     check_embedding_key(key_added)
     if key_added in (use_rep, spatial_key) and not copy:
         raise TableError(f"key_added={key_added!r} is what is read: it would be lost. Pass another name.")

@@ -91,7 +91,7 @@ def marker_attention(
     >>> adata.uns["marker_attention"]["mean"].columns.tolist()
     ['DAPI', 'CD3']
     """
-    check_anndata(adata, "marker_attention", key_added)
+    check_anndata(adata, "marker_attention", None if copy else key_added)
     notes = _notes(adata, use_rep)
     markers = [str(name) for name in notes["markers"]]
     column = obs_column(adata, cluster_key, "cluster_key", allow_missing=True)

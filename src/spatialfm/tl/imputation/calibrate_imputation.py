@@ -25,6 +25,7 @@ from ...learn.imputers import METHODS, predict_left_out
 from ...learn.intervals import LEAST
 from ...pp.panel import match_markers
 from ...stats.new_patients import mean_ranks
+from .floors import tell_few
 from .image_error import image_scores, summary_of_images
 
 if TYPE_CHECKING:
@@ -349,6 +350,7 @@ def _intervals(imputed: Imputed, new: Side, old: Side, found: Mapping[str, Calib
 def _say(result: Mapping[str, pd.DataFrame], asked: Asked) -> None:
     """Where intervals may not hold."""
     summary, each = result["summary"], result["shift"]
+    tell_few(result["patients"].groupby("patient", sort=False)["n_cells"].max(), "measured cells of any marker")
     shifted = summary[summary["shift_p"].astype(float) < SHIFTED]
     if len(shifted):
         first = shifted.index[0]

@@ -19,7 +19,7 @@ from ...cohort.given_table import given_table
 from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
 from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of, summarise
-from .floors import check_one_name
+from .floors import check_one_name, tell_few
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -146,6 +146,11 @@ def evaluate_reconstruction(
         If there are fewer than two patients, ``X`` holds predictions of `spatialfm.get.with_imputed`, or a name in
         `test_patients` is not among them.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If patients have fewer than 10 cells or pixels to be scored on: they have no score.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -173,6 +178,8 @@ def evaluate_reconstruction(
         split = split_of(rows.patients, test_patients, n_folds, random_state)
         parts = [evaluated(rows, names, targets, MARKER, "cell", split, methods, random_state=random_state)]
     patients = pd.concat(parts, ignore_index=True)
+    for unit, part in patients.groupby("unit", sort=False):
+        tell_few(part.groupby("patient", sort=False)["n"].max(), f"{unit}s that were measured and hidden")
     summary = summarise(patients, n_bootstrap, random_state)
     params = {"modes": chosen, "methods": list(methods), "ratio": list(ratio), "layer": layer or "X"}
     params |= {"test_patients": list(test_patients or []), "n_folds": n_folds, "n_cells": n_cells, "n_pixels": n_pixels}

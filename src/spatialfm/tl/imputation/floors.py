@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._errors import ArgumentError, PanelError, listed
+from ..._errors import ArgumentError, PanelError, counted, listed, warn
 from ..._identity import fingerprint
 from ..._settings import settings
 from ..._storable import check_key
@@ -18,6 +18,7 @@ from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import marker_values, refuse_predicted
 from ...learn.imputers import Imputer, fit_imputer
 from ...pp.panel import known_as
+from ...stats.reconstruction import MIN_ROWS
 from .one_name import check_one_name, say_spelled_otherwise
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ def check_markers(markers: Sequence[str]) -> list[str]:
     return names
 
 
+def tell_few(n: pd.Series, what: str) -> None:
+    """Warn of patients who have too few of something for a score: `n` ``(patients,)``, by their names."""
+    few = n.index[n < MIN_ROWS]
+    if len(few):
+        none = "there is no score" if len(few) == len(n) else "they have no score"
+        warn(
+            f"{len(few)} of {counted(len(n), 'patient')} {'has' if len(few) == 1 else 'have'} fewer than {MIN_ROWS} "
+            f"{what}, first {few[0]!r}: {none}."
+        )
+
+
 # ------------------------------------------------------------------------------------------------------------- cells
 
 
@@ -103,7 +115,6 @@ def impute_cells(
         raise ArgumentError("source= must be a table of cells, as the data are. Pass an AnnData.")
     known = adata if source is None or source is adata else source
     where = "the table" if known is adata else "source="
-    patients = patients_of_rows(known, patient_key)
     targets = {}
     for name in names:
         if name not in known.var_names:
@@ -116,6 +127,7 @@ def impute_cells(
     refuse_predicted(known, names, layer, where)
     rows = {name: _rows_to_predict(adata, known, name, layer) for name in names}
     learned = {name: np.isfinite(values) for name, values in targets.items()}
+    patients = patients_of_rows(known, patient_key, used=np.any(list(learned.values()), axis=0))
     if empty := [name for name in names if learned[name].sum() < 2]:
         raise PanelError(
             f"Marker {empty[0]!r} was measured in fewer than two cells of {where}. Pass source=<a table in which it "

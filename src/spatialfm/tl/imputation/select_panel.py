@@ -98,7 +98,7 @@ def select_panel(
         Layer of the intensities (default: ``X``).
     patient_key
         Column of ``obs`` with the patients, who are on one side of every split and weigh alike;
-        linear predictions are fitted with a smaller weight of those of fewer than 50 cells.
+        those of fewer than 50 cells have a smaller weight in what is fitted and in the choice of markers.
     n_folds
         Folds of patients; with fewer patients, as many as there are.
     n_random

@@ -145,7 +145,7 @@ def compare_enrichment(
     >>> bool(pair["mean_1"].item() > 0)  # tumor cells are in nests
     True
     """
-    check_anndata(adata, "compare_enrichment", key_added)
+    check_anndata(adata, "compare_enrichment", None if copy else key_added)
     if n_neighbors is None and radius is None:
         n_neighbors = 10
     radius, n_neighbors = _check_size(radius, n_neighbors)

@@ -90,7 +90,7 @@ def neighborhood_composition(
     c  0.0  1.0
     d  0.0  0.0
     """
-    check_anndata(adata, "neighborhood_composition", key_added)
+    check_anndata(adata, "neighborhood_composition", None if copy else key_added)
     radius, n_neighbors = _check_size(radius, n_neighbors)
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
@@ -133,10 +133,6 @@ def _check_size(radius: float | None, n_neighbors: int | None) -> tuple[float | 
         raise TableError(
             f"Pass exactly one of radius= (µm) and n_neighbors=; got radius={radius}, n_neighbors={n_neighbors}."
         )
-    if radius is not None and not (np.isfinite(radius) and radius > 0):
-        raise TableError(f"radius={radius} is not a distance. Pass a positive number of µm, for example radius=30.")
-    if n_neighbors is not None and (n_neighbors != int(n_neighbors) or n_neighbors < 1):
-        raise TableError(f"n_neighbors={n_neighbors} is not a number of cells. Pass for example n_neighbors=10.")
     return (None if radius is None else float(radius)), (None if n_neighbors is None else int(n_neighbors))
 
 

@@ -115,7 +115,7 @@ def neighborhood_contrast(
     >>> bool(table.loc["Tumor", "relative_change"] > 0)
     True
     """
-    check_anndata(adata, "neighborhood_contrast", key_added)
+    check_anndata(adata, "neighborhood_contrast", None if copy else key_added)
     codes, names = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     cell_type = str(cell_type)
     if cell_type not in names:

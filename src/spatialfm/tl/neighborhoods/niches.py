@@ -79,7 +79,7 @@ def niches(
     >>> cells.uns["niche"]["enrichment"].shape[0]
     4
     """
-    check_anndata(adata, "niches", key_added)
+    check_anndata(adata, "niches", None if copy else key_added)
     if use_rep not in adata.obsm and use_rep == "neighborhood_composition":
         raise TableError(
             "No 'neighborhood_composition' in obsm. Make it with sfm.tl.neighborhood_composition(adata, <types>, "

@@ -149,7 +149,7 @@ def power(
     >>> bool(table["power"].iloc[1] > table["power"].iloc[0])
     True
     """
-    check_anndata(patients, "power", key_added)
+    check_anndata(patients, "power", None if copy else key_added)
     check_patients(patients, patient_key)
     numbers = _numbers(n_patients, share)
     _check_effect(question, effect, cell_type, n_cells)

@@ -121,12 +121,8 @@ def risk_ratio(
     """
     from scipy import stats
 
-    check_anndata(patients, "risk_ratio", key_added)
+    check_anndata(patients, "risk_ratio", None if copy else key_added)
     check_patients(patients, patient_key)
-    if on_missing not in ("raise", "drop"):
-        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
-    if given not in ("group", "structure"):
-        raise TableError(f'given={given!r} is not known. Pass "group" or "structure".')
     groups, group = _groups(patients, group_key, group, on_missing == "drop")
     names = [features] if isinstance(features, str) else list(features)
     if not names:

@@ -149,7 +149,7 @@ def stratify(
     >>> patients.obs["risk_group"].tolist()
     ['high', 'high', 'low', 'low', 'low']
     """
-    check_anndata(patients, "stratify", key_added)
+    check_anndata(patients, "stratify", None if copy else key_added)
     if not use_outcome and (time_key is not None or event_key is not None):
         raise SurvivalError("use_outcome=False leaves out what time_key= and event_key= name. Pass one of them.")
     keys = named_outcome(patients, time_key, event_key, event_value) if use_outcome else None
@@ -160,10 +160,8 @@ def stratify(
     values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
-    if n_permutations < 0 or (n_permutations and time_key is None):
-        raise SurvivalError(
-            f"n_permutations={n_permutations} needs time_key= and event_key=, and is not negative. Pass both, or 0."
-        )
+    if n_permutations and time_key is None:
+        raise SurvivalError(f"n_permutations={n_permutations} needs time_key= and event_key=. Pass both, or 0.")
     if cross_fit is not None:
         check_split(patients, patient_key, None, SurvivalError)
     selected = None
@@ -257,8 +255,6 @@ def _values(patients: AnnData, layer: str | None) -> np.ndarray:
 
 
 def _check_plan(values: np.ndarray, n_groups: int, merge_into: int | None, time_key: str | None) -> None:
-    if n_groups < 2:
-        raise TableError(f"n_groups={n_groups} makes no groups. Pass 2 or more.")
     if merge_into is not None and (time_key is None or not 2 <= merge_into < n_groups):
         raise SurvivalError(
             f"merge_into={merge_into} needs time_key= and event_key=, and is at least 2 and less than "

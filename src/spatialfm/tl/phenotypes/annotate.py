@@ -218,11 +218,11 @@ def annotate(
     >>> bool((cells.obs["known_predicted"] == cells.obs["type"]).mean() > 0.8)
     True
     """
-    check_anndata(adata, "annotate", key_added)
+    check_anndata(adata, "annotate", None if copy else key_added)
     check_method(method, C, more=(AUTO,))
     known, labels = _labelled(adata, label_key, signatures)
     values, blocks = side_by_side(adata, use_rep, arcsinh)
-    groups = patients_of_rows(adata, patient_key)
+    groups = patients_of_rows(adata, patient_key, used=known)
     options = Options(C, n_trials, calibrate, False, random_state, coverage, coverage_of == "types")
     if method == "bcos":
         _check_adds_up(signatures, smoothing, combine, len(blocks))

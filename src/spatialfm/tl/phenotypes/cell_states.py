@@ -90,7 +90,7 @@ def cell_states(
     >>> patients.shape
     (6, 20)
     """
-    check_anndata(adata, "cell_states", key_added)
+    check_anndata(adata, "cell_states", None if copy else key_added)
     values = representation(adata, use_rep).astype(np.float32)
     if source is None:
         how = {None: preparation(adata, use_rep), True: STANDARDIZED, False: AS_IT_IS}[standardize]

@@ -196,7 +196,7 @@ def evaluate_annotation(
     """
     check_anndata(adata, "evaluate_annotation", key_added)
     C = "search" if published and C == "grid" else C
-    methods = _check_heads(heads, C, published, transductive, n_repeats)
+    methods = _check_heads(heads, C, published, transductive)
     cells, others = _cells(adata, label_key, min_cells, dominance)
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
@@ -305,9 +305,7 @@ def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, obje
     return summary
 
 
-def _check_heads(
-    heads: str | Sequence[str], C: float | str, published: bool, transductive: bool, n_repeats: int
-) -> list[str]:
+def _check_heads(heads: str | Sequence[str], C: float | str, published: bool, transductive: bool) -> list[str]:
     methods = as_names(heads)
     if not methods:
         raise TableError("heads= is empty. Pass a method of sfm.tl.annotate, or several.")
@@ -317,8 +315,6 @@ def _check_heads(
         raise TableError("published=True scales columns on training cells. Pass it without transductive=True.")
     if published and (others := [name for name in methods if name not in PROBES]):
         raise TableError(f"published=True is KRONOS's probe, and heads= has {others[0]!r}. Pass heads='linear'.")
-    if n_repeats < 1:
-        raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
     return methods
 
 

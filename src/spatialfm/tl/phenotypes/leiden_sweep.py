@@ -121,8 +121,8 @@ def leiden_sweep(
     >>> cells.uns["leiden_sweep"]["table"].index.tolist()
     [0.2, 1.0]
     """
-    check_anndata(adata, "leiden_sweep", key_added)
-    wanted = _checked(adata, resolutions, n_subsamples, share)
+    check_anndata(adata, "leiden_sweep", None if copy else key_added)
+    wanted = _checked(adata, resolutions, share)
     drawn = _drawn(adata, use_rep, sketch, random_state)
     tell_dominant(adata if drawn is None else adata[drawn.rows])
 
@@ -192,15 +192,13 @@ class Sweep:
         return pd.DataFrame(columns, index=index)
 
 
-def _checked(adata: AnnData, resolutions: Sequence[float] | str, n_subsamples: int, share: float) -> np.ndarray | None:
+def _checked(adata: AnnData, resolutions: Sequence[float] | str, share: float) -> np.ndarray | None:
     """Resolutions rising, each once; None for those of the profile."""
     if adata.n_obs < 10:
         raise TableError(f"{counted(adata.n_obs, 'cell is', 'cells are')} too few to cluster; pass 10 or more.")
-    if n_subsamples < 0 or not 0 < share < 1:
-        raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} must be between 0 and 1.")
+    if share == 1:
+        raise TableError("share=1 compares clusters with themselves. Pass a share below 1, for example 0.8.")
     if isinstance(resolutions, str):
-        if resolutions != "profile":
-            raise TableError(f'resolutions={resolutions!r} is not known. Pass numbers, or "profile".')
         return None
     levels = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
     if not len(levels) or levels.min() <= 0:

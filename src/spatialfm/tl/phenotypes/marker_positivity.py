@@ -146,7 +146,7 @@ def marker_positivity(
     sample and marker the threshold of its own, the median of those of the others, and the share of its cells that both
     call alike; ``agreement`` with `compare_with`: of each sample and marker the shares of positive cells by both,
     Cohen's kappa, and what is striking about the others' (all or no cells positive); ``gates_history``, versions of
-    gates; and ``params``, with the cofactors or what the network was given.
+    gates, and calls of other methods since the first; and ``params``, with the cofactors or what the network was given.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def marker_positivity(
         raise TableError("compare_with= is for the record, and copy=True writes nothing. Leave one of them out.")
     on_images = {"weights": weights, "augmentation": augmentation, "magnification": magnification}
     on_images |= {"normalizers": normalizers, "elements": elements, "run": run}
-    table = _table(adata, table_name, key_added, method, on_images)
+    table = _table(adata, table_name, None if copy else key_added, method, on_images)
     names, samples = _markers(table, markers), _samples(table, library_key)
     thresholds = _gates(gates, method, names, list(samples.cat.categories))
     others = None if compare_with is None else _others(table, names, compare_with)
@@ -205,7 +205,7 @@ def marker_positivity(
 
 
 def _table(
-    adata: AnnData | SpatialData, table_name: str, key_added: str, method: Method, on_images: Mapping[str, Any]
+    adata: AnnData | SpatialData, table_name: str, key_added: str | None, method: Method, on_images: Mapping[str, Any]
 ) -> AnnData:
     """The table of cells; what the method needs is there, and nothing is said that it would ignore."""
     check_images(adata, on_images, method, on_images=method == "nimbus")
@@ -237,14 +237,16 @@ def _seen(
 
 
 def _write(table: AnnData, key: str, frame: pd.DataFrame, result: dict[str, Any]) -> None:
-    """Layer and record; the versions of gates go on from those that are there."""
+    """Layer and record; the versions of gates go on from those that are there, whatever was called between."""
     before, history = None, None
     if key in table.uns and key in table.layers and "gates_history" in table.uns[key]:
         history = named_table(table, key, "gates_history")
         before = pd.DataFrame(np.asarray(dense(table.layers[key])), index=table.obs_names, columns=table.var_names)
-    if (digest := result["params"].get("gates")) is not None:
+    digest = result["params"].get("gates")
+    if digest is not None or history is not None:
         now = frame.reindex(columns=table.var_names)
-        result["gates_history"] = next_version(history, digest, before, now)
+        result["gates_history"] = next_version(history, digest or str(result["params"]["method"]), before, now)
+    if digest is not None:
         result["params"]["gates_version"] = len(result["gates_history"])
     full = np.full(table.shape, np.nan, np.float32)
     full[:, table.var_names.get_indexer(frame.columns)] = frame.to_numpy()

@@ -94,7 +94,7 @@ def name_clusters(
     >>> cells.uns["phenotype"]["table"].loc[["Tumor", "B", "CD4 T"], "name"].tolist()
     ['Tumor', 'B', 'T']
     """
-    check_anndata(adata, "name_clusters", key_added)
+    check_anndata(adata, "name_clusters", None if copy else key_added)
     clusters = obs_column(adata, cluster_key, "cluster_key").astype("category").cat.remove_unused_categories()
     batches = None if batch_key is None else obs_column(adata, batch_key, "batch_key")
     wanted = _wanted(adata, signatures)

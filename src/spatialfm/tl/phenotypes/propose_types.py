@@ -137,7 +137,7 @@ def propose_types(
     >>> cells.obs.loc[first, "type"].value_counts().index[0]
     'Macrophage'
     """
-    check_anndata(adata, "propose_types", key_added)
+    check_anndata(adata, "propose_types", None if copy else key_added)
     labels = _labels(adata, label_key)
     patients = patients_asked_for(adata, patient_key, "types of one patient are not told from those of several")
     rows = _looked_at(adata, labels.notna().to_numpy(), sketch, random_state)

@@ -16,7 +16,7 @@ from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.comparability import shared_columns
-from ...cohort.patient_names import suggestion
+from ...cohort.patient_names import patients_of_rows, suggestion
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
 from ...learn.probe import certainty, check_head, draw_per_class, fit_head
@@ -112,7 +112,7 @@ def transfer_labels(
     True
     """
     check_anndata(source, "transfer_labels")
-    check_anndata(target, "transfer_labels", key_added)
+    check_anndata(target, "transfer_labels", None if copy else key_added)
     check_head(method, C)
     known = np.flatnonzero(obs_column(source, label_key, "label_key", allow_missing=True).notna().to_numpy())
     # in the order of their names: the drawn cells are independent of the order of rows
@@ -167,7 +167,9 @@ def reference_patients(source: AnnData, patient_key: str | None, rows: np.ndarra
     """Patient of some rows, by whom novelty is calibrated; None, with a warning, if there are not two."""
     patients = None
     if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in source.obs):
-        patients = obs_column(source, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+        obs_column(source, patient_key, "patient_key", allow_missing=True)
+        patients = patients_of_rows(source, patient_key, used=rows)
+        patients = None if patients is None else patients[rows]
     if patients is not None and len(np.unique(patients)) > 1:
         return patients
     if patient_key is not None:

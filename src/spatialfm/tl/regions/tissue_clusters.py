@@ -87,7 +87,7 @@ def tissue_clusters(
     >>> sdata["tiles"].uns["tissue_cluster"]["markers"].shape
     (3, 12)
     """
-    check_anndata(adata, "tissue_clusters", key_added)
+    check_anndata(adata, "tissue_clusters", None if copy else key_added)
     values, how = prepared(adata, use_rep)
     samples = obs_column(adata, library_key, "library_key").astype(str).to_numpy()
     if n_clusters < 2:

@@ -163,7 +163,7 @@ def classify(
     labels = np.asarray(known, dtype=object).astype(str)
     if n_train is not None:
         rows = draw_per_class(labels, rows, n_train, random_state)
-    groups = patients_of_rows(table, patient_key)
+    groups = patients_of_rows(table, patient_key, used=rows)
     groups = None if groups is None else groups[rows]
     model, used = fit_probe(
         values[rows],

@@ -20,7 +20,7 @@ from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
 from ...get import basis
 from ...get import record as read_record
-from ...learn.search_index import GRAPHS, N_MEASURED, Index, nearest, with_graph
+from ...learn.search_index import N_MEASURED, Index, nearest, with_graph
 from ...learn.search_others import as_numbers, nearest_of_others, recall_of, rows_of_index
 
 if TYPE_CHECKING:
@@ -91,17 +91,11 @@ def build_index(
     [['P001', 'P002']]
     """
     check_anndata(adata, "build_index")
-    if metric not in ("l2", "cosine"):
-        raise TableError(f"metric={metric!r} is neither 'l2' nor 'cosine'.")
-    if method not in GRAPHS:
-        raise TableError(f"method={method!r} is neither 'pynndescent' nor 'usearch'.")
     if not adata.obs_names.is_unique:
         repeated = adata.obs_names[adata.obs_names.duplicated()]
         raise TableError(
             f"obs_names repeat ({listed(repeated, 3)}): hits could not be distinguished. Make them unique."
         )
-    if not adata.n_obs:
-        raise TableError("The table has no rows to search in.")
     patients = _patients_of(adata, patient_key)
     values = representation(adata, use_rep).astype(np.float32)
     middle = (
@@ -193,8 +187,6 @@ def search(
     False
     """
     values, names = _query(index, query, use_rep)
-    if k < 1:
-        raise TableError(f"k={k} finds nothing. Pass 1 or more.")
     n = len(index.names)
     patients = None if isinstance(query, np.ndarray) else _patients_of(query, patient_key)
     own, group_of = _groups(index, names, patients, exclude, exclude_of, is_table=not isinstance(query, np.ndarray))

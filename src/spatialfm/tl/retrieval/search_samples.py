@@ -111,8 +111,6 @@ def search_samples(
                 f"All samples are of {patient_of[query]!r}, the patient of {query!r}. Pass exclude=None to search "
                 "among them."
             )
-    if k < 1:
-        raise TableError(f"k={k} finds nothing. Pass 1 or more.")
     values, how = prepared(adata, use_rep)
     values = on_axes(values, n_components)
     rng = np.random.default_rng(random_state)

@@ -21,6 +21,7 @@ from ...cohort.batches import STANDARDIZE, TANGLED, batches_of, tell_batches
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows
 from ...cohort.checks import check_anndata
+from ...cohort.circular import made_of_tissue, repeated
 from ...cohort.fitted import fitted_on_all
 from ...cohort.records import ClassifiedRecord
 from ...cohort.representation import each_representation
@@ -145,6 +146,12 @@ def classify_samples(
     ClinicalError
         If a patient has two labels, or a sample two patients.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If what is predicted was made of the same cells, as groups of patients by composition were: scores then say how
+        well it is repeated, and have no p-values (``params["circular"]``).
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -158,9 +165,9 @@ def classify_samples(
     >>> patients = sfm.tl.composition(cells, "niche", patient_key="patient")
     >>> sfm.tl.classify_samples(patients, label_key="response", use_rep="X", n_components=None, n_draws=10)
     """
-    check_anndata(adata, "classify_samples", key_added)
+    check_anndata(adata, "classify_samples", None if copy else key_added)
     sizes = [n_components] if n_components is None or isinstance(n_components, int) else list(n_components)
-    _check(sizes, n_draws, n_permutations, test_size, C, class_weight, max_rows)
+    _check(sizes, n_draws, max_rows)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=2, why="a split into training and test")
@@ -206,7 +213,9 @@ def classify_samples(
     for row in record["summary"].query("score == 'auroc'").itertuples():
         what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)
-    record["params"] |= {"selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
+    circle = made_of_tissue(adata, [label_key])
+    record = repeated(record, circle)
+    record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
     made = Origin("classify_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:
@@ -359,19 +368,10 @@ def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_test: int) -> 
     }
 
 
-def _check(
-    sizes: Sequence[int | None], n_draws: int, n_permutations: int, test_size: float, C: float,
-    class_weight: str | None, max_rows: int,
-) -> None:  # fmt: skip
+def _check(sizes: Sequence[int | None], n_draws: int, max_rows: int) -> None:
     if not sizes or any(size is not None and size < 1 for size in sizes):
         raise TableError(f"n_components={sizes} must be numbers of 1 or more, or None for all columns.")
-    if n_draws < 2 or n_permutations < 0:
-        raise TableError(f"n_draws={n_draws} and n_permutations={n_permutations}: 2 and 0 are the least.")
-    if not 0 < test_size < 1:
-        raise TableError(f"test_size={test_size} is not a share between 0 and 1. Pass for example 0.2.")
-    if not C > 0:
-        raise TableError(f"C={C} is not positive. Pass for example 1.0.")
-    if class_weight not in (None, "balanced"):
-        raise TableError(f"class_weight={class_weight!r} is neither None nor 'balanced'.")
+    if n_draws < 2:
+        raise TableError(f"n_draws={n_draws}: two draws are the least.")
     if max_rows < 2:
         raise TableError(f"max_rows={max_rows} leaves nothing to compute components from. Pass 2 or more.")

@@ -178,8 +178,8 @@ def compare_composition(
     >>> table["p_value"].idxmin(), bool(table.loc["CD8 T", "effect"] > 0)  # responders have more
     ('CD8 T', True)
     """
-    check_anndata(patients, "compare_composition", key_added)
-    _check_numbers(pseudocount, alpha, n_permutations)
+    check_anndata(patients, "compare_composition", None if copy else key_added)
+    _check_numbers(pseudocount, n_permutations)
     rows = read_rows(
         patients, group_key, groups, covariates, patient_key, pair_key, time_key, block_key, model, on_missing
     )
@@ -275,11 +275,9 @@ def _reference(patients: AnnData, reference: str | Sequence[str] | None) -> np.n
     return np.isin(names, wanted)
 
 
-def _check_numbers(pseudocount: float, alpha: float, n_permutations: int) -> None:
+def _check_numbers(pseudocount: float, n_permutations: int) -> None:
     if not pseudocount > 0:
         raise TableError(f"pseudocount={pseudocount} leaves no logarithm of an absent type. Pass for example 0.5.")
-    if not 0 < alpha < 1:
-        raise TableError(f"alpha={alpha} is not a level. Pass for example 0.05.")
     if n_permutations < 99:
         raise TableError(f"n_permutations={n_permutations} leaves no p-value below 0.01. Pass for example 4999.")
 

@@ -198,9 +198,9 @@ def distribution_shift(
     >>> cells.uns["distribution_shift"]["table"].groupby("group")["shift"].median().round(1).to_dict()
     {'drug': 2.0, 'placebo': 0.2}
     """
-    check_anndata(adata, "distribution_shift", key_added)
+    check_anndata(adata, "distribution_shift", None if copy else key_added)
     need("ot", "distribution_shift")
-    _check_numbers(epsilon, n_cells, n_repeats, min_cells, max_iter, tol)
+    _check_numbers(n_cells, n_repeats, min_cells)
     cohort = read_cohort(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
         time_points=time_points, reference=reference, min_cells=min_cells, on_missing=on_missing,
@@ -376,14 +376,10 @@ def _warn_unconverged(table: pd.DataFrame, epsilon: float, max_iter: int, tol: f
         )
 
 
-def _check_numbers(epsilon: float, n_cells: int, n_repeats: int, min_cells: int, max_iter: int, tol: float) -> None:
-    if not (np.isfinite(epsilon) and epsilon > 0):
-        raise TableError(f"epsilon={epsilon} is not above 0. Pass for example 1e-3.")
+def _check_numbers(n_cells: int, n_repeats: int, min_cells: int) -> None:
     if n_repeats < 2:
         raise TableError(f"n_repeats={n_repeats} leaves no standard error. Pass 2 or more, for example 5.")
     if min_cells < 4:
         raise TableError(f"min_cells={min_cells} leaves no two halves to compare. Pass 4 or more, for example 100.")
     if n_cells < 2:
         raise TableError(f"n_cells={n_cells} is too few for a distribution. Pass 2 or more, for example 300.")
-    if max_iter < 1 or not tol > 0:
-        raise TableError(f"max_iter={max_iter} and tol={tol} must be above 0.")

@@ -19,6 +19,7 @@ from ..._storable import write_uns
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes
 from ...cohort.checks import as_names, check_anndata, codes_of, obs_column
+from ...cohort.circular import made_of_tissue, repeated
 from ...cohort.fitted import fitted_on_all
 from ...cohort.records import ClassifiedRecord
 from ...cohort.representation import prepared
@@ -138,6 +139,12 @@ def few_shot_samples(
     ClinicalError
         If a patient has two labels, or a sample two patients.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If what is predicted was made of the same cells, as groups of patients by composition were: scores then say how
+        well it is repeated, and have no p-values (``params["circular"]``).
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -150,14 +157,9 @@ def few_shot_samples(
     """
     from scipy.spatial.distance import cdist
 
-    check_anndata(adata, "few_shot_samples", key_added)
-    if n_support < 1 or n_draws < 2 or n_permutations < 0:
-        raise TableError(
-            f"n_support={n_support}, n_draws={n_draws}, n_permutations={n_permutations}: one support case, two "
-            "draws and no permutation are the least."
-        )
-    if metric not in ("euclidean", "cityblock", "jensenshannon"):
-        raise TableError(f"metric={metric!r} is not one of 'euclidean', 'cityblock', 'jensenshannon'.")
+    check_anndata(adata, "few_shot_samples", None if copy else key_added)
+    if n_draws < 2:
+        raise TableError(f"n_draws={n_draws}: two draws are the least.")
     if metric == "jensenshannon" and (n_clusters is None or None in np.atleast_1d(np.array(n_clusters, dtype=object))):
         raise TableError("metric='jensenshannon' compares shares, and n_clusters=None has averages. Pass 'euclidean'.")
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
@@ -192,7 +194,9 @@ def few_shot_samples(
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
     states = [f"states of obsm[{rep!r}]" for rep in as_names(use_rep)]
     fitted = [text for text in (fitted_on_all(adata, use_rep, keys), *states) if text]
-    record["params"] |= {"selected": selected.text, "fitted_on_all": ", ".join(fitted)}
+    circle = made_of_tissue(adata, [label_key])
+    record = repeated(record, circle)
+    record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": ", ".join(fitted)}
     made = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:

@@ -19,6 +19,7 @@ from ..._storable import write_obsm, write_uns
 from ...cohort.case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ...cohort.cases import Cases, OnMissing, in_order, read_cases
 from ...cohort.checks import check_anndata
+from ...cohort.circular import made_of_tissue, repeated
 from ...cohort.column_names import column_names
 from ...cohort.fitted import fitted_on_all
 from ...cohort.late_entry import tell_late_entry
@@ -219,6 +220,12 @@ def mil(
     SurvivalError
         If times or events cannot be used.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If what is predicted was made of the same cells, as groups of patients by composition were: scores then say how
+        well it is repeated, and have no p-values (``params["circular"]``).
+
     Notes
     -----
     ``p_value`` repeats everything on shuffled outcomes and holds for any cohort: report it. ``p_two_sided`` takes the
@@ -249,7 +256,7 @@ def mil(
     >>> round(float(cells.obs["mil_attention"].mean()), 3)
     1.0
     """
-    check_anndata(adata, "mil", key_added)
+    check_anndata(adata, "mil", None if copy else key_added)
     keys = None
     alone = (time_key is None) != (event_key is None) and remembered_outcome(adata) is None  # refused with the task
     if not alone and (task == "survival" or time_key is not None or event_key is not None):
@@ -259,7 +266,7 @@ def mil(
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
-    _check(head, bag, padding, name, n_folds, n_seeds, n_permutations, validation_size)
+    _check(head, bag, padding, name)
     from ...learn.bag_folds import Plan, cross_validate, record_of, shuffled_scores
     from ...learn.bag_training import BagRecipe
     from ...models.encoder import resolve_device
@@ -291,6 +298,8 @@ def mil(
     record["params"] |= vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
+    record["params"]["circular"] = made_of_tissue(adata, list(columns))
+    record = repeated(record, record["params"]["circular"])
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]
@@ -355,45 +364,18 @@ def _warn_unfinished(folds: pd.DataFrame, recipe: BagRecipe) -> None:
         )
 
 
-def _check(
-    head: str,
-    bag: str,
-    padding: str,
-    task: str,
-    n_folds: int,
-    n_seeds: int,
-    n_permutations: int,
-    validation_size: float,
-) -> None:
-    if head not in HIDDEN:
-        raise TableError(f"head={head!r} is not one of {', '.join(map(repr, HIDDEN))}.")
+def _check(head: str, bag: str, padding: str, task: str) -> None:
     if padding == "published" and head != "stamp":
         raise TableError(f"padding='published' is what STAMP does, not head={head!r}. Pass head='stamp', or 'masked'.")
-    if bag not in ("patient", "sample"):
-        raise TableError(f"bag={bag!r} is neither 'patient' nor 'sample'.")
     if bag == "sample" and task == "survival":
         raise TableError("bag='sample' would count the time of a patient once for each sample. Pass bag='patient'.")
-    if n_folds < 2 or n_seeds < 1 or n_permutations < 0:
-        raise TableError(
-            f"n_folds={n_folds}, n_seeds={n_seeds}, n_permutations={n_permutations}: two folds, one seed and no "
-            "permutation are the least."
-        )
-    if not 0 < validation_size < 1:
-        raise TableError(f"validation_size={validation_size} is not a share between 0 and 1. Pass for example 0.2.")
 
 
 def _check_recipe(recipe: BagRecipe, task: str) -> None:
-    least = {"n_heads": 1, "hidden": 1, "n_layers": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "max_cells": 1}
-    for name, value in least.items():
-        if getattr(recipe, name) < value:
-            raise TableError(f"{name}={getattr(recipe, name)} is too small. Pass {value} or more.")
     if task == "survival" and recipe.batch_size == 1:
         raise TableError(
             "batch_size=1 with survival learns nothing: Cox's likelihood compares the patients of a step. Pass for "
             "example batch_size=16."
         )
-    if not recipe.learning_rate > 0 or not 0 <= recipe.dropout < 1 or not recipe.weight_decay >= 0:
-        raise TableError(
-            f"learning_rate={recipe.learning_rate}, dropout={recipe.dropout}, weight_decay={recipe.weight_decay}: "
-            "above 0, from 0 to below 1, and 0 or more."
-        )
+    if not recipe.weight_decay >= 0:
+        raise TableError(f"weight_decay={recipe.weight_decay} is negative. Pass 0 for none.")

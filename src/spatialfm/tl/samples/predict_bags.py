@@ -115,7 +115,7 @@ def predict_bags(
     >>> cells.uns["bags"]["patients"].columns.tolist()
     ['n', 'p_MSS', 'p_MSI', 'predicted']
     """
-    check_anndata(adata, "predict_bags", key_added)
+    check_anndata(adata, "predict_bags", None if copy else key_added)
     from ...learn.bag_apply import PublishedTarget, apply, check_width, class_names, n_outputs_of
     from ...learn.bag_published import network_of
     from ...learn.bag_training import bags_of_cases

@@ -222,7 +222,7 @@ def discover_signatures(
     >>> list(cells.uns["signatures"]["scores"].index)
     ['as published (optimistic)', 'nested']
     """
-    check_anndata(adata, "discover_signatures", key_added)
+    check_anndata(adata, "discover_signatures", None if copy else key_added)
     plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     blocks = _blocks(adata, everyone, block_key)
@@ -230,7 +230,7 @@ def discover_signatures(
     excess = everyone.outcome.residuals(np.ones((1, len(everyone.names)), bool))[0]  # response or events over the mean
     tell_batches(f"The values of {outcome!r}", pd.Series(excess), batches, TANGLED, [block_key])
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
-    resolutions = _checked(resolutions, merge_overlap, n_signatures)
+    resolutions = _checked(resolutions, merge_overlap)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
     size = sketch_size(sketch, len(whole))
     draw = drawn(everyone, cells_per_patient, keys, random_state, size, adata.obs_names)
@@ -374,14 +374,12 @@ def _say_sketch(
         tell(sketch, len(whole), record["sketch"])
 
 
-def _checked(resolutions: Sequence[float], overlap: float | None, n_signatures: int) -> list[float]:
+def _checked(resolutions: Sequence[float], overlap: float | None) -> list[float]:
     levels = [float(r) for r in np.unique(np.round(np.asarray(resolutions, float), 6))]
     if not levels or levels[0] <= 0:
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if overlap is not None and not 0 < overlap <= 1:
         raise TableError(f"merge_overlap={overlap} is not a share between 0 and 1.")
-    if n_signatures < 1:
-        raise TableError(f"n_signatures={n_signatures} finds none. Pass 1 or more.")
     return levels
 
 

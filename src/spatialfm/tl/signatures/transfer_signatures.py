@@ -112,10 +112,8 @@ def transfer_signatures(
     ['RS1']
     """
     for table in (source, target):
-        check_anndata(table, "transfer_signatures", key_added)
+        check_anndata(table, "transfer_signatures", None if copy else key_added)
     members = _members(source, key)
-    if not 0 < test_size < 1:
-        raise TableError(f"test_size={test_size} is not a share between 0 and 1.")
     patients = None if patient_key is None else obs_column(source, patient_key, "patient_key").astype(str).to_numpy()
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]

@@ -138,11 +138,11 @@ def added_value(
     >>> bool(result["p_value"] < 0.001), bool(result["table"].loc["difference", "ci_low"] > 0)
     (True, True)
     """
-    check_anndata(patients, "added_value", key_added)
+    check_anndata(patients, "added_value", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     new = [features] if isinstance(features, str) else list(features)
     old = [covariates] if isinstance(covariates, str) else list(covariates)
-    _check_call(new, old, n_bootstrap, alpha)
+    _check_call(new, old, n_bootstrap)
     selected = check_selected(
         patients, "added_value", columns_of(patients, [*new, *old], layer), on_selected, ordered="levels"
     )
@@ -214,7 +214,7 @@ def added_value(
     return None
 
 
-def _check_call(new: list[str], old: list[str], n_bootstrap: int, alpha: float) -> None:
+def _check_call(new: list[str], old: list[str], n_bootstrap: int) -> None:
     if not new or not old:
         raise SurvivalError(
             "features= and covariates= each name at least one column. A model without covariates is sfm.tl.cox's."
@@ -223,8 +223,6 @@ def _check_call(new: list[str], old: list[str], n_bootstrap: int, alpha: float) 
         raise SurvivalError(f"{listed(twice)} is named twice among features= and covariates=. Name it once.")
     if n_bootstrap != 0 and n_bootstrap < 100:
         raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more, or 0 for none.")
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for a 95 % interval.")
 
 
 def _concordances(

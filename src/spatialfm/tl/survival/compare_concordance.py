@@ -122,11 +122,9 @@ def compare_concordance(
     >>> bool(row["difference"] > 0), bool(row["p_value"] < 0.01)
     (True, True)
     """
-    check_anndata(patients, "compare_concordance", key_added)
+    check_anndata(patients, "compare_concordance", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     names = _names(score_keys)
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     selected = check_selected(
         patients, "compare_concordance", columns_of(patients, names, layer), on_selected, ordered=True
     )

@@ -107,13 +107,10 @@ def concordance(
     >>> round(result["c_index"], 2), result["n_pairs"]
     (0.8, 5)
     """
-    check_anndata(patients, "concordance", key_added)
+    check_anndata(patients, "concordance", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
-    if n_bootstrap < 100 or not 0 < alpha < 1:
-        raise SurvivalError(
-            f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
-            "between 0 and 1."
-        )
+    if n_bootstrap < 100:
+        raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more.")
     made = columns_of(patients, [score_key], layer)
     selected = check_selected(patients, "concordance", made, on_selected, ordered=True)
     outcome = read_outcome(

@@ -183,11 +183,11 @@ def cox(
            hazard_ratio  ci_low  ci_high
     tumor          1.34    0.83     2.16
     """
-    check_anndata(patients, "cox", key_added)
+    check_anndata(patients, "cox", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    _check_call(names, strata_names, ties, penalizer, alpha, cluster_se, distribution, se_cluster_key)
+    _check_call(names, strata_names, distribution, se_cluster_key)
     columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
     made = columns_of(patients, [*names, *strata_names], layer)
     selected = check_selected(patients, "cox", made, on_selected, ordered="levels")
@@ -289,33 +289,16 @@ def cox(
     return None
 
 
-def _check_call(
-    names: list[str],
-    strata: list[str],
-    ties: str,
-    penalizer: float,
-    alpha: float,
-    cluster_se: str,
-    distribution: str,
-    se_cluster_key: str | None,
-) -> None:
+def _check_call(names: list[str], strata: list[str], distribution: str, se_cluster_key: str | None) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(patients, [...]).")
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1 or name in strata]:
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates= and strata=. Name it once.")
-    if ties not in ("efron", "breslow"):
-        raise SurvivalError(f'ties={ties!r} is not known. Pass "efron" or "breslow".')
-    if cluster_se not in ("jackknife", "sandwich"):
-        raise SurvivalError(f'cluster_se={cluster_se!r} is not known. Pass "jackknife" or "sandwich".')
     if distribution != "auto" and se_cluster_key is not None:
         raise SurvivalError(
             f'distribution="{distribution}" is of rows without clusters: with se_cluster_key= it follows from '
             "cluster_se=. Leave it out."
         )
-    if not penalizer >= 0:
-        raise SurvivalError(f"penalizer={penalizer} is negative. Pass 0 for none.")
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
 
 
 def _warn(

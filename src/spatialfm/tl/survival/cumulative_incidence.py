@@ -140,10 +140,10 @@ def cumulative_incidence(
     8   2.0        4       0             1        0.2
     9   3.0        3       1             0        0.4
     """
-    check_anndata(patients, "cumulative_incidence", key_added)
+    check_anndata(patients, "cumulative_incidence", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    _check_call(group_key, strata_names, entry_key, alpha, n_permutations)
+    _check_call(group_key, strata_names, entry_key, n_permutations)
     made = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
     selected = check_selected(patients, "cumulative_incidence", made, on_selected)
     groups = pd.DataFrame(index=patients.obs.index) if group_key is None else read_groups(patients, group_key)
@@ -187,9 +187,7 @@ def cumulative_incidence(
     return None
 
 
-def _check_call(group_key, strata: list[str], entry_key, alpha: float, n_permutations: int) -> None:
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
+def _check_call(group_key, strata: list[str], entry_key, n_permutations: int) -> None:
     if n_permutations < 999:
         raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
     if strata and (group_key is None or entry_key is not None):

@@ -125,7 +125,7 @@ def cut_point(
     >>> round(result["cut"], 1), result["higher_risk"], bool(result["p_value"] > result["naive_p_value"])
     (0.6, 'high', True)
     """
-    check_anndata(patients, "cut_point", key_added)
+    check_anndata(patients, "cut_point", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     _check_call(min_share, n_permutations)
     selected = check_selected(patients, "cut_point", columns_of(patients, [score_key], layer), on_selected)

@@ -141,10 +141,10 @@ def fine_gray(
            hazard_ratio  ci_low  ci_high
     tumor          0.97    0.59      1.6
     """
-    check_anndata(patients, "fine_gray", key_added)
+    check_anndata(patients, "fine_gray", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
-    _check_call(names, ties, alpha, event_value)
+    _check_call(names, event_value)
     columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
     selected = check_selected(patients, "fine_gray", columns_of(patients, names, layer), on_selected, ordered="levels")
     causes = read_causes(
@@ -237,15 +237,11 @@ def larger_variance(model: np.ndarray, robust: np.ndarray) -> np.ndarray:
     return robust * np.outer(wider, wider)
 
 
-def _check_call(names: list[str], ties: str, alpha: float, event_value: EventValue) -> None:
+def _check_call(names: list[str], event_value: EventValue) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var.")
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates=. Name it once.")
-    if ties not in ("efron", "breslow"):
-        raise SurvivalError(f'ties={ties!r} is not known. Pass "efron" or "breslow".')
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     if event_value is None:
         raise SurvivalError("event_value=None: of which event? Pass its value in the column of events.")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from ..._errors import SurvivalError, warn
+from ..._errors import warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
@@ -122,12 +122,8 @@ def kaplan_meier(
     3   6.0        2       0      0.50
     4   8.0        1       1      0.00
     """
-    check_anndata(patients, "kaplan_meier", key_added)
+    check_anndata(patients, "kaplan_meier", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
-    if not 0 < alpha < 1:
-        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
-    if interval not in ("log-log", "log", "plain"):
-        raise SurvivalError(f'interval={interval!r} is not known. Pass "log-log", "log" or "plain".')
     selected = check_selected(patients, "kaplan_meier", columns_of(patients, [group_key]), None)
     outcome = read_outcome(
         patients,

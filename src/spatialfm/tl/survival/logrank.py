@@ -165,14 +165,14 @@ def logrank(
     >>> sfm.tl.logrank(patients, "stage", trend=True, copy=True)["trend"]["direction"]
     1
     """
-    check_anndata(patients, "logrank", key_added)
+    check_anndata(patients, "logrank", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     if trend:
         _check_order(patients, group_key)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     if group_key in strata_names:
         raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
-    weights = _check_test(weights, method, n_permutations)
+    weights = _check_test(weights, n_permutations)
     columns = read_strata(patients, strata_names)
     made = columns_of(patients, [group_key, *strata_names])
     selected = check_selected(patients, "logrank", made, on_selected, ordered="levels" if trend else False)
@@ -299,7 +299,7 @@ def _check_order(patients: AnnData, group_key: str) -> None:
         )
 
 
-def _check_test(weights: Weights, method: str, n_permutations: int) -> Weights:
+def _check_test(weights: Weights, n_permutations: int) -> Weights:
     if isinstance(weights, str) and weights not in NAMED_WEIGHTS:
         raise SurvivalError(
             f"weights={weights!r} is not known. Pass {listed(NAMED_WEIGHTS)}, or the pair (rho, gamma) of Fleming and "
@@ -313,8 +313,6 @@ def _check_test(weights: Weights, method: str, n_permutations: int) -> Weights:
                 "weights=(0, 1)."
             )
         weights = (float(numbers[0]), float(numbers[1]))
-    if method not in ("auto", "chi-squared", "permutation"):
-        raise SurvivalError(f'method={method!r} is not known. Pass "auto", "chi-squared" or "permutation".')
     if n_permutations < 999:
         raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
     return weights

@@ -170,9 +170,9 @@ def predict_survival(
     {'low': 34, 'high': 26}
     """
     for table in (source, target):
-        check_anndata(table, "predict_survival", key_added)
+        check_anndata(table, "predict_survival", None if copy else key_added)
     record, kind = read_record(source, key)
-    thresholds = _check_call(kind, cut, thresholds, n_groups, n_bootstrap, alpha)
+    thresholds = _check_call(kind, cut, thresholds, n_bootstrap)
     name = new_key(key_added or default_key(f"{key}_predicted"), kind, record)
     selected = _check_selected(target, kind, record, on_selected)
     applied = apply(
@@ -219,14 +219,9 @@ def _counts(source: AnnData, applied: Applied, outcome: Outcome | None) -> dict[
     }
 
 
-def _check_call(
-    kind: str, cut: object, thresholds: Sequence[float] | None, n_groups: int, n_bootstrap: int, alpha: float
-) -> np.ndarray:
-    if n_bootstrap < 100 or not 0 < alpha < 1 or n_groups < 2:
-        raise SurvivalError(
-            f"n_bootstrap={n_bootstrap}, alpha={alpha}, n_groups={n_groups}: the first must be 100 or more, the second "
-            "between 0 and 1, the third 2 or more."
-        )
+def _check_call(kind: str, cut: object, thresholds: Sequence[float] | None, n_bootstrap: int) -> np.ndarray:
+    if n_bootstrap < 100:
+        raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more.")
     if cut is not None and kind not in MODELS:
         raise SurvivalError(f"cut={cut!r} cuts the risk of a model, and a result of {kind} has its own groups.")
     at = np.arange(0.01, 0.995, 0.01) if thresholds is None else np.asarray(list(thresholds), dtype=np.float64)

@@ -141,13 +141,10 @@ def rmst(
          n  events  rmst
     all  4       2   4.5
     """
-    check_anndata(patients, "rmst", key_added)
+    check_anndata(patients, "rmst", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
-    if not 0 < alpha < 1 or n_permutations < 999:
-        raise SurvivalError(
-            f"alpha={alpha} and n_permutations={n_permutations}: the first must be between 0 and 1, the second 999 or "
-            "more."
-        )
+    if n_permutations < 999:
+        raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
     names = as_names(covariates)
     if names and (group_key is None or entry_key is not None):
         raise SurvivalError(

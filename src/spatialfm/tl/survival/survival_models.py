@@ -154,7 +154,7 @@ def coxnet(
     >>> result["coefficients"]["coef"].abs().idxmax(), bool(result["scores"].loc["harrell", "ci_low"] > 0.5)
     ('T', True)
     """
-    check_anndata(patients, "coxnet", key_added)
+    check_anndata(patients, "coxnet", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     ratios = np.atleast_1d(np.asarray(l1_ratio, dtype=np.float64))
     if not ((ratios > 0) & (ratios <= 1)).all() or n_alphas < 2:
@@ -310,7 +310,7 @@ def survival_forest(
     >>> patients.uns["survival_forest"]["importance"]["importance"].idxmax()
     'T'
     """
-    check_anndata(patients, "survival_forest", key_added)
+    check_anndata(patients, "survival_forest", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     leaves = [min_samples_leaf] if np.isscalar(min_samples_leaf) else list(min_samples_leaf)
     if not leaves or min(leaves) < 1 or n_trees < 1 or n_importance < 0:
