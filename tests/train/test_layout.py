@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm.train.layout import strata_of, text_of
+from spatialfm._errors import ModelError, SpatialfmWarning
+from spatialfm.train.layout import large_enough, strata_of, text_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,14 @@ def test_strata_are_the_combinations_that_occur():
     assert strata_of(table, []) is None
     assert [one.tolist() for one in strata_of(table, ["tissue"])] == [[1, 3], [0, 2]]
     assert [one.tolist() for one in strata_of(table, ["tissue", "machine"])] == [[1, 3], [0], [2]]
+
+
+def test_an_image_holds_a_window_if_both_of_its_sides_do():
+    def image(*shape):
+        return SimpleNamespace(name="x".join(map(str, shape)), raw=SimpleNamespace(shape=shape))
+
+    exact, strip = image(64, 64), image(63, 900)
+    with pytest.warns(SpatialfmWarning, match="63x900"):
+        assert large_enough([strip, exact], 64) == [exact]
+    with pytest.raises(ModelError, match="smaller than a window of 64 pixels"):
+        large_enough([strip, image(900, 63)], 64)
