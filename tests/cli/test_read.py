@@ -14,9 +14,11 @@ import spatialdata as sd
 from cli_cohort import write_cohort
 from reading import measured
 from reading_qupath import QUPATH, write_qupath
+from spatialdata.models import Image2DModel
 
 from spatialfm.cli import main
-from spatialfm.cli.read import readers
+from spatialfm.cli._stages import STAGES
+from spatialfm.cli.read import channels_of, readers, samples_of
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -132,3 +134,17 @@ def test_polygons_and_tables_that_changed_are_read_again(polygons, capsys, file)
     capsys.readouterr()
     assert main(["read", out, "--dry-run", "--json"]) == 0
     assert f"{Path(file).name}' changed" in json.loads(capsys.readouterr().out)["stages"][0]["why"]
+
+
+def test_a_panorama_is_no_sample_and_has_no_markers():
+    """Its red, green and blue were counted among the channels, and no channel was then in every sample."""
+    pixels = {"c": ["CD3", "CD20"]}
+    sdata = sd.SpatialData(
+        images={
+            "image_a": Image2DModel.parse(np.ones((2, 8, 8)), dims=("c", "y", "x"), c_coords=pixels["c"]),
+            "panorama_a": Image2DModel.parse(np.ones((3, 8, 8)), dims=("c", "y", "x"), c_coords=["r", "g", "b"]),
+        }
+    )
+    assert samples_of(sdata) == ["a"]
+    assert channels_of(sdata) == ["CD3", "CD20"]
+    assert STAGES["embed"].before(STAGES["embed"].settings({"model": "classical"}), sdata) == []

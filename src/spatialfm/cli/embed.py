@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import SpatialfmError
-from .._keys import TABLE, UNS
+from .._keys import TABLE, UNS, image_name
 from ._analysis import Analysis, Known
 from ._config import Draft, named_markers
 from ._stage import Done, Stage
-from .read import channels_of
+from .read import channels_of, samples_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -141,9 +141,9 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     from ..pp.arrays import channel_names
 
     problems = named_markers("embed.markers", settings["markers"] or (), channels_of(sdata))
-    if not sdata.images:
+    if not samples_of(sdata):
         problems.append("embed: there are no images, and models look at images. Name them in the cohort table.")
-    elif not set.intersection(*(set(channel_names(sdata, name)) for name in sdata.images)):
+    elif not set.intersection(*(set(channel_names(sdata, image_name(name))) for name in samples_of(sdata))):
         problems.append("embed.markers: no channel is in every sample; name the channels alike (read.channel_names).")
     weights = settings["weights"]
     in_a_file = weights is not None and Path(weights).exists()  # which `_check` has loaded

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._errors import counted, listed
-from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, cells_name
+from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, cells_name, image_name
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
 from ._stage import Done, Stage
@@ -41,7 +41,7 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     patients = f" of {counted(samples[PATIENT_KEY].nunique(), 'patient')}" if PATIENT_KEY in samples else ""
     return Done(
         [
-            f"{counted(len(sdata.images), 'sample')}{patients}, "
+            f"{counted(len(samples_of(sdata)), 'sample')}{patients}, "
             f"{sum(has_cells(sdata, one) for one in samples_of(sdata))} with a mask",
             f"{counted(len(channels), 'channel')}: {listed(channels, 40, quoted=False)}",
         ]
@@ -68,10 +68,11 @@ def has_cells(sdata: SpatialData, sample: str) -> bool:
 
 
 def channels_of(sdata: SpatialData) -> list[str]:
-    """Names of the channels of all images, in the order first seen."""
+    """Names of the channels of all samples, in the order first seen; panoramas are no samples."""
     from ..pp.arrays import channel_names
 
-    return list(dict.fromkeys(name for image in sdata.images for name in channel_names(sdata, image)))
+    images = map(image_name, samples_of(sdata))
+    return list(dict.fromkeys(name for image in images for name in channel_names(sdata, image)))
 
 
 def sources(sdata: SpatialData) -> list[str]:
