@@ -127,23 +127,3 @@ def test_what_cannot_be_learned_is_refused(sdata, base, tmp_path):
     )
     with pytest.raises(ArgumentError, match="gives cells no embedding of their own"):
         FineTuning(sdata, "virtues", weights=base, level="tissue").fit(sdata["table"], "group", "patient")
-
-
-@pytest.mark.slow
-def test_the_planted_place_has_the_highest_attention(tmp_path):
-    sdata, inside = cohort(16, 128, seed=1)
-    base = sfm.models.new_encoder("virtues", dim=32, depth=6, heads=2, decoder_depth=1)
-    sfm.models.save_trained(base, tmp_path / "base", {"license": "MIT"})
-    table = sdata["table"]
-    held_out = sorted(table.obs["patient"].astype(str).unique())[-4:]
-    how = {"markers": MARKERS, "recipe": {"window": 64}}
-    sfm.train.finetune(
-        sdata, "virtues", weights=tmp_path / "base", out=tmp_path / "group", label_key="group", level="tissue",
-        steps=400, batch_size=16, lr=3e-3, blocks=6, validation=held_out, check_every=50, workers=0, **how,
-    )  # fmt: skip
-    sfm.tl.embed_cells(
-        sdata, "virtues", weights=tmp_path / "base", adapter=tmp_path / "group", outputs=["patch", "marker"], **how
-    )
-    mine = table.obs["patient"].astype(str).isin(held_out).to_numpy() & (table.obs["group"] == "planted").to_numpy()
-    paid = table.obsm["X_virtues_group_patch"][:, 0]
-    assert paid[mine & inside].mean() > 2 * paid[mine & ~inside].mean()
