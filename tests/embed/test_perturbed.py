@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
 
 from spatialfm._errors import PanelError
-from spatialfm.embed.perturbed import changed_reader
+from spatialfm.embed.perturbed import Perturbation, changed_reader
 from spatialfm.embed.pixels.reader import SampleReader
+from spatialfm.embed.windows.cells import Cells
 from spatialfm.pp.arrays import AxisAffine
+
+
+@dataclass(frozen=True)
+class Given:
+    """The part of a run's inputs that a change looks at."""
+
+    panel: Any
+    raw: list
+    readers: list
 
 
 @pytest.fixture
@@ -46,3 +58,32 @@ def test_without_cells_nothing_changes_and_values_must_fit(reader):
         changed_reader(one, np.array([4]), {0: 300.0})
     floats = replace(one, image=da.from_array(image.astype(np.float32)))
     assert changed_reader(floats, np.array([4]), {1: 0.25}).image.compute()[1].min() == 0.25
+
+
+def test_a_prepared_image_is_changed_before_it_is_clipped_and_blurred(reader):
+    """VirTues' own preparation: clipping values stay as they are, and the blur carries the change over."""
+    from scipy.ndimage import convolve
+
+    from spatialfm.models.virtues_pixels import ClippedLogBlurred
+
+    one, image, labels = reader
+    one = replace(one, intensity_max=1.0)
+    clip = np.array([120.0, 60.0])
+    old = ClippedLogBlurred(one, clip)
+    cells = Cells(
+        labels=np.array([4, 9]), sample=np.zeros(2, int), rows=np.arange(2), centers=np.zeros((2, 2)),
+        boxes=np.zeros((2, 4), int),
+    )  # fmt: skip
+    panel = SimpleNamespace(markers=("A", "B"), names=(("A", "B"),))
+    inputs = Given(panel=panel, raw=[one], readers=[old])
+    found = Perturbation({"A": 250.0, "B": 7.0}, np.array([False, True]))(inputs, cells).readers[0]
+    changed, inside = image.astype(float), np.kron(labels == 9, np.ones((2, 2), bool))
+    changed[2][inside], changed[0][inside] = 250, 7
+    logged = np.log1p(np.minimum(changed[[2, 0]], clip[:, None, None]))
+    side = np.exp(-0.5) / (1 + 2 * np.exp(-0.5))
+    kernel = np.outer(*[[side, 1 - 2 * side, side]] * 2)[None]
+    expected = convolve(logged, kernel, mode="mirror")
+    np.testing.assert_allclose(found.pixels(0, 30, 0, 40), expected, rtol=1e-5)
+    np.testing.assert_array_equal(found.clip, clip)
+    far = np.s_[:, :12, :16]  # more than a pixel from the cell
+    np.testing.assert_array_equal(found.pixels(0, 30, 0, 40)[far], old.pixels(0, 30, 0, 40)[far])

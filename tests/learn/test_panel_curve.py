@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spatialfm.learn.panel_curve import Judged, Search, curve_table, judge_panels, kept_first, mean_interval
+from spatialfm.learn.panel_curve import (
+    Judged,
+    Search,
+    curve_table,
+    judge_beside,
+    judge_panels,
+    kept_first,
+    mean_interval,
+)
 
 
 class Watched:
@@ -72,6 +80,30 @@ def test_the_order_by_variance_is_of_training_patients():
     by_variance = judged.variance[1] - np.arange(6)
     assert (by_variance[held == 0] == 5).all()  # marker 4 beside 1: what its own patients say was not seen
     assert (by_variance[held != 0] == 1).all()
+
+
+def test_two_tasks_are_scored_on_what_the_other_chooses():
+    class Opposite(Watched):
+        """The marker of the lowest number is the best, and scores ten times as much."""
+
+        def panel(self, patients, fold):
+            return Fewest(self.n_markers)
+
+        def scores(self, train, test, panel):
+            return 10 * super().scores(train, test, panel)
+
+    class Fewest(Sums):
+        def score(self) -> float:
+            return -super().score()
+
+        def if_toggled(self) -> np.ndarray:
+            return self.score() - np.where(self._inside, -1, 1) * np.arange(self.n_markers)
+
+    same, theirs = judge_beside(Watched(5), Opposite(5), 6, search())
+    patients = np.arange(6.0)
+    # the first chooses 1, then 4, then 3; the other 1, then 0, then 2
+    np.testing.assert_allclose(same, [10 * (patients + total) for total in (1, 5, 8)])
+    np.testing.assert_allclose(theirs, [patients + total for total in (1, 1, 3)])
 
 
 def test_the_table():

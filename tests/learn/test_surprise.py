@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from spatialfm.learn.imputers import N_NEIGHBORS
 from spatialfm.learn.panel_moments import PENALTY
-from spatialfm.learn.surprise import Errors, errors_of, expected_of_others
+from spatialfm.learn.surprise import Errors, Usual, errors_of, expected_of_others, strengths, usual_of
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,34 @@ def test_between_levels_errors_are_interpolated_and_beyond_them_constant():
     errors = Errors(np.array([[0.0], [10.0]]), np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]]))
     z = errors.standardised(np.array([[4.5], [2.0], [7.0]]), np.array([[5.0], [-3.0], [30.0]]))
     np.testing.assert_allclose(z.ravel(), [2.0, 2.0, 2.0])
+
+
+def test_levels_do_not_hang_on_the_order_of_rows_where_much_is_expected_alike():
+    """A dark marker: of most cells exactly 0 is expected, and levels part within these."""
+    rng = np.random.default_rng(0)
+    expected = np.maximum(rng.normal(size=(600, 1)), 0)
+    residual, patient = rng.gamma(1, size=(600, 1)), np.repeat([0, 1, 2], [20, 280, 300])
+    order = rng.permutation(600)
+    one, other = errors_of(residual, expected, patient), errors_of(residual[order], expected[order], patient[order])
+    for name in ("level", "center", "scale"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12)
+
+
+def test_one_marker_and_all_markers_are_two_sides():
+    z = np.array([[9.0, 0, 0, 0], [1, 1, 1, 1], [-1, -1, -1, -1], [2, -2, 2, -2]])
+    rms, shift = strengths(z)
+    np.testing.assert_allclose(rms, [4.5, 1, 1, 2])
+    np.testing.assert_allclose(shift, [0.75, 1, -1, 0])  # 9 counts as 3
+    np.testing.assert_allclose(Usual(2.0, 0.5).exceeded(rms, shift), [2.25, 2, 0.5, 1])  # darker: by its markers alone
+
+
+def test_what_is_usual_is_of_patients_who_weigh_alike():
+    rng = np.random.default_rng(0)
+    z, patient = rng.normal(size=(3000, 3)), np.repeat([0, 1], [2900, 100])
+    z[patient == 1] *= 3
+    rms, shift = strengths(z)
+    found = usual_of(z, patient)
+    for value, one in ((found.rms, rms), (found.shift, shift)):
+        assert np.mean([(one[patient == code] <= value).mean() for code in (0, 1)]) == pytest.approx(0.95, abs=0.01)
+    few = usual_of(z[2899:], np.r_[0, np.repeat(1, 100)])  # a patient of one cell hardly counts
+    assert few.rms == pytest.approx(np.quantile(rms[2900:], 0.95), rel=0.05)

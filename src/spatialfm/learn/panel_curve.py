@@ -53,9 +53,15 @@ class Search:
         return list(range(max(1, len(self.keep)), self.n_markers + 1))
 
     def folds(self, n_patients: int, number: int = 0) -> np.ndarray:
-        """Fold of each patient; `number` tells the folds of one training part from those of another."""
+        """Fold of each patient; `number` tells the folds of one training part from those of another.
+
+        Of few patients as many as there are, so that two or more are left to choose a panel by each other.
+        """
         rng = np.random.default_rng([self.random_state, number])
-        return stratified_folds(np.zeros(n_patients, int), min(self.n_folds, n_patients), rng)
+        n_folds = min(self.n_folds, n_patients)
+        if n_patients - -(-n_patients // n_folds) < 2:
+            n_folds = n_patients
+        return stratified_folds(np.zeros(n_patients, int), n_folds, rng)
 
     def run(self, task: Task, patients: np.ndarray, number: int = 0) -> dict[int, Chosen]:
         """Panels of all sizes that these patients choose."""
@@ -120,6 +126,24 @@ def judge_panels(
     return Judged(chosen, by_variance, drawn, whole, times)
 
 
+def judge_beside(task: Task, other: Task, n_patients: int, search: Search) -> tuple[np.ndarray, np.ndarray]:
+    """The same folds by two tasks, scores ``(sizes, patients)``.
+
+    Returns
+    -------
+    What `other` reaches with the panels that `task` chooses, and `task` with those that `other` chooses.
+    """
+    fold = search.folds(n_patients)
+    same, theirs = np.full((2, len(search.sizes), n_patients), np.nan)
+    for number in range(int(fold.max()) + 1):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        ours, others = (search.run(one, train, number + 1) for one in (task, other))
+        for i, size in enumerate(search.sizes):
+            same[i, test] = other.scores(train, test, sorted(ours[size].markers))
+            theirs[i, test] = task.scores(train, test, sorted(others[size].markers))
+    return same, theirs
+
+
 def kept_first(order: np.ndarray, keep: Sequence[int]) -> list[int]:
     """An order of markers in which those that are kept come first."""
     return [*keep, *(int(marker) for marker in order if marker not in keep)]
@@ -139,9 +163,14 @@ def curve_table(judged: Judged, sizes: Sequence[int], level: float = 0.95) -> pd
     table["random_low"], table["random_high"] = edges
     for name, others in (("random", judged.random.mean(axis=0) if not empty else None), ("variance", judged.variance)):
         gain = judged.chosen - others if others is not None else np.full_like(judged.chosen, np.nan)
-        table[f"gain_over_{name}"] = gain.mean(axis=1)
-        table[f"gain_over_{name}_low"], table[f"gain_over_{name}_high"] = mean_interval(gain, level)
+        table = table.assign(**gain_columns(name, gain, level))
     return table
+
+
+def gain_columns(name: str, gain: np.ndarray, level: float = 0.95) -> dict[str, np.ndarray]:
+    """Mean of a paired gain ``(sizes, patients)`` over something, and its interval, as columns of the table."""
+    low, high = mean_interval(gain, level)
+    return {f"gain_over_{name}": gain.mean(axis=1), f"gain_over_{name}_low": low, f"gain_over_{name}_high": high}
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

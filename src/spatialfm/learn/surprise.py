@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from ..stats.folds import stratified_folds
 from .imputers import fit_imputer
@@ -15,6 +16,10 @@ from .panel_moments import ENOUGH, PENALTY, moments_of
 LEVELS = 10  # of the expected value, in which errors are told apart
 MIN_OF_LEVEL = 50  # reference cells
 FLOOR = 0.2  # of the error of all cells: a level at which a dark marker has none would make every photon a surprise
+CUT = 3.0  # errors beyond which a marker counts no more for what all markers share: one that is saturated is not all
+USUAL = 0.95  # of reference cells
+MADS = 1.4826  # standard deviation of a normal distribution, in median absolute deviations
+SMALLEST = 0.05  # errors: a spread between samples below which none is told apart
 SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 
 
@@ -114,20 +119,27 @@ def errors_of(residual: np.ndarray, expected: np.ndarray, patient: np.ndarray) -
 
     Patients of 50 cells and more weigh alike, and others by their cells.
     """
-    counts = np.bincount(patient)
-    weight = (np.minimum(counts, ENOUGH) / np.maximum(counts, 1))[patient]
+    weight = _weights(patient)
     n_levels = max(1, min(LEVELS, len(residual) // MIN_OF_LEVEL))
     shape = (n_levels, residual.shape[1])
     level, center, scale = np.empty(shape), np.empty(shape), np.empty(shape)
     for marker in range(shape[1]):
         one, at = residual[:, marker], expected[:, marker]
         whole = _width(one, weight)[1] or np.sqrt(np.average(one**2, weights=weight))  # dark in 68 % of cells
-        order = np.argsort(at, kind="stable")
-        for number, part in enumerate(np.array_split(order, n_levels)):
-            level[number, marker] = np.median(at[part])
+        for number, values in enumerate(np.array_split(np.sort(at), n_levels)):
+            # with all cells of which as much is expected: those of a dark marker are in several levels
+            part = (at >= values[0]) & (at <= values[-1])
+            level[number, marker] = np.median(values)
             center[number, marker], found = _width(one[part], weight[part])
             scale[number, marker] = max(found, FLOOR * whole, np.finfo(float).tiny)
     return Errors(level, center, scale)
+
+
+def _weights(patient: np.ndarray) -> np.ndarray:
+    """Weights ``(n,)`` of cells, in which patients of 50 cells and more weigh alike, and others by their cells."""
+    counts = np.bincount(patient)
+    weight = (np.minimum(counts, ENOUGH) / np.maximum(counts, 1))[patient]
+    return weight
 
 
 def _width(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
@@ -136,3 +148,66 @@ def _width(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     share = np.cumsum(weight[order]) - weight[order] / 2
     low, middle, high = np.interp([(1 - SIGMA) / 2, 0.5, (1 + SIGMA) / 2], share / weight.sum(), values[order])
     return float(middle), float((high - low) / 2)
+
+
+def strengths(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two sides of a cell, from its surprises ``(n, M)`` by marker, in errors.
+
+    Returns
+    -------
+    The root mean square, which single markers drive; and the mean with its sign of surprises that are cut at 3 errors,
+    which is large where all markers are brighter, or darker, than expected, and which no single marker drives.
+    """
+    z = np.asarray(z, dtype=float)
+    return np.sqrt((z**2).mean(axis=1)), np.clip(z, -CUT, CUT).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What 95 % of reference cells stay below, patients weighing as for errors.
+
+    Attributes
+    ----------
+    rms, shift
+        Of the root mean square, and of the mean where it is above 0.
+    """
+
+    rms: float
+    shift: float
+
+    def exceeded(self, rms: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """The larger of both, in what is usual: above 1 in 5 to 10 % of reference cells.
+
+        Cells whose markers are all darker than expected are dim and no fault; how far each is off counts all the same.
+        """
+        return np.maximum(rms / self.rms, shift / self.shift)
+
+
+def usual_of(z: np.ndarray, patient: np.ndarray) -> Usual:
+    """Of the surprises ``(n, M)`` of reference cells, and the patient ``(n,)`` of each."""
+    weight = _weights(patient)
+    rms, shift = strengths(z)
+    of_rms, of_shift = (_quantile(one, weight, USUAL) for one in (rms, shift))
+    if of_shift <= 0:  # of hardly a cell all markers are brighter
+        of_shift = _quantile(np.abs(shift), weight, USUAL)
+    return Usual(*(max(one, np.finfo(float).tiny) for one in (of_rms, of_shift)))
+
+
+def _quantile(values: np.ndarray, weight: np.ndarray, share: float) -> float:
+    order = np.argsort(values, kind="stable")
+    reached = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
+    return float(np.interp(share, reached, values[order]))
+
+
+def apart_from_others(medians: pd.DataFrame) -> pd.DataFrame:
+    """How far each sample is from the middle of all, of each marker, in their spread; NaN of fewer than three samples.
+
+    Examples
+    --------
+    >>> apart_from_others(pd.DataFrame({"CD8": [0.0, 0.1, 0.2, 2.1]})).round(1)["CD8"].tolist()
+    [-1.0, -0.3, 0.3, 13.2]
+    """
+    if len(medians) < 3:  # of two, each is as far off
+        return medians * np.nan
+    away = medians - medians.median()
+    return away / (MADS * away.abs().median()).clip(lower=SMALLEST)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CHOSEN, VARIANCE, RANDOM = OKABE_ITO[0], OKABE_ITO[1], "0.55"
+CHOSEN, VARIANCE, RANDOM, LINEAR = OKABE_ITO[0], OKABE_ITO[1], "0.55", OKABE_ITO[2]
 INCHES = 0.27  # a size on the axis
-LEGEND = 2.5
+LEGEND = 2.5  # one more of a model
 LETTER = 0.065  # of the names below it
 
 
@@ -42,7 +42,8 @@ def panel_curve(
     The blue line is of the panels that were chosen without the patients they are scored on, with the 95 % interval over
     patients. Below each size are the markers that are new in the panel of that size which all patients chose, and in
     brackets those that it has no longer. Grey: the mean of random panels, and where 95 % of them lie. Orange: the
-    markers of largest variance. Dotted: all candidates together.
+    markers of largest variance. Dotted: all candidates together. Of a model also green: what ridge regression predicts
+    from the same panels, and, dash-dotted, what the model predicts from the panels that regression chooses.
 
     Parameters
     ----------
@@ -92,12 +93,19 @@ def panel_curve(
 
     steps = _steps(curve)
     longest = max(map(len, steps)) * LETTER
-    own, ax = ax is None, new_axes(ax, figsize or (max(4.2, 1.6 + INCHES * len(size)) + LEGEND, 3.4 + longest))
+    own, ax = (
+        ax is None,
+        new_axes(ax, figsize or (max(4.2, 1.6 + INCHES * len(size)) + LEGEND + ("linear" in curve), 3.4 + longest)),
+    )
     if curve["random"].notna().any():
         label = "random panels (95 % of them)"
         ax.fill_between(size, curve["random_low"], curve["random_high"], color=RANDOM, alpha=0.3, lw=0, label=label)
         ax.plot(size, curve["random"], color=RANDOM, lw=1.2)
     ax.plot(size, curve["variance"], color=VARIANCE, lw=1.4, ls="--", marker="s", ms=3.5, label="largest variance")
+    if "linear" in curve:
+        ax.plot(size, curve["linear"], color=LINEAR, lw=1.4, marker="^", ms=4, label="regression, the same panels")
+        label = "the model, panels that regression chooses"
+        ax.plot(size, curve["chosen_by_linear"], color=LINEAR, lw=1.2, ls="-.", label=label)
     ax.fill_between(size, curve["ci_low"], curve["ci_high"], color=CHOSEN, alpha=0.22, lw=0)
     label = "chosen (95 % interval over patients)"
     ax.plot(size, curve["score"], color=CHOSEN, lw=1.8, marker="o", ms=4.5, label=label)
@@ -105,7 +113,8 @@ def panel_curve(
     look = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": "small", "parse_math": False}
     ax.set_xticks(size, steps, **look)
     ax.set(xlabel="size of the panel, and what is new in it", ylabel=f"{params['score']} in held-out patients")
-    lowest = float(np.nanmin(curve[["score", "random_low", "variance"]].to_numpy()))
+    drawn = [name for name in ("score", "random_low", "variance", "linear", "chosen_by_linear") if name in curve]
+    lowest = float(np.nanmin(curve[drawn].to_numpy(dtype=float)))
     ax.set_xlim(size.min() - 0.5, size.max() + 0.5)
     ax.set_ylim(min(0.0, lowest), max(float(record["whole"]), float(curve["ci_high"].max())) * 1.03)
     ax.set_title(_title(params) if title is None else title, loc="left", fontsize="medium", parse_math=False)
@@ -136,5 +145,7 @@ def _title(params: Mapping) -> str:
         "label": f"types in {params['label_key']}",
         "embedding": str(params["use_rep"]),
     }.get(str(params["target"]), str(params["target"]))
-    how = {"linear": "linear", "knn": "nearest cells"}.get(str(params["method"]), str(params["method"]))
+    how = {"linear": "linear", "knn": "nearest cells", "model": str(params.get("model"))}.get(
+        str(params["method"]), str(params["method"])
+    )
     return f"{what} from a panel: {how}, {int(params['n_patients'])} patients"

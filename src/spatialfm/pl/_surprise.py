@@ -48,7 +48,8 @@ def surprise(
 
     Without `sample`, the median of each marker in each sample, in errors of the reference: a row of one colour is a
     sample that was stained or measured otherwise, two cells of opposite colours may be swapped channels. With `sample`,
-    its cells, coloured by `marker`, or by the root mean square over all markers.
+    its cells, coloured by `marker`, or by ``obs[key]``, which is 1 where a cell is as far off as one in 20 of the
+    reference.
 
     Parameters
     ----------

@@ -64,7 +64,8 @@ def find_predicted(sdata: SpatialData, key: str) -> dict[str, Predicted]:
     found = {}
     for element, notes in sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).items():
         sample = str(notes["sample"])
-        if element == predicted_name(sample, key) and element in sdata.images:
+        pixels = notes.get("holds", "values") == "values"  # not one number per cell
+        if element == predicted_name(sample, key) and element in sdata.images and pixels:
             record: Any = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
             found[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
     return found

@@ -9,7 +9,7 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ModelError, PanelError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, SpatialfmWarning
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 STATISTICS = {"CD3": (50.0, 20.0), "CD20": (70.0, 40.0), "CD68": (10.0, 80.0)}
@@ -236,6 +236,74 @@ def test_regression_on_pixels_names_markers_as_the_table_does(make_sdata, blobs)
     assert np.isfinite(both.X).all()
 
 
+def test_pixels_that_are_not_numbers_are_named_with_their_image(make_sdata, blobs):
+    (full, labels), (other, _) = blobs(1, side=40, n_cells=4), blobs(2, side=40, n_cells=4)
+    other = other[:2].astype(np.float32)
+    other[0, 5, 7] = np.nan
+    samples = {"a": (full.astype(np.float32), labels), "b": (other, None)}
+    sdata = make_sdata(samples, {"a": CHANNELS, "b": CHANNELS[:2]})
+    with pytest.raises(ElementError, match="'image_b' holds pixels that are NaN"):
+        sfm.tl.impute_markers(sdata, markers=["CD68"], method="linear", space="intensity")
+    assert "image_b_imputed" not in sdata.images
+
+
+def test_a_source_in_another_unit_is_said(table):
+    adata, _ = table
+    source = adata[:200].copy()
+    source.X = source.X * 257.0  # 16-bit counts beside 8-bit ones
+    target = adata[200:, :2].copy()
+    with pytest.warns(SpatialfmWarning, match="'the table' are some .* times darker than those of 'source='"):
+        sfm.tl.impute_markers(target, markers=["CD68"], method="linear", source=source)
+
+
+def test_a_regression_is_not_carried_over_to_pixels_of_another_type(make_sdata, blobs):
+    (full, labels), (other, cells) = blobs(1, side=40, n_cells=4), blobs(2, side=40, n_cells=4)
+    sdata = make_sdata({"a": (full.astype(np.uint16) * 200, labels)}, {"a": CHANNELS})
+    lacking = make_sdata({"b": (other[:2], cells)}, {"b": CHANNELS[:2]})
+    told = {"markers": ["CD68"], "method": "linear", "space": "intensity"}
+    with pytest.raises(PanelError, match="different pixel types \\(uint16: 'image_a'; uint8: 'image_b'\\)"):
+        sfm.tl.impute_markers(lacking, source=sdata, **told)
+    for kind in ("images", "labels"):
+        for name, element in getattr(lacking, kind).items():
+            getattr(sdata, kind)[name] = element
+    with pytest.raises(PanelError, match="different pixel types"):
+        sfm.tl.impute_markers(sdata, **told)
+    assert "image_b_imputed" not in sdata.images
+
+
+def test_cells_of_images_are_painted_with_the_mean_of_their_nearest(make_sdata, blobs):
+    from sklearn.neighbors import NearestNeighbors
+
+    full, labels = blobs(1, side=120, n_cells=30)
+    others = {name: blobs(seed, side=60, n_cells=6) for name, seed in (("b", 2), ("c", 3))}
+    samples = {"a": (full, labels)} | {name: (image[:2], cells) for name, (image, cells) in others.items()}
+    sdata = make_sdata(samples, {name: CHANNELS[: len(image)] for name, (image, _) in samples.items()})
+    sfm.tl.impute_markers(sdata, markers=["CD68"], method="knn", space="intensity")
+    known = np.array([of_cells(channel.astype(float), labels) for channel in full]).T
+    mean, std = known[:, :2].mean(0), known[:, :2].std(0)
+    nearest = NearestNeighbors(n_neighbors=10).fit((known[:, :2] - mean) / std)
+    frame, of = sdata["table"].obsm["X_imputed"]["CD68"], sdata["table"].obs["sample"].astype(str).to_numpy()
+    for name, (image, cells) in others.items():
+        own = np.array([of_cells(channel.astype(float), cells) for channel in image[:2]]).T
+        expected = known[nearest.kneighbors((own - mean) / std, return_distance=False), 2].mean(1)
+        np.testing.assert_allclose(frame[of == name], expected, rtol=1e-5)
+        painted = sdata[f"image_{name}_imputed"]
+        assert list(painted.coords["c"].values) == ["CD68"]
+        assert np.isnan(painted.values[0][cells == 0]).all()
+        for label, value in zip(np.unique(cells[cells > 0]), expected, strict=True):
+            np.testing.assert_allclose(painted.values[0][cells == label], value, rtol=1e-5)
+    assert frame[of == "a"].isna().all()
+    assert "image_a_imputed" not in sdata.images
+    sfm.tl.embed_cells(sdata, "mean-intensity", samples=["a", "b"], on_missing="drop", copy=True)  # it is no sample
+    with pytest.raises(ElementError, match="No image that a model predicted"):  # a cell's number is no pixel
+        sfm.pl.reconstruction(sdata, "CD68", key="imputed", show=False)
+    before = frame.copy()
+    sfm.tl.impute_markers(sdata, markers=["CD68"], method="knn", space="intensity", samples=["b"])
+    again = sdata["table"].obsm["X_imputed"]["CD68"]
+    np.testing.assert_array_equal(again[of == "b"], before[of == "b"])
+    assert again[of != "b"].isna().all()
+
+
 def test_regression_refuses_what_it_cannot_learn(table, cohort):
     adata, _ = table
     sdata, *_ = cohort
@@ -245,8 +313,10 @@ def test_regression_refuses_what_it_cannot_learn(table, cohort):
         sfm.tl.impute_markers(adata, markers=["CD4"], method="knn")
     with pytest.raises(PanelError, match="No other marker was measured in all cells"):
         sfm.tl.impute_markers(adata[:, ["CD68"]].copy(), markers=["CD68"], method="linear")
-    with pytest.raises(ArgumentError, match="Nearest rows are looked for among cells"):
+    with pytest.raises(PanelError, match="'CD4' is not among the markers of the table.*source="):
         sfm.tl.impute_markers(sdata, markers=["CD4"], method="knn")
+    with pytest.raises(ArgumentError, match="reads the cell table.*Leave panel= out"):
+        sfm.tl.impute_markers(sdata, markers=["CD4"], method="knn", panel={"markers": ["CD3"]})
     with pytest.raises(PanelError, match="No image has 'CD4'.*source="):
         sfm.tl.impute_markers(sdata, markers=["CD4"], method="linear")
     with pytest.raises(PanelError, match="All images have 'CD20'"):

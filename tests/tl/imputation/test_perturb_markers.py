@@ -8,8 +8,9 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, PanelError, TableError
+from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, TableError
 from spatialfm.embed.paint.expected import expected_means
+from spatialfm.embed.perturbed import Perturbation
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 RECIPE = {"statistics": {name: (50.0, 20.0) for name in CHANNELS}}
@@ -84,6 +85,80 @@ def test_expected_markers_move_as_with_images_that_were_changed_by_hand(cohort):
     names = sdata["table"].obs_names[rows].tolist()
     same = sfm.tl.perturb_markers(sdata, Painter(), {"CD20": 0.0}, cells=names, recipe=RECIPE, reconstruct=False)
     assert same.equals(alone)
+
+
+def test_regression_without_a_model_moves_others_by_its_coefficients():
+    """Markers of one unit of arcsinh: what is expected of the others follows the ridge coefficient of what was set."""
+    from sklearn.linear_model import Ridge
+
+    cells = sfm.datasets.simulate_cells(4, cells_per_patient=100, n_markers=12, random_state=0)
+    cells.obs["mine"] = np.arange(400) % 5 == 0
+    found = sfm.tl.perturb_markers(cells, None, {"CD8": 0.0}, cells="mine", method="linear")
+    assert set(found.index) == {"embedding", *cells.var_names} - {"CD8"}
+    x = np.array(cells.X, float)
+    low, high = np.array([np.quantile(one[one > 0], [0.05, 0.99]) for one in x.T]).T
+    z = np.arcsinh(x / np.maximum(low, high / 1000))
+    mean, sd = z.mean(0), z.std(0)
+    z, place, rows = (z - mean) / sd, cells.var_names.get_loc("CD8"), cells.obs["mine"].to_numpy()
+    step = -mean[place] / sd[place] - z[rows, place]  # arcsinh(0) is 0
+    assert found.loc["embedding", "chosen"] == pytest.approx((np.abs(step) / np.sqrt(12)).mean(), rel=1e-5)
+    for name in ("CD3", "CD20"):
+        target = cells.var_names.get_loc(name)
+        others = np.delete(np.arange(12), target)
+        close = []
+        for alpha in 400 * 10.0 ** np.arange(-6, 3):  # the penalties that are tried
+            ridge = Ridge(alpha=alpha).fit(z[:, others], z[:, target])
+            close.append(ridge.coef_[list(others).index(place)] * step.mean())
+        assert np.isclose(found.loc[name, "chosen"], close, rtol=1e-4).any()
+    by_cells = sfm.tl.perturb_markers(cells, None, {"CD8": 0.0}, cells="mine", method="knn", key_added="near")
+    assert by_cells.loc["embedding", "chosen"] == pytest.approx(found.loc["embedding", "chosen"])
+    assert by_cells.loc["CD3", "chosen"] < 0  # a cell without CD8 is less often a T cell
+    assert cells.uns["near"]["params"]["method"] == "knn"
+    alone = sfm.tl.perturb_markers(cells, None, {"CD8": 0.0}, cells="mine", method="linear", reconstruct=False)
+    assert alone.index.tolist() == ["embedding"]
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "error", "said"),
+    [
+        (None, {}, ArgumentError, "needs a model"),
+        ("virtues", {"method": "linear"}, ArgumentError, "takes no model"),
+        (None, {"method": "linear", "recipe": {"window": 32}}, ArgumentError, "recipe= belongs to a model"),
+        (None, {"method": "knn", "values": {"CD99": 1.0}}, PanelError, "No marker 'CD99' among those measured"),
+        ("virtues", {}, ElementError, "Pass the SpatialData"),
+    ],
+)
+def test_methods_and_models_that_do_not_fit_are_refused(model, arguments, error, said):
+    cells = sfm.datasets.simulate_cells(2, cells_per_patient=20, n_markers=12, random_state=0)
+    values = arguments.pop("values", {"CD8": 0.0})
+    with pytest.raises(error, match=said):
+        sfm.tl.perturb_markers(cells, model, values, cells=list(cells.obs_names[:3]), **arguments)
+    assert "perturbation" not in cells.uns
+
+
+def test_with_the_preparation_of_virtues_only_tiles_with_changed_cells_move(make_sdata, blobs):
+    """Clipping values, means and deviations of whole images stay, so that nothing outside of the tile is moved."""
+    parts = {name: blobs(number, side=64, n_cells=12) for number, name in enumerate("ab")}
+    sdata = make_sdata(parts, CHANNELS, mpp=1.0)
+    sfm.pp.cell_table(sdata)
+    table, tiny = sdata["table"], sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    corner = (table.obs["sample"] == "a").to_numpy() & (table.obsm["spatial"] < 26).all(axis=1)
+    told = {"recipe": {"window": 32}, "panel": {"markers": CHANNELS}}
+    assert tiny.card.recipe.preparation is not None  # clipped and blurred as published
+    before = expected_means(sdata, tiny, **told)[1]
+    change = Perturbation({"CD20": 0.0}, corner)
+    after = expected_means(sdata, tiny, change=change, **told)[1]
+    moved = (after - before).abs()
+    assert corner.sum() >= 2
+    assert (moved.loc[corner, ["CD3", "CD68"]] > 0).all().all()
+    other = (table.obs["sample"] == "b").to_numpy() | (table.obsm["spatial"] > 40).any(axis=1)
+    assert (moved[other] < 1e-6).all().all()
+    found = sfm.tl.perturb_markers(sdata, tiny, {"CD20": 0.0}, cells=list(table.obs_names[corner]), **told)
+    assert found.index.tolist() == ["embedding", "CD3", "CD68"]
+    for marker in ("CD3", "CD68"):
+        own = (after - before).loc[corner, marker]
+        assert found.loc[marker, "chosen"] == pytest.approx(own.mean(), rel=1e-4)
+    assert found.loc["embedding", "chosen"] > 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -293,6 +294,48 @@ def test_two_devices_make_the_same_bytes(make_sdata, blobs, tmp_path, monkeypatc
         sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE, run={"devices": devices, "batch_size": 1})
     one, two = (files_of(tmp_path / name / "imputed") for name in ("3", "2"))
     assert one == two != {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+@pytest.mark.parametrize("mode", ["independent", "marker"])
+def test_a_compiled_decoder_gives_the_same_pixels(cohort, mode):
+    sdata, _ = cohort
+    tiny = sfm.models.new_encoder("virtues", dim=16, heads=2, depth=2, decoder_depth=1)
+    told = {"mode": mode, "recipe": {"window": 32}, "panel": {"markers": CHANNELS}}
+    sfm.tl.reconstruct(sdata, tiny, **told)
+    plain = sdata["image_a_reconstructed"].values
+    sfm.tl.reconstruct(sdata, tiny, **told, run={"compile": True}, key_added="compiled")
+    compiled = sdata["image_a_compiled"].values
+    assert compiled.std() > 0
+    np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_few_decoded_pixels_are_kept_and_they_change_nothing(cohort, monkeypatch):
+    """Memory does not follow the image: what was decoded is forgotten at a limit that is far below that of crops."""
+    from spatialfm.embed.paint import plan
+    from spatialfm.embed.pixels.decoded import Decoded
+
+    sdata, _ = cohort
+    sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE)
+    every, held = sdata["image_a_reconstructed"].values, []
+    region = Decoded.region
+
+    def watched(self, *arguments, **options):
+        found = region(self, *arguments, **options)
+        held.append((self.held, self.limit))
+        return found
+
+    monkeypatch.setattr(Decoded, "region", watched)
+    monkeypatch.setattr(plan, "KEPT", 13_000)  # of 14,700
+    monkeypatch.setattr(PaintJob, "block_side", 32)
+    sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE, key_added="other")
+    np.testing.assert_array_equal(sdata["image_a_other"].values, every)
+    limits = [limit for _, limit in held]
+    painting = held[limits.index(13_000) :]  # what comes before is read for statistics
+    assert {limit for _, limit in painting} == {13_000}
+    assert painting
+    assert max(n for n, _ in painting) <= 13_000
 
 
 def test_pixels_are_stored_in_half_the_space_on_request(cohort):

@@ -166,6 +166,74 @@ def test_the_stain_of_nuclei_is_kept_unless_told_otherwise():
     assert cells.uns["panel"]["params"]["keep"] == ["CD8"]
 
 
+def test_repeated_stains_of_nuclei_and_channels_without_a_marker_are_no_candidates():
+    """DNA in each cycle would be a quarter of all that is to be predicted, and `Blank` could be bought."""
+    cells = sfm.datasets.simulate_cells(4, cells_per_patient=60, random_state=0)
+    names = list(cells.var_names)
+    cells.var_names = ["DNA_1", *names[1:9], "DNA_2", "80ArAr", "Blank"]
+    with pytest.warns(SpatialfmWarning, match="No candidates.*'DNA_2', '80ArAr', 'Blank'. Name them in markers="):
+        ranking = sfm.tl.select_panel(cells, 3, n_random=0)
+    assert set(ranking.index) == set(cells.var_names[:9])
+    with pytest.warns(SpatialfmWarning, match="'DNA_1', '80ArAr'"):
+        other = sfm.tl.select_panel(cells, 3, n_random=0, keep="DNA_2")
+    assert other.index[0] == "DNA_2"
+    assert "DNA_1" not in other.index
+    every = sfm.tl.select_panel(cells, 3, n_random=0, markers=list(cells.var_names))
+    assert len(every) == 12
+
+
+@pytest.mark.real_data
+def test_real_panels_have_a_stain_of_nuclei_and_no_background(real_data):
+    """13 panels of published images, by their names: what is a candidate, and what is in every panel."""
+    from spatialfm.pp.panel import match_markers, nuisance_channels
+
+    table = pd.read_csv(real_data / "panels" / "channel_names.csv", keep_default_na=False)
+    rng, first = np.random.default_rng(0), {}
+    for name, part in table.groupby("panel", sort=False):
+        channels = list(part["channel"])
+        values = rng.gamma(2, 50, (90, len(channels))).astype(np.float32)
+        cells = ad.AnnData(values, obs=pd.DataFrame({"patient": np.tile(["a", "b", "c"], 30)}))
+        cells.var_names, cells.obs_names = channels, [f"cell {row}" for row in range(90)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ranking = sfm.tl.select_panel(cells, 3, n_random=0, n_folds=3)
+        first[name] = ranking.index[0]
+        assert not set(ranking.index) & set(nuisance_channels(match_markers(channels)))
+        assert sum(one.upper().startswith(("DNA", "DAPI", "HOECHST")) for one in ranking.index) <= 1
+    assert len(first) == 13
+    assert first["HTAN OHSU CyCIF"] == "DNA1"
+    assert first["MCB lymph node MIBI (SizunJiangLab)"] == "Histone H3"
+    assert first["cifsQuant mouse CyCIF"] == "R1.0.4_DAPI"
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["melanoma", "dcis"])
+def test_real_tables_lose_less_with_chosen_markers_than_with_others(real_data, name):
+    """Means of cells, patients held out: better than random panels of that size and than the brightest spread."""
+    if name == "melanoma":
+        table = pd.read_parquet(real_data / "melanoma_imc_table" / "cells.parquet")
+        markers = [one for one in table.columns if f"{one}+" in table.columns]
+        patient = table["sample_id"].astype(str)
+    else:
+        table = pd.read_parquet(real_data / "dcis_mibi" / "cells_fusesom_risom_dat_inferred_fov.parquet")
+        table = table[table["fov_inferred"].notna()]
+        patient = table["fov_inferred"].astype(str).str.extract(r"_(pt\d+)_")[0].fillna("rest")
+        markers = [one for one in table.columns if one not in ("fov_inferred", "CellType")]
+    rows = np.random.default_rng(0).permutation(len(table))[:6000]
+    cells = ad.AnnData(
+        table[markers].to_numpy(np.float32)[rows], obs=pd.DataFrame({"patient": patient.to_numpy()[rows]})
+    )
+    cells.var_names, cells.obs_names = markers, [f"cell {row}" for row in range(len(rows))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.select_panel(cells, 12, n_random=10)
+    curve = cells.uns["panel"]["curve"]
+    assert (np.diff(curve["score"]) > 0).all()
+    last = curve[curve["size"] >= 6]
+    assert (last["gain_over_random"] > 0).all()  # by little: each marker of the panel counts, whichever it is
+    assert (last["gain_over_random_low"].iloc[:2] > 0).all()
+
+
 def test_markers_that_a_sample_lacks_are_left_out_and_named():
     cells = sfm.datasets.simulate_cells(4, cells_per_patient=60, random_state=0)
     cells.X[:60, 2] = np.nan
@@ -224,3 +292,12 @@ def test_a_patient_of_one_cell_spoils_no_panel():
     found, expected = (one.uns["panel"]["patients"]["4"].iloc[:5] for one in (few, without))
     assert few.n_obs == without.n_obs + 1
     assert found.mean() > expected.mean() - 0.05
+
+
+def test_three_patients_and_two_folds_leave_two_to_choose_by_each_other():
+    cells = sfm.datasets.simulate_cells(3, cells_per_patient=80, random_state=0)
+    sfm.tl.select_panel(cells, 3, n_folds=2, n_random=0)
+    every = cells.uns["panel"]["curve"]
+    sfm.tl.select_panel(cells, 3, n_folds=3, n_random=0)
+    pd.testing.assert_frame_equal(every, cells.uns["panel"]["curve"])
+    assert every["score"].notna().all()

@@ -64,7 +64,7 @@ def scored(images):
 def test_artifacts_are_found_where_quality_of_channels_sees_samples_alone(scored):
     table, codes, by_channel = scored
     of_sample = table.obs["sample"].map(by_channel.groupby("sample").max()).to_numpy(dtype=float)
-    for code, score, least in ((3, "surprise", 0.97), (1, "surprise_shift", 0.65)):
+    for code, score, least in ((3, "surprise", 0.97), (1, "surprise", 0.6), (1, "surprise_shift", 0.65)):
         rows = np.isin(codes, [0, code]) & (table.obs["patient"] != "P002").to_numpy()
         truth = codes[rows] == code
         assert truth.sum() >= 3
@@ -75,7 +75,11 @@ def test_artifacts_are_found_where_quality_of_channels_sees_samples_alone(scored
 
 def test_swapped_channels_stand_out_of_all_channels(scored):
     table, _, by_channel = scored
-    stacked = table.uns["surprise"]["samples"].abs().stack()
+    samples = table.uns["surprise"]["samples"]
+    away = samples - samples.median()
+    expected = away / np.maximum(1.4826 * away.abs().median(), 0.05)
+    np.testing.assert_allclose(table.uns["surprise"]["apart"], expected, rtol=1e-6)
+    stacked = table.uns["surprise"]["apart"].abs().stack()
     truth = np.array([sample == "P002_1" and marker in ("CD20", "Cytokeratin") for sample, marker in stacked.index])
     found = auroc(truth, stacked.to_numpy())
     assert found > 0.9
@@ -92,8 +96,12 @@ def test_a_cell_that_is_wrong_is_told_with_its_marker():
         assert cells.obs["surprise_marker"].iloc[17] == "CD31"
         assert (cells.layers["surprise"][:, place] > cells.layers["surprise"][17, place]).mean() < 0.02
         z = cells.layers["surprise"]
-        np.testing.assert_allclose(cells.obs["surprise"], np.sqrt((z.astype(float) ** 2).mean(axis=1)), rtol=1e-6)
-        np.testing.assert_allclose(cells.obs["surprise_shift"], z.mean(axis=1), atol=1e-5)
+        rms, shift = np.sqrt((z.astype(float) ** 2).mean(axis=1)), np.clip(z.astype(float), -3, 3).mean(axis=1)
+        np.testing.assert_allclose(cells.obs["surprise_rms"], rms, rtol=1e-6)
+        np.testing.assert_allclose(cells.obs["surprise_shift"], shift, atol=1e-5)
+        usual = [np.quantile(one, 0.95, method="hazen") for one in (rms, shift)]  # patients of as many cells
+        expected = np.maximum(rms / usual[0], shift / usual[1])
+        np.testing.assert_allclose(cells.obs["surprise"], expected, rtol=1e-5)
 
 
 def test_reference_tissue_has_errors_of_one():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -362,3 +364,28 @@ def test_calls_of_a_published_table_that_split_nothing_are_named(real_data):
     share = table.groupby(table["sample_id"].astype(str))["CD20+"].mean()
     assert (notes["note"] == "nearly all positive").sum() == (share >= 0.99).sum() > 0
     assert (notes.loc[notes["note"] != "", "share"] < 0.1).all()
+
+
+@pytest.mark.real_data
+def test_calls_that_fail_in_19_of_30_samples_are_named_and_called_otherwise(real_data):
+    """Moldoveanu et al. 2022: there all cells are positive for some marker of lineage by the published calls."""
+    lineage = ["CD3", "CD8A", "CD20", "CD45", "CD31", "SOX10", "FOXP3", "MKI67"]
+    table = pd.read_parquet(real_data / "melanoma_imc_table" / "cells.parquet")
+    obs = pd.DataFrame({"sample": table["sample_id"].astype(str).to_numpy()}, index=table.index.astype(str))
+    cells = ad.AnnData(table[lineage].to_numpy(np.float32), obs=obs, var=pd.DataFrame(index=lineage))
+    cells.layers["published"] = table[[f"{name}+" for name in lineage]].to_numpy(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.marker_positivity(cells, compare_with="published")
+    report = cells.uns["positive"]["agreement"]
+    shares = table.groupby(table["sample_id"].astype(str))[
+        [f"{name}+" for name in lineage]
+    ].mean()  # of the table alone
+    failing = {(sample, name[:-1]) for sample, row in shares.iterrows() for name, share in row.items() if share >= 0.99}
+    assert len(shares) == 30
+    assert len({sample for sample, _ in failing}) == 19
+    noted = report[report["note"] == "nearly all positive"]
+    assert {(str(one.sample), str(one.marker)) for one in noted.itertuples()} == failing
+    ours = noted["share"].dropna()
+    assert len(ours) >= 10
+    assert (ours < 0.9).all()  # none of ours calls them all positive

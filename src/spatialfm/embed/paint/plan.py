@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...pp.elements import SampleElements
 
 WINDOW = 128  # model pixels of a tile, of models whose recipe has no window
+KEPT = 2**26  # bytes of decoded pixels: blocks lie beside each other, and share no more than their edges
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,8 @@ def plan_paint(
     stride = window if stride is None else stride
     if not 1 <= stride <= window:
         raise ModelError(f"stride={stride} must be from 1 to the side of a tile, {window}.")
+    for reader in inputs.raw:
+        reader.decoded.narrow(KEPT)
     arguments = inputs.job_arguments((), "keep", window)
     if targets.vectors is not None and isinstance(arguments["markers"], torch.Tensor):
         added = targets.vectors.to(arguments["markers"])

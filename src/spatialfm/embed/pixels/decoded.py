@@ -28,6 +28,12 @@ class Decoded:
         self._images: dict[int, Any] = {}  # alive, so that no other gets the id of one
         self._lock = threading.Lock()
 
+    def narrow(self, limit: int) -> None:
+        """Hold no more than this from now on."""
+        with self._lock:
+            self.limit = min(self.limit, limit)
+            self._forget()
+
     def __reduce__(self) -> tuple:
         return Decoded, (self.limit,)  # a worker decodes separately
 
@@ -129,8 +135,11 @@ class Decoded:
             if key not in self._parts:
                 self._parts[key] = part
                 self.held += part.nbytes
-            while self.held > self.limit:
-                self.held -= self._parts.popitem(last=False)[1].nbytes
+            self._forget()
+
+    def _forget(self) -> None:
+        while self.held > self.limit:
+            self.held -= self._parts.popitem(last=False)[1].nbytes
 
 
 def _between(spans: Sequence[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:

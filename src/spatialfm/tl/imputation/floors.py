@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._errors import ArgumentError, PanelError, counted, listed, warn
+from ..._errors import ArgumentError, ElementError, PanelError, counted, listed, warn
 from ..._identity import fingerprint
 from ..._settings import settings
 from ..._storable import check_key
@@ -18,6 +18,7 @@ from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import marker_values, refuse_predicted
 from ...learn.imputers import Imputer, fit_imputer
 from ...pp.panel import known_as
+from ...pp.units import kinds_of_pixels, say_apart
 from ...stats.reconstruction import MIN_ROWS
 from .one_name import check_one_name, say_spelled_otherwise
 
@@ -145,6 +146,9 @@ def impute_cells(
             f"predict {listed(names, 4)} from. Leave samples of other panels out."
         )
     seen = [name for name, one in zip(inputs, used, strict=True) if one]
+    if known is not adata:
+        levels = np.stack([np.nanmean(one[:, used], axis=0) for one in (x, x_known)])
+        say_apart(["the table", "source="], levels, "Bring both to one unit before markers are imputed.")
     values = np.full((adata.n_obs, len(names)), np.nan)
     for place, name in enumerate(names):
         cells, members = rows[name], learned[name]
@@ -218,14 +222,13 @@ def impute_pixels(
     from ...embed.paint.run import FOLDER, read_written
     from ...embed.paint.table import cells_of, table_means, write_means
 
-    if method != "linear":
-        raise ArgumentError("Nearest rows are looked for among cells. Pass the table as data, or method='linear'.")
     if source is not None and not hasattr(source, "images"):
         raise ArgumentError("source= must hold images, as the data do. Pass a SpatialData.")
     names = [known_as([marker])[marker] for marker in check_markers(markers)]
     own = _samples(sdata, names, elements, samples, panel, table_name)
     others = own if source is None or source is sdata else _samples(source, names, None, None, panel, table_name)
     learned, lacking = _parts(own, others, names)
+    _check_one_unit(learned, lacking)
     check_image_names(sdata, [one.pair.sample for one in lacking], key_added)
     every = [one.pair for one in own]
     found = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None, every)
@@ -331,6 +334,22 @@ def _parts(own: list[_Sample], others: list[_Sample], names: Sequence[str]) -> t
     return learned, lacking
 
 
+def _check_one_unit(learned: list[_Sample], lacking: list[_Sample]) -> None:
+    """Refuse to read coefficients of one kind of pixels into another: 8-bit exports beside 16-bit images."""
+    kinds = kinds_of_pixels(
+        {f"{number} {one.pair.image}": one.image.dtype for number, one in enumerate(learned + lacking)}
+    )
+    if len(kinds) > 1:
+        types = "; ".join(
+            f"{kind}: {listed([name.partition(' ')[2] for name in names], 4)}" for kind, names in kinds.items()
+        )
+        raise PanelError(
+            f"Images of different pixel types ({types}): the same value may mean different brightness in them, and a "
+            "regression of pixels would carry one over to the other. Bring them to one type and unit first, or impute "
+            "the cell table, of which sfm.pp.cell_table takes intensity_max={sample: value}."
+        )
+
+
 def _fit_pixels(learned: list[_Sample], seen: Sequence[str], names: Sequence[str], random_state: int) -> list[Fitted]:
     """One regression for each marker, on pixels spread evenly over the images that have it."""
     from ...pp.measure import loaded
@@ -339,12 +358,22 @@ def _fit_pixels(learned: list[_Sample], seen: Sequence[str], names: Sequence[str
     for number, one in enumerate(learned):
         height, width = one.image.shape[-2:]
         step = max(1, int(np.ceil(np.sqrt(height * width * len(learned) / MAX_PIXELS))))
-        pixels = loaded(one.image[one.of([*seen, *names]), ::step, ::step]).reshape(len(seen) + len(names), -1)
+        pixels = _finite(one, loaded(one.image[one.of([*seen, *names]), ::step, ::step]))
+        pixels = pixels.reshape(len(seen) + len(names), -1)
         parts.append(pixels.T.astype(np.float64))
         groups.append(np.full(pixels.shape[1], number))
     values, group = np.concatenate(parts), np.concatenate(groups)
     inputs = values[:, : len(seen)]
     return [fit_one("linear", inputs, values[:, len(seen) + place], group, random_state) for place in range(len(names))]
+
+
+def _finite(one: _Sample, pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ElementError(
+            f"Image {one.pair.image!r} holds pixels that are NaN or infinite in channels that others are learned or "
+            "predicted from. Set them to 0, or crop the image."
+        )
+    return pixels
 
 
 def _write_pixels(path: Any, one: _Sample, seen: Sequence[str], fits: Sequence[Fitted], space: str) -> None:
@@ -357,7 +386,7 @@ def _write_pixels(path: Any, one: _Sample, seen: Sequence[str], fits: Sequence[F
 
     def read(target: int, box: Box) -> np.ndarray:
         y0, y1, x0, x1 = box
-        pixels = loaded(one.image[channels, y0:y1, x0:x1]).astype(np.float64)
+        pixels = _finite(one, loaded(one.image[channels, y0:y1, x0:x1])).astype(np.float64)
         return fits[target].predict(pixels.reshape(len(channels), -1).T, space).reshape(y1 - y0, x1 - x0)
 
     write_pyramid(path, (len(fits), *one.image.shape[-2:]), "float32", read)

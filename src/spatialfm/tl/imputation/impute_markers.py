@@ -64,8 +64,9 @@ def impute_markers(
         Markers to predict, all at once: none of them is seen.
     method
         ``"model"``; or, without any weights, ``"linear"``: ridge regression on the other markers, of pixels in images
-        and of cells in a table; ``"knn"``: the mean of the ten nearest cells of a table. These are fitted where the
-        marker was stained, and predict where it was not; values below 0 become 0 where none was measured.
+        and of cells in a table; ``"knn"``: the mean of the ten nearest cells, which is of cells alone: of images the
+        cell table is used, and each cell is painted with its number. These are fitted where the marker was stained,
+        and predict where it was not; values below 0 become 0 where none was measured.
     source
         With ``"linear"`` and ``"knn"``: data of the same kind in which the markers were stained. Default: the samples
         or cells of `data` in which they were.
@@ -112,7 +113,8 @@ def impute_markers(
 
     ``sdata.images["image_<sample>_<key_added>"]``
         Predicted pixels ``(markers, y, x)``, lazy, with a pyramid where they are large, as `spatialfm.tl.reconstruct`
-        writes them.
+        writes them. With ``"knn"``, one number per cell, NaN between cells and in cells that were measured: an image to
+        look at, whose pixels are compared with none.
     ``.obsm["X_<key_added>"]``
         Of the table: one column per marker, named as the table names it where it was measured, the mean over the
         pixels of each cell; NaN where nothing was predicted.
@@ -144,6 +146,7 @@ def impute_markers(
     (['FOXP3'], (1, 64, 64))
     """
     from .floors import impute_cells, impute_pixels
+    from .nearest_of_images import impute_cells_of_images
 
     check_embedding_key(f"X_{key_added}")
     if (method == "model") != (model is not None):
@@ -157,6 +160,13 @@ def impute_markers(
             raise ArgumentError("A model predicts from images. Pass a SpatialData, or method='linear' for a table.")
         options = {"layer": layer, "patient_key": patient_key, "space": space, "random_state": random_state}
         impute_cells(data, list(markers), source, method, key=f"X_{key_added}", **options)
+        return
+    if method == "knn":
+        impute_cells_of_images(
+            data, list(markers), source, samples=samples, panel=panel, elements=Elements.of(elements),
+            table_name=table_name, key_added=key_added, space=space, layer=layer, patient_key=patient_key,
+            random_state=random_state,
+        )  # fmt: skip
         return
     if method != "model":
         impute_pixels(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..._errors import PanelError, TableError, counted
+from ..._errors import ArgumentError, ElementError, PanelError, TableError, counted
 from ..._keys import SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._public import public
@@ -17,6 +17,7 @@ from ..._storable import write_uns
 from ...cohort.checks import listed, named, obs_column, order_of_names
 from ...cohort.given_table import given_table
 from ...embed.call import CALL_FIELDS
+from .perturbed_cells import moved_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,11 +33,12 @@ CHOSEN, RANDOM = "chosen", "random"
 
 @public(fields=CALL_FIELDS)
 def perturb_markers(
-    sdata: SpatialData,
-    model: str | Encoder,
+    data: AnnData | SpatialData,
+    model: str | Encoder | None,
     values: Mapping[str, float],
     *,
     cells: str | Sequence[str],
+    method: Literal["model", "linear", "knn"] = "model",
     weights: str | PathLike | None = None,
     outputs: str | None = None,
     reconstruct: bool | None = None,
@@ -60,16 +62,24 @@ def perturb_markers(
     are, and no image is copied or changed in `sdata`. Where cells see their surroundings, a cell is also moved by what
     was changed in its neighbours.
 
+    Without a model, ``method="linear"`` and ``"knn"`` ask the same of regression and of the ten nearest cells, from the
+    table alone: a floor that says how much of a model's answer is in the correlations of markers.
+
     Parameters
     ----------
-    sdata
-        Images, labels, and a table of cells.
+    data
+        Images, labels, and a table of cells; without a model, the table is enough.
     model
-        Name of a model, or a loaded encoder.
+        Name of a model, or a loaded encoder. None: of the other methods.
     values
-        Marker → value that its pixels have in the cells, in the units of the image: ``{"PD-L1": 0.0}``.
+        Marker → value that its pixels have in the cells, in the units of the image: ``{"PD-L1": 0.0}``; without a
+        model, its mean in the units of ``X``.
     cells
         Chosen cells: a column of ``obs`` with True and False, or names of rows.
+    method
+        ``"model"``; or, without any weights, ``"linear"``: the cell is its markers as ``arcsinh(x / cofactor)``, of
+        mean 0 and standard deviation 1, and each other marker is expected by ridge regression on all others; ``"knn"``:
+        by the mean of the ten nearest cells.
     weights
         Weights of a model that is given by its name, see `spatialfm.models.load`.
     outputs
@@ -112,6 +122,8 @@ def perturb_markers(
     ------
     PanelError
         If a marker is not among those that the model is given, or its value does not fit into the pixels.
+    ArgumentError
+        If a model is passed with another method than ``"model"``, or none with that.
     TableError
         If no cell is chosen, or none is left to compare with.
     ModelError
@@ -127,34 +139,68 @@ def perturb_markers(
     >>> table.index.tolist(), bool(table.loc["embedding", "chosen"] > 1)
     (['embedding'], True)
     """
-    from ...embed.perturbed import Perturbation
-    from ...embed.session import load_encoder
-
-    adata = given_table(sdata, table_name, "perturb_markers", key_added)
+    _check_method(data, model, method, {"weights": weights, "outputs": outputs, "panel": panel, "recipe": recipe})
+    adata = given_table(data, table_name, "perturb_markers", key_added)
     chosen = _chosen(adata, cells)
     samples = named(obs_column(adata, library_key, "library_key"), "library_key")
     random = _random(adata, chosen, samples.cat.codes.to_numpy(), random_state)
     _check_values(values)
-    encoder = load_encoder(model, weights)
-    decoder = encoder.can_reconstruct if reconstruct is None else reconstruct
-    told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
-    changes = [Perturbation(dict(values), rows) for rows in (chosen, random)]
-
-    moved, changed = _moved(sdata, encoder, outputs, told, changes)
+    if method == "model":
+        told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
+        moved, expected, name = _by_model(data, model, weights, values, (chosen, random), outputs, reconstruct, told)
+    else:
+        moved, expected = moved_cells(adata, values, [chosen, random], method, random_state)
+        name = ""
+        if reconstruct is False:
+            expected = None
     rows = {"embedding": _effect(moved[0][chosen], moved[1][random])}
-    if decoder:
-        for marker, (one, other) in _expected(sdata, encoder, told, changes, changed, adata).items():
-            rows[marker] = _effect(one[chosen], other[random])
+    for marker, (one, other) in (expected or {}).items():
+        rows[marker] = _effect(one[chosen], other[random])
     table = pd.DataFrame.from_dict(rows, orient="index")
 
     adata.obs[key_added] = np.where(chosen, moved[0], np.where(random, moved[1], np.nan))
     kinds = np.where(chosen, 0, np.where(random, 1, -1))
     adata.obs[f"{key_added}_cells"] = pd.Categorical.from_codes(kinds, [CHOSEN, RANDOM])
-    params = {"model": encoder.card.name, "markers": list(values), "values": list(map(float, values.values()))}
-    params |= {"outputs": outputs or "", "reconstruct": decoder, "random_state": random_state}
+    params = {"method": method, "model": name, "markers": list(values), "values": list(map(float, values.values()))}
+    params |= {"outputs": outputs or "", "reconstruct": expected is not None, "random_state": random_state}
     write_uns(adata, key_added, {"table": table, "params": params | {"library_key": library_key}})
     logger.info("%s: %s changed", key_added, counted(int(chosen.sum()), "cell"))
     return table
+
+
+def _check_method(data: object, model: object, method: str, of_model: Mapping[str, object]) -> None:
+    if (method == "model") != (model is not None):
+        raise ArgumentError(
+            f"method={method!r} takes no model. Pass None in its place, or method='model'."
+            if method != "model"
+            else "method='model' needs a model: pass one, or method='linear', which needs none."
+        )
+    if method != "model" and (given := [name for name, value in of_model.items() if value is not None]):
+        raise ArgumentError(f"{given[0]}= belongs to a model, and method={method!r} has none. Leave it out.")
+    if method == "model" and not hasattr(data, "images"):
+        raise ElementError("method='model' reads images. Pass the SpatialData, or method='linear', which needs none.")
+
+
+def _by_model(
+    sdata: Any,
+    model: Any,
+    weights: Any,
+    values: Mapping[str, float],
+    rows: tuple[np.ndarray, np.ndarray],
+    outputs: str | None,
+    reconstruct: bool | None,
+    told: Mapping[str, Any],
+) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]] | None, str]:
+    """How far cells move; what is expected of their other markers, None where it was not asked; the model's name."""
+    from ...embed.perturbed import Perturbation
+    from ...embed.session import load_encoder
+
+    encoder = load_encoder(model, weights)
+    decoder = encoder.can_reconstruct if reconstruct is None else reconstruct
+    changes = [Perturbation(dict(values), one) for one in rows]
+    moved, changed = _moved(sdata, encoder, outputs, told, changes)
+    expected = _expected(sdata, encoder, told, changes, changed) if decoder else None
+    return moved, expected, encoder.card.name
 
 
 def _chosen(adata: AnnData, cells: str | Sequence[str]) -> np.ndarray:
@@ -240,15 +286,15 @@ def _expected(
     told: Mapping[str, Any],
     changes: Sequence[Perturbation],
     changed: set[str],
-    adata: AnnData,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, list[np.ndarray]]:
     """By how much the expected mean of each other marker changes, of each change ``(rows,)``."""
     from ...embed.paint.expected import expected_means
 
     before, *after = [expected_means(sdata, encoder, change=change, **told)[1] for change in (None, *changes)]
-    apart = [(one - before).reindex(adata.obs_names) for one in after]
+    names = sdata.tables[told["table_name"]].obs_names
+    apart = [(one - before).reindex(names) for one in after]
     others = [name for name in before.columns if name not in changed]
-    return {str(name): (apart[0][name].to_numpy(), apart[1][name].to_numpy()) for name in others}
+    return {str(name): [one[name].to_numpy() for one in apart] for name in others}
 
 
 def _effect(chosen: np.ndarray, random: np.ndarray) -> dict[str, float]:

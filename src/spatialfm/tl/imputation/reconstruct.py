@@ -45,7 +45,8 @@ def reconstruct(
 
     VirTues, *Masked reconstructions*: tiles of 128 pixels beside each other, the last row and column of them flush with
     the border. How well this works, beside floors that need no weights, is what
-    `spatialfm.tl.evaluate_reconstruction` measures.
+    `spatialfm.tl.evaluate_reconstruction` measures. Images of a marker by regression, without weights, are those of
+    `spatialfm.tl.impute_markers`.
 
     Parameters
     ----------

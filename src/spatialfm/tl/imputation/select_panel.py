@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..._errors import PanelError, TableError, counted
-from ..._keys import PATIENT_KEY, TABLE
+from ..._errors import ElementError, PanelError, TableError, counted, warn
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
@@ -18,28 +19,36 @@ from ..._storable import write_uns
 from ...cohort.checks import as_names, codes_of, listed, named, obs_column, order_of_names
 from ...cohort.given_table import given_table, measured_markers
 from ...cohort.representation import representation
+from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import compressed
 from ...learn.imputers import standardised
-from ...learn.panel_curve import Judged, Search, curve_table, judge_panels
-from ...learn.panel_search import Chosen, Role, redundancy_groups, roles
+from ...learn.panel_curve import Search, judge_beside, judge_panels
 from ...learn.panel_tasks import Cells, LinearTask, NeighbourTask, Task
 from ...pp.channels import nuclear_stains
+from ...pp.panel import match_markers, nuisance_channels
+from .panel_by_model import Seen, check_patients, see_tiles
+from .panel_tables import curve_of, ranking_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-Method = Literal["linear", "knn"]
+    from ...embed.call import Elements, Panel, Run
+    from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
+
+Method = Literal["linear", "knn", "model"]
 Target = Literal["markers", "label", "embedding"]
-FEWEST = 3  # patients: one is held out, and two choose a panel by each other
 MOST_COLUMNS = 50  # of an embedding; of more, its principal components
+N_RANDOM, N_RANDOM_OF_MODEL = 20, 3  # a model is asked of each of them at each size
 SCORES = {"markers": "explained variance", "label": "balanced accuracy", "embedding": "explained variance"}
 
 
-@public
+@public(fields=CALL_FIELDS)
 def select_panel(
     data: AnnData | SpatialData,
     n_markers: int,
+    model: str | Encoder | None = None,
     *,
     keep: str | Sequence[str] | None = None,
     method: Method = "linear",
@@ -50,10 +59,17 @@ def select_panel(
     costs: str | Mapping[str, float] | None = None,
     layer: str | None = None,
     patient_key: str = PATIENT_KEY,
-    n_folds: int = 5,
-    n_random: int = 20,
+    library_key: str = SAMPLE_KEY,
+    n_folds: Annotated[int, at_least(2)] = 5,
+    n_random: Annotated[int, at_least(0)] | None = None,
     redundancy: float = 0.7,
     max_cells: Annotated[int, at_least(100)] = 600,
+    max_tiles: Annotated[int, at_least(1)] = 100,
+    weights: str | PathLike | None = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
     table_name: str = TABLE,
     random_state: int = 0,
     key_added: str = "panel",
@@ -75,39 +91,64 @@ def select_panel(
         become ``arcsinh(x / cofactor)``, as in `spatialfm.tl.marker_positivity`, and all markers count alike.
     n_markers
         Markers of the largest panel, those of `keep` among them.
+    model
+        Of ``method="model"``: name of a model with a decoder, or a loaded encoder.
     keep
         Markers that are in every panel. None: the stain of nuclei, if the table has one, as cells cannot be outlined
         without; an empty list: no marker.
     method
         ``"linear"``: ridge regression on the panel, and for types linear discriminants. ``"knn"``: the nearest cells
-        of other patients, which also finds what is not linear, at a cost: minutes for 40 markers.
+        of other patients, which also finds what is not linear, at a cost: minutes for 40 markers. ``"model"``: what a
+        masked model makes of tiles of the images (VirTues, *Masked reconstructions*) in which it sees the panel and
+        all tokens of all other markers are hidden, averaged over each cell and compared with what was measured, in the
+        standardised space of the model. Nothing is fitted to any patient here; ridge regression from the same panels
+        is scored on the same cells for comparison. The model is asked of each panel once, however many folds meet it:
+        about ``n_markers`` times the number of candidates, two to four times, of `max_tiles` tiles each. Answers are
+        kept in ``settings.cache_dir``, so that a call that was stopped goes on.
     target
         What is predicted. ``"markers"``: all candidates; those of the panel are known, each of the others counts with
         the share of its variance that is predicted. ``"label"``: the types in `label_key`; the score is the balanced
-        accuracy. ``"embedding"``: `use_rep`, the share of its variance.
+        accuracy. ``"embedding"``: `use_rep`, the share of its variance. A model predicts ``"markers"`` alone.
     label_key
         Column of ``obs`` with types; cells without are left out.
     use_rep
         Key of ``obsm``. Of more than 50 columns, the first 50 principal components are predicted.
     markers
-        Candidates (default: all that were measured in every cell).
+        Candidates. Default: all that were measured in every cell, but for channels without a marker (background,
+        metals, dyes) and stains of nuclei that repeat the first; of a model, its panel. Others are never seen.
     costs
         What a marker costs: a column of ``var``, or a number for each candidate. The marker that enters then helps
         most for its cost.
     layer
-        Layer of the intensities (default: ``X``).
+        Layer of the intensities (default: ``X``); not of a model.
     patient_key
         Column of ``obs`` with the patients, who are on one side of every split and weigh alike;
         those of fewer than 50 cells have a smaller weight in what is fitted and in the choice of markers.
+    library_key
+        Of a model: column of ``obs`` with the sample.
     n_folds
         Folds of patients; with fewer patients, as many as there are.
     n_random
-        Panels drawn at random in each fold, for comparison.
+        Panels drawn at random in each fold, for comparison. None: 20, of a model 3.
     redundancy
         Mean absolute correlation within patients from which markers are one group.
     max_cells
         Of ``"knn"``: cells that are compared in pairs, evenly from all patients. Of types, ``"linear"`` always calls
         4,000 cells to choose and 10,000 to score.
+    max_tiles
+        Of a model: tiles that are drawn, evenly from all patients, and held in memory with all their channels.
+    weights
+        Weights of a model that is given by its name, see `spatialfm.models.load`.
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields. Of a model, as the three that
+        follow.
+    recipe
+        All that decides the numbers of a model: `spatialfm.Recipe`, or a dict of fields to depart in.
+    run
+        Device (the first of several), batches, precision: `spatialfm.Run`, or a dict of its fields. Nothing is
+        compiled or sent to a cluster.
+    elements
+        Which images and labels, and their pixel size: `spatialfm.Elements`, or a dict of its fields.
     table_name
         Table of the cells, of a SpatialData.
     random_state
@@ -130,7 +171,9 @@ def select_panel(
     of largest ``variance`` and of ``random`` panels (mean, and where 95 % of them lie), paired gains over both with
     intervals, ``cost``, ``optimistic`` (the criterion of the search, which chose the panel), ``markers``, and which of
     them ``enters`` and ``leaves`` from size to size; of ``target="markers"`` also ``others``, the explained variance of
-    the markers outside of the panel alone; ``patients``, the score of each
+    the markers outside of the panel alone; with a model also ``linear``, the score of ridge regression from the same
+    panels, the paired ``gain_over_linear`` with its interval, and ``chosen_by_linear``, the score of the model with the
+    panels that regression chooses; ``patients``, the score of each
     patient by size; ``whole``, the score of all candidates together; and ``params``.
 
     Raises
@@ -139,6 +182,10 @@ def select_panel(
         If a marker is missing or was not measured in some cells, or there are not as many as asked for.
     TableError
         If there are fewer than 3 patients, or a column, representation or cost is missing.
+    ModelError
+        If the model has no decoder.
+    ElementError
+        If a model is to see a table without images.
 
     Examples
     --------
@@ -150,37 +197,102 @@ def select_panel(
     >>> cells.uns["panel"]["curve"]["score"].iloc[-1] > 0.7
     np.True_
     """
+    _check_method(data, model, method, target, layer)
     adata = given_table(data, table_name, "select_panel", key_added)
-    names, values = measured_markers(adata, markers, layer, least=2)
+    of_call = {"panel": panel, "recipe": recipe, "run": run, "elements": elements}
+    seen = None
+    if method == "model":
+        seen = see_tiles(
+            data, adata, model, weights, None if markers is None else as_names(markers), max_tiles, call=of_call,
+            patient_key=patient_key, library_key=library_key, table_name=table_name, random_state=random_state,
+            check=lambda found: (_kept(found, keep, n_markers), _costs(adata, found, costs)),
+        )  # fmt: skip
+        names = seen.names
+    else:
+        names, values = measured_markers(adata, markers, layer, least=2)
+        if markers is None:
+            rows = _worth_staining(names, keep)
+            names, values = [names[place] for place in rows], values[:, rows]
     first = _kept(names, keep, n_markers)
     price = _costs(adata, names, costs)
-    cells, patients, spread = _cells(adata, values, target, label_key, use_rep, patient_key)
-    search = Search(n_markers, tuple(first), price, n_folds, n_random, random_state)
+    if seen is not None:
+        cells, patients, spread = _seen_cells(seen)
+    else:
+        cells, patients, spread = _cells(adata, values, target, label_key, use_rep, patient_key)
+    draws = (N_RANDOM if seen is None else N_RANDOM_OF_MODEL) if n_random is None else n_random
+    search = Search(n_markers, tuple(first), price, n_folds, draws, random_state)
 
-    task = LinearTask(cells, random_state) if method == "linear" else NeighbourTask(cells, random_state, max_cells)
-    bar = progress_bar(range(min(n_folds, len(patients))), desc="folds", unit="fold")
-    judged = judge_panels(task, len(patients), cells.variances() * spread**2, search, bar)
-    panels = search.run(task, np.arange(len(patients)))
+    task = seen.task if seen else _task(method, cells, random_state, max_cells)
+    try:
+        bar = progress_bar(range(int(search.folds(len(patients)).max()) + 1), desc="folds", unit="fold")
+        judged = judge_panels(task, len(patients), cells.variances() * spread**2, search, bar)
+        beside = judge_beside(task, LinearTask(cells, random_state), len(patients), search) if seen else None
+        panels = search.run(task, np.arange(len(patients)))
+        ranking = ranking_of(task, cells, panels, judged, search, names, redundancy)
+    finally:
+        if seen is not None:
+            seen.errors.close()
 
-    curve = _curve(judged, panels, search, names, target)
-    ranking = _ranking(task, cells, panels, judged, search, names, redundancy)
     record = {
-        "curve": curve,
+        "curve": curve_of(judged, panels, search, names, target, beside),
         "ranking": ranking,
         "patients": pd.DataFrame(judged.chosen.T, index=patients, columns=[str(size) for size in search.sizes]),
         "whole": float(judged.whole.mean()),
         "params": {
             "method": method, "target": target, "score": SCORES[target], "n_markers": n_markers,
             "keep": [names[place] for place in first], "label_key": label_key or "", "use_rep": use_rep or "",
-            "layer": layer or "X", "patient_key": patient_key, "n_folds": n_folds, "n_random": n_random,
+            "layer": layer or "X", "patient_key": patient_key, "n_folds": n_folds, "n_random": draws,
             "n_patients": len(patients), "n_cells": len(cells.patient), "with_costs": costs is not None,
-            "redundancy": redundancy, "random_state": random_state,
+            "redundancy": redundancy, "random_state": random_state, "model": seen.model if seen else "",
+            "n_tiles": seen.n_tiles if seen else 0,
         },
     }  # fmt: skip
     write_uns(adata, key_added, record)
     adata.var[key_added] = adata.var_names.isin(ranking.index[ranking["chosen"]])
     logger.info("%s: %s", key_added, ", ".join(ranking.index[ranking["chosen"]]))
     return ranking
+
+
+def _check_method(data: object, model: object, method: Method, target: Target, layer: str | None) -> None:
+    if (method == "model") != (model is not None):
+        raise TableError(
+            'A model and method="model" are passed together: sfm.tl.select_panel(sdata, 12, "virtues", method="model").'
+        )
+    if method != "model":
+        return
+    if not hasattr(data, "images"):
+        raise ElementError('method="model" reads images. Pass the SpatialData, or method="linear", which needs none.')
+    if target != "markers":
+        raise TableError(
+            f'method="model" predicts markers, not target={target!r}. Pass target="markers", or method="linear".'
+        )
+    if layer is not None:
+        raise TableError('method="model" reads images, not layer=. Leave layer= out.')
+
+
+def _task(method: Method, cells: Cells, random_state: int, max_cells: int) -> Task:
+    return LinearTask(cells, random_state) if method == "linear" else NeighbourTask(cells, random_state, max_cells)
+
+
+def _seen_cells(seen: Seen) -> tuple[Cells, list[str], np.ndarray]:
+    """Cells of tiles as `_cells` has those of a table."""
+    scaled, _, spread = standardised(seen.measured)
+    return Cells(scaled, None, None, seen.patient), seen.patients, spread * seen.spread
+
+
+def _worth_staining(names: list[str], keep: str | Sequence[str] | None) -> list[int]:
+    """Places of the candidates: one of the stains of nuclei in every cycle, and nothing that holds no marker."""
+    nothing = nuisance_channels(match_markers(names))
+    asked = [] if keep is None else as_names(keep)
+    stains = [names[place] for place in nuclear_stains(names)]
+    again = stains if set(asked) & set(stains) else stains[1:]
+    left_out = [name for name in names if (name in nothing or name in again) and name not in asked]
+    if len(left_out) > len(names) - 2:
+        return list(range(len(names)))
+    if left_out:
+        what = "No candidates, as they hold no marker or are further stains of nuclei"
+        warn(f"{what}: {listed(left_out, 12)}. Name them in markers= to have them.")
+    return [place for place, name in enumerate(names) if name not in left_out]
 
 
 def _kept(names: list[str], keep: str | Sequence[str] | None, n_markers: int) -> list[int]:
@@ -245,11 +357,7 @@ def _cells(
     if use_rep is not None:
         targets = _components(representation(adata, use_rep)[rows])
     codes, patients = codes_of(patient.iloc[rows].cat.remove_unused_categories())
-    if len(patients) < FEWEST:
-        raise TableError(
-            f"obs[{patient_key!r}] (patient_key=) has {counted(len(patients), 'patient')}: at least {FEWEST} are "
-            "needed to choose a panel from some and score it on others."
-        )
+    check_patients(len(patients), patient_key)
     scaled, _, spread = standardised(compressed(values[rows])[0])
     return Cells(scaled, targets, types, codes.astype(int)), patients, spread
 
@@ -264,66 +372,3 @@ def _components(values: np.ndarray) -> np.ndarray:
         _, vectors = np.linalg.eigh(values.T @ values / len(values))
         values = values @ vectors[:, ::-1][:, :MOST_COLUMNS]
     return values / spread
-
-
-def _curve(
-    judged: Judged, panels: Mapping[int, Chosen], search: Search, names: list[str], target: Target
-) -> pd.DataFrame:
-    """Scores by size, with what each panel costs and holds."""
-    curve = curve_table(judged, search.sizes)
-    curve["cost"] = [panels[size].cost for size in search.sizes]
-    curve["optimistic"] = [panels[size].score for size in search.sizes]
-    if target == "markers":  # those that are known count with 1, all alike
-        n, size = len(names), curve["size"].to_numpy(dtype=float)
-        left = np.where(size < n, n - size, np.nan)
-        curve["others"] = 1 - (1 - curve["score"]) * n / left
-    before: set[int] = set()
-    texts = []
-    for size in search.sizes:
-        now = panels[size].markers
-        parts = (now, [one for one in now if one not in before], sorted(before - set(now)))
-        texts.append([", ".join(names[place] for place in part) for part in parts])
-        before = set(now)
-    curve[["markers", "enters", "leaves"]] = texts
-    return curve
-
-
-def _ranking(
-    task: Task,
-    cells: Cells,
-    panels: Mapping[int, Chosen],
-    judged: Judged,
-    search: Search,
-    names: list[str],
-    redundancy: float,
-) -> pd.DataFrame:
-    """One row per candidate, the chosen first, in the order of the smallest panel that they are in."""
-    everyone = np.arange(cells.n_patients)
-    panel = task.panel(everyone, search.folds(cells.n_patients))
-    alone = panel.if_toggled()
-    chosen = panels[search.n_markers].markers
-    for marker in chosen:
-        panel.toggle(marker)
-    found = roles(panel, chosen, keep=search.keep)
-    none = Role(np.nan, None, np.nan)
-    of = [found.get(place, none) for place in range(len(names))]
-    size = [
-        min((n for n, one in panels.items() if place in one.markers), default=np.nan) for place in range(len(names))
-    ]
-    table = pd.DataFrame(
-        {
-            "chosen": np.isin(np.arange(len(names)), chosen),
-            "size": np.array(size, dtype=float),
-            "share": judged.times[-1],
-            "alone": alone,
-            "loss": [one.loss for one in of],
-            "substitute": ["" if one.substitute is None else names[one.substitute] for one in of],
-            "loss_with_substitute": [one.loss_with_substitute for one in of],
-            "group": redundancy_groups(cells.markers, cells.patient, redundancy),
-            "cost": search.costs,
-        },
-        index=pd.Index(names, name="marker"),
-    )
-    order = np.lexsort((-alone, np.nan_to_num(table["size"], nan=np.inf), ~table["chosen"]))
-    order = [*search.keep, *(place for place in order if place not in search.keep)]
-    return table.iloc[order]

@@ -21,7 +21,7 @@ from ...cohort.given_table import given_table, measured_markers
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
-from ...learn.surprise import Errors, errors_of, expected_of_others
+from ...learn.surprise import Errors, Usual, apart_from_others, errors_of, expected_of_others, strengths, usual_of
 from .surprise_maps import earlier_maps, map_names, paint_maps
 
 if TYPE_CHECKING:
@@ -117,12 +117,23 @@ def surprise(
     Returns
     -------
     None. Writes ``layers[key_added]``, float32, cells by markers: positive where a marker is brighter than expected,
-    NaN where it was not looked at; ``obs[key_added]``, the root mean square over the markers of a cell;
-    ``obs[key_added + "_shift"]``, their mean with its sign, which is large where all markers are brighter than
-    expected, as in a fold; ``obs[key_added + "_marker"]``, the marker that is farthest off; and ``uns[key_added]``:
-    ``samples``, the median of each marker in each sample, ``far``, the share of its cells that are 3 errors or more
-    off, ``errors``, the error of each marker on the reference and the share of its variance that is explained, and
-    ``params``.
+    NaN where it was not looked at. Of each cell:
+
+    ``obs[key_added + "_rms"]``
+        The root mean square over its markers, which a single one drives, as where it is saturated.
+    ``obs[key_added + "_shift"]``
+        The mean with its sign of surprises cut at 3 errors: large where all markers are brighter than expected, as in
+        a fold.
+    ``obs[key_added]``
+        The larger of both, each over what 95 % of reference cells stay below: 1 is as much as one reference cell in 20
+        has. Cells whose markers are all darker count by the first alone.
+    ``obs[key_added + "_marker"]``
+        The marker that is farthest off.
+
+    And ``uns[key_added]``: ``samples``, the median of each marker in each sample; ``apart``, how far it is from the
+    middle of all samples, in their spread (median absolute deviation; NaN of fewer than three samples), which finds
+    swapped channels; ``far``, the share of its cells that are 3 errors or more off; ``errors``, the error of each
+    marker on the reference and the share of its variance that is explained; and ``params``.
 
     Raises
     ------
@@ -139,7 +150,7 @@ def surprise(
     >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=300, random_state=0)
     >>> cells.X[5, cells.var_names.get_loc("CD20")] = 5000
     >>> sfm.tl.surprise(cells)
-    >>> bool(cells.layers["surprise"][5, cells.var_names.get_loc("CD20")] > 3), bool(cells.obs["surprise"].iloc[5] > 2)
+    >>> bool(cells.layers["surprise"][5, cells.var_names.get_loc("CD20")] > 3), bool(cells.obs["surprise"].iloc[5] > 1)
     (True, True)
     """
     _check_method(data, model, method, layer)
@@ -156,18 +167,21 @@ def surprise(
     layer_of = np.full(adata.shape, np.nan, np.float32)
     layer_of[:, adata.var_names.get_indexer(parts.markers)] = z
     adata.layers[key_added] = layer_of
-    adata.obs[key_added] = np.sqrt(np.mean(z.astype(float) ** 2, axis=1))
-    adata.obs[f"{key_added}_shift"] = z.mean(axis=1, dtype=float)
+    rms, shift = strengths(z)
+    adata.obs[key_added] = parts.usual.exceeded(rms, shift)
+    adata.obs[f"{key_added}_rms"], adata.obs[f"{key_added}_shift"] = rms, shift
     adata.obs[f"{key_added}_marker"] = _farthest(z, parts.markers)
     frame = pd.DataFrame(z, columns=parts.markers).groupby(samples.to_numpy(), observed=True)
     far = frame.agg(lambda one: float((one.abs() >= FAR).sum() / max(one.notna().sum(), 1)))
     params = {"method": method, "model": parts.model, "markers": parts.markers, "layer": layer or "X"}
     params |= {"reference": parts.reference, "n_folds": n_folds, "patient_key": patient_key}
     params |= {"library_key": library_key, "random_state": random_state}
+    params |= {"usual_rms": parts.usual.rms, "usual_shift": parts.usual.shift}
     params["maps"] = list(targets.values())
     for name in earlier_maps(adata, key_added) if hasattr(data, "images") else ():
         data.images.pop(name, None)  # of another call: they would be read as this one's
-    tables = {"samples": frame.median(), "far": far, "errors": parts.table()}
+    medians = frame.median()
+    tables = {"samples": medians, "apart": apart_from_others(medians), "far": far, "errors": parts.table()}
     write_uns(adata, key_added, tables | {"params": params})
     paint_maps(data, adata, targets, z, parts.markers, key_added)
     logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
@@ -187,6 +201,8 @@ class Parts:
         Of the reference.
     explained
         ``(M,)`` share of the variance of reference cells that is explained.
+    usual
+        Of reference cells.
     reference, model
         What they were, for the record.
     """
@@ -196,6 +212,7 @@ class Parts:
     expected: np.ndarray
     errors: Errors
     explained: np.ndarray
+    usual: Usual
     reference: str
     model: str = ""
 
@@ -341,7 +358,8 @@ def _parts(
     variance = x[known].var(axis=0)
     explained = 1 - (residual[known] ** 2).mean(axis=0) / np.where(variance > 0, variance, np.nan)
     errors = errors_of(residual[known], expected[known], codes[known])
-    return Parts(names, residual[:n_own], expected[:n_own], errors, explained, said, model)
+    usual = usual_of(errors.standardised(residual[known], expected[known]), codes[known])
+    return Parts(names, residual[:n_own], expected[:n_own], errors, explained, usual, said, model)
 
 
 def _in_order(found: pd.DataFrame, table: AnnData) -> np.ndarray:
