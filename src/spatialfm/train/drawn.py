@@ -81,7 +81,12 @@ class Validation:
 
     def __init__(self, fabric: Fabric, objective: Objective, drawn: DrawnWindows) -> None:
         self.fabric, self.objective = fabric, objective
-        self.held_out = HeldOut(drawn, tuple(spread_out(len(drawn.windows), MOST_WINDOWS)))
+        chosen = spread_out(len(drawn.windows), MOST_WINDOWS)
+        rest = len(chosen) % drawn.batch_size
+        if objective.of_batch and rest < fabric.world_size:
+            # terms of a whole batch are worked out by all processes together: one without windows would be waited for
+            chosen = chosen[: len(chosen) - rest]
+        self.held_out = HeldOut(drawn, tuple(chosen))
 
     def __call__(self, step: int) -> dict[str, float]:
         """Scores by name."""
@@ -101,6 +106,8 @@ class Validation:
                     sums[name] = sums.get(name, np.zeros(2)) + _numbers(term)
         self.objective.train()
         sums = _over_processes(sums, self.fabric.world_size)
+        if not sums:
+            return {}
         scores = self.objective.scores({name: float(total / n) for name, (total, n) in sums.items() if n > 0})
         return {f"validation_{name}": float(value) for name, value in scores.items()}
 
