@@ -30,7 +30,8 @@ WORDS = {
     ("train/tuning.py", "kronos"),
     ("cohort/intensities.py", "mean-intensity"),
     ("train/cell_probe.py", "mean-intensity"),
-}  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults; floors
+    ("reporting/methods.py", "virtues"),
+}  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults; floors; a citation
 
 
 @cache
