@@ -158,7 +158,7 @@ CASES = [
                 _edit("slide-2/markers.csv", "5,2,CD20", "5,2,CD4,,,\n6,2,CD20"),
                 r"has 6 channels \(5 without the 1 to be removed\), but image '.*slide-2.ome.tif' has 5",
             ),
-            Refusal("another-mask", _other_mask, "was measured with another mask: of 12 cells that were looked up, 0"),
+            Refusal("another-mask", _other_mask, "was measured with another mask: of 12 cells, 0 are"),
             Refusal("one-table-missing", _gone(CELLS.format(2)), "quantification/ for 1 sample of 2 .'slide-2'."),
             Refusal("channel-missing", _edit(CELLS.format(1), "CD20", "CD2"), "no column for 1 channel .*: 'CD20'"),
             Refusal("no-patient", _edit("clinical.csv", "slide-2", "slide-3"), "no row for 1 sample: 'slide-2'"),

@@ -64,7 +64,8 @@ def read_quantification(
     if pair is None:
         raise TableError(f"'{path}' has no columns {_POSITIONS[0][0]!r} and {_POSITIONS[0][1]!r}. Quantify again.")
     xy = frame[list(pair)].to_numpy(dtype=float)
-    xy = _in_mask(ids, xy, labels, path, may_swap=pair == _POSITIONS[1])
+    if np.unique(ids).size == ids.size:  # ids that occur twice are refused with the problems of all samples
+        xy = _in_mask(ids, xy, labels, path, may_swap=pair == _POSITIONS[1])
     values = pd.DataFrame({names[name]: frame[column] for name, column in of_channel.items()})
     rest = frame.drop(columns=[_ID, *pair, *of_channel.values()])
     obs = pd.DataFrame(index=frame.index)
