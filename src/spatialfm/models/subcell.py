@@ -31,7 +31,7 @@ SUBCELL = ModelCard(
     commercial=False,
     gated=False,
     reference="Gupta et al. 2024, SubCell: Proteome-aware vision foundation models for microscopy capture single-cell "
-    "biology, bioRxiv 2024.12.06.627299",
+    "biology, doi:10.1101/2024.12.06.627299",
     domains=("fluorescence",),
     trained_on="Human Protein Atlas: confocal images of cultured cells, 13,147 proteins, 0.08 µm per pixel",
     parameters=87_043_586,

@@ -1,6 +1,6 @@
 """Channel-summary tokens of VirTues: what a label of a tissue is read from, and where it looks.
 
-Wenckstern et al. 2025, arXiv:2501.06039, Methods, *Model inspection and visualization*: VirTues has no token for a
+Wenckstern et al. 2026, arXiv:2501.06039, Methods, *Model inspection and visualization*: VirTues has no token for a
 window as a whole. It gets one for each channel, the patch summaries among them, which sits in the middle of the window.
 The encoded one of the patch summaries is read; the attention that it pays to them in the last spatial layer but one is
 drawn. The published weights have no such tokens: they are learned with the label.

@@ -107,7 +107,7 @@ def finetune(
         share of the answer, as in ``sfm.tl.annotate(..., method="bcos")``.
     level
         ``"tissue"``: the label is of the whole sample, and is read from windows around its cells by channel-summary
-        tokens, which VirTues gets for it (Wenckstern et al. 2025, Methods, *Model inspection*): one for each channel,
+        tokens, which VirTues gets for it (Wenckstern et al. 2026, Methods, *Model inspection*): one for each channel,
         in the middle of the window. The encoder then tells no embedding but where it looks: `spatialfm.tl.embed_cells`
         writes the attention of the token of the patch summaries to the place of each cell (``outputs="patch"``) and
         of the token of each marker (``outputs="marker"``), 1 for the average place, in the last spatial layer but one;
