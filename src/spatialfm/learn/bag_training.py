@@ -39,17 +39,22 @@ class BagRecipe:
     padding: str = "masked"
 
     def network(self, n_features: int, n_outputs: int) -> nn.Module:
-        """A network with fresh weights."""
+        """A network with fresh weights.
+
+        The last layer of ours starts at zero, as a random one is most of what few and small steps predict; published
+        layers start as published.
+        """
         common = {"n_heads": self.n_heads, "hidden": self.hidden, "dropout": self.dropout}
         if self.head == "attention":
-            return GatedAttentionMIL(n_features, n_outputs, **common)
+            return _silent(GatedAttentionMIL(n_features, n_outputs, **common))
         if self.head == "bcos":
             return BcosMIL(n_features, n_outputs, dropout=self.dropout)
         if self.head == "stamp":
             width, heads = self.n_heads * self.hidden, {"n_heads": self.n_heads, "n_layers": self.n_layers}
             return StampMIL(n_features, n_outputs, width=width, feedforward=width, dropout=self.dropout, **heads)
-        kind = HistoBistroMIL if self.head == "histobistro" else TransformerMIL
-        return kind(n_features, n_outputs, n_layers=self.n_layers, **common)
+        if self.head == "histobistro":
+            return HistoBistroMIL(n_features, n_outputs, n_layers=self.n_layers, **common)
+        return _silent(TransformerMIL(n_features, n_outputs, n_layers=self.n_layers, **common))
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """Adam, or with a penalty on weights AdamW."""
@@ -281,6 +286,13 @@ def pad(
     for i, rows in enumerate(parts):
         x[i, : len(rows)], mask[i, : len(rows)] = (bags.values[rows] - mean) / sd, True
     return torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device)
+
+
+def _silent(network: GatedAttentionMIL | TransformerMIL) -> nn.Module:
+    """The network with a last layer that says nothing yet."""
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    return network
 
 
 def _some(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

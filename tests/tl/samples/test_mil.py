@@ -73,7 +73,9 @@ def cells(planted):
 @pytest.fixture(params=["attention", "transformer"])
 def network(request):
     torch.manual_seed(0)
-    return BagRecipe(request.param, n_heads=2, hidden=4).network(5, 3).eval()
+    network = BagRecipe(request.param, n_heads=2, hidden=4).network(5, 3).eval()
+    torch.nn.init.normal_(network.head.weight)  # before training it is zero, and all outputs are the same
+    return network
 
 
 def first_score(adata, key="mil"):
@@ -197,6 +199,21 @@ def test_training_stops_early_and_keeps_the_best():
     weights = trained.target.weights[target.codes[14:]]
     loss = -(weights * np.log(p[np.arange(6), target.codes[14:]])).sum() / weights.sum()
     assert loss == pytest.approx(trained.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["attention", "transformer"])
+def test_a_few_small_steps_go_the_right_way_from_no_prediction_at_all(head):
+    rng = np.random.default_rng(0)
+    ill, rows = np.arange(60) % 3 == 0, np.split(np.arange(600), 60)
+    values = rng.standard_normal((600, 3)) + 2 * np.repeat(ill, 10)[:, None] * np.array([1.0, 0, 0])
+    bags, target = Bags(values.astype(np.float32), rows), ClassTarget(ill.astype(int), 2)
+    recipe = BagRecipe(head, n_heads=8, hidden=4, max_epochs=20, patience=20)
+    x, mask = torch.randn(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)
+    for seed in range(4):
+        assert not recipe.network(3, 2)(x, mask)[0].any()
+        trained = train(bags, target, np.arange(15), np.arange(15, 20), recipe, seed, torch.device("cpu"))
+        p = [predict(trained, bags, bag, recipe, torch.device("cpu"))[0][1] for bag in range(20, 60)]
+        assert metrics.roc_auc_score(ill[20:], p) > 0.95  # of the means alone: 1.00
 
 
 def test_a_transformer_takes_every_cell_of_a_large_bag_once():
@@ -518,6 +535,7 @@ def test_permutations_repeat_everything(cells):
 
 
 def test_networks_that_had_no_time_are_told_of(cells):
+    cells.X[(cells.obs["disease"] == "yes").to_numpy()] += 2  # each step is one in the right direction
     with pytest.warns(SpatialfmWarning, match=r"2 of 2 networks were still getting better after max_epochs=2"):
         sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"max_epochs": 2, "learning_rate": 1e-4})
 

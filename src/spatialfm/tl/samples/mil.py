@@ -84,10 +84,12 @@ def mil(
 
     A network weighs the cells of a patient by attention, averages them by these weights and predicts from that; it
     is told the answer for the patient only. The recipe is VirTues' (Methods, *Tissue-level classification*): gated
-    attention with eight heads of 256, Adam at 1e-4, 16 bags a step, at most 100 epochs, stopped when the loss of 20 %
-    of the training patients has not fallen for 10 epochs, five seeds with their own validation parts. Unlike there,
-    where images are split, patients are. All scores and all attention are of patients that the network at hand has
-    never seen, in the cross-validation that STAMP reports (El Nahhas et al., arXiv 2312.10944).
+    attention with eight heads of 256, Adam at 1e-4, 16 bags a step, at most 100 epochs, stopped when the loss of 20
+    % of the training patients has not fallen for 10 epochs, five seeds with their own validation parts. Unlike
+    there, where images are split, patients are; and the last layer of ``"attention"`` and ``"transformer"`` starts
+    at zero, as in cohorts with few steps a random one would still decide the prediction. All scores and all
+    attention are of patients that the network at hand has never seen, in the cross-validation that STAMP reports
+    (El Nahhas et al., arXiv 2312.10944).
 
     Parameters
     ----------
