@@ -41,8 +41,11 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "__main__": {"cli"},  # python -m spatialfm
 }
 # single files that may import more than their room does, each with what it takes
-FILES_MAY_IMPORT = {  # statistics of markers are made by the code that normalises with them, never a second time
+# what embeddings are made with is not made a second time: statistics of markers by the code that normalises with them,
+# cells by a network on pixels as its encoder takes them
+FILES_MAY_IMPORT = {
     "pp.statistics": {"embed.markers", "embed.pixels"},
+    "pp.segment_network": {"embed.segment"},
 }
 # rooms of `tl`: by question; what one may take from another, besides itself
 TL_ROOMS = {
@@ -182,6 +185,8 @@ def test_the_page_for_contributors_has_the_same_map():
         ("spatialfm.pp.cells", "from ..embed.pixels.statistics import merged"),
         ("spatialfm.pp.statistics", "from ..embed.run.engine import run"),
         ("spatialfm.pp.statistics", "from ..models import load"),
+        ("spatialfm.pp.segment_network", "from ..embed.inputs import prepare_inputs"),
+        ("spatialfm.pp.segmentation", "from ..embed.segment.call import open_network"),
         ("spatialfm.io.tiff", "from ..datasets import simulate_cohort"),
         ("spatialfm.datasets._x", "from ..cli import main"),
         ("spatialfm._keys", "from .pp import elements"),
@@ -204,6 +209,7 @@ def test_the_map_catches_a_planted_import(module, source):
         ("spatialfm.models.vit", "import torch.nn.functional as F\nimport math\nfrom .card import ModelCard"),
         ("spatialfm.models.vit", "from .._errors import ModelError"),
         ("spatialfm.pp.statistics", "from ..embed.pixels.statistics import merged"),
+        ("spatialfm.pp.segment_network", "from ..embed.segment.call import open_network"),
         ("spatialfm.embed.run.engine", "from ...models import load\nfrom ...pp.arrays import AxisAffine"),
         ("spatialfm.tl.embedding.embed_cells", "from ...embed.run.engine import run\nimport lifelines"),
         ("spatialfm.pl._cells", "from ..pp.arrays import AxisAffine\nimport spatialdata"),

@@ -79,6 +79,7 @@ IN_THE_WHOLE = {
     "embed/pixels/open.py": "embed/pixels/test_statistics.py",
     "embed/pixels/prepared.py": "tl/test_virtues_recipe.py",
     "embed/pixels/published.py": "tl/test_virtues_recipe.py",
+    "embed/segment/call.py": "pp/test_segment_network.py",
     "embed/positivity/asked.py": "tl/phenotypes/test_marker_positivity.py",
     "embed/positivity/call.py": "tl/phenotypes/test_marker_positivity.py",
     "learn/positivity_calls.py": "tl/phenotypes/test_marker_positivity.py",

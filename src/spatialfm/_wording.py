@@ -36,6 +36,17 @@ def called(arguments: Collection[str], fields: Fields) -> Iterator[None]:
         _CALLED.reset(token)
 
 
+@contextmanager
+def within(fields: Fields) -> Iterator[None]:
+    """Further names are fields of an argument of the function that was called, by dots: ``"panel.markers"``."""
+    call = _CALLED.get()
+    token = _CALLED.set(None if call is None else (call[0], {**call[1], **fields}))
+    try:
+        yield
+    finally:
+        _CALLED.reset(token)
+
+
 def worded(message: str) -> str:
     """A message in the words of the function that the user called.
 
@@ -57,7 +68,10 @@ def worded(message: str) -> str:
             continue
         argument, field = fields[name]
         value = VALUE.match(message, hit.end())
-        text += message[start : hit.start()] + f'{argument}={{"{field}": {value[0] if value else "..."}}}'
+        said = value[0] if value else "..."
+        for key in reversed(field.split(".")):
+            said = f'{{"{key}": {said}}}'
+        text += f"{message[start : hit.start()]}{argument}={said}"
         start = value.end() if value else hit.end()
     return text + message[start:]
 

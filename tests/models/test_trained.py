@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -91,11 +92,16 @@ def test_blocks_are_those_that_were_trained(tmp_path):
     assert sfm.models.load("kronos", weights="random").options["blocks"] == "released"
 
 
-def test_an_option_of_training_that_is_left_out_is_said(tmp_path):
-    save_trained(new_encoder("virtues", nuclear="histone", **SHAPES["virtues"]), tmp_path)
-    with pytest.warns(SpatialfmWarning, match="nuclear='histone' and is used with nuclear=None"):
-        load("virtues", weights=tmp_path)
-    assert load("virtues", weights=tmp_path, nuclear="histone").nuclear == "histone"
+def test_an_option_of_training_that_is_left_out_is_that_of_the_training(tmp_path):
+    save_trained(new_encoder("virtues", nuclear="histone", **SHAPES["virtues"]), tmp_path / "with")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        assert load("virtues", weights=tmp_path / "with").nuclear == "histone"
+        assert load("virtues", weights=tmp_path / "with", nuclear="histone").nuclear == "histone"
+    save_trained(new_encoder("virtues", **SHAPES["virtues"]), tmp_path / "without")
+    assert load("virtues", weights=tmp_path / "without").nuclear is None
+    with pytest.warns(SpatialfmWarning, match="trained with nuclear=None and is used with nuclear='histone'"):
+        load("virtues", weights=tmp_path / "without", nuclear="histone")
 
 
 def test_terms_of_published_weights_stay(tmp_path, kronos_file):

@@ -367,11 +367,11 @@ def test_an_image_without_signal_gives_no_cell_and_a_warning(placed):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"method": "virtues"}, ArgumentError, r"cannot run yet.*four layers.*InstanSeg"),
+        ({"method": "virtues"}, ArgumentError, r"needs the weights of its head"),
         (
             {"weights": "w.pt"},
             ArgumentError,
-            r"weights= belongs to method='instanseg' and 'cellpose', not to watershed",
+            r"weights= belongs to method='instanseg', 'cellpose' and 'virtues', not to watershed",
         ),
         ({"options": {"treshold": 1}}, ArgumentError, r"no 'treshold'; it takes 'threshold'"),
         ({"method": "stardist"}, ArgumentError, r"method must be"),

@@ -228,6 +228,16 @@ class VirTuesEncoder(Encoder):
             encoded = encoded[:, [0, *(place + 1 for place in channels)]]
         return self.backbone.decoder(encoded, grid.height, grid.width)
 
+    def summaries(self, pixels: Tensor, markers: Tensor, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Summary tokens as maps ``(B, D, h, w)``: at the end of the encoder, and after some of its blocks.
+
+        `pixels` and `markers` as in `forward`; `after`: blocks, counted from 1, in ascending order.
+        """
+        tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, None))
+        last, found = self.backbone.encoder.summaries(tokens, grid, after)
+        shape = (grid.height, grid.width)
+        return last.transpose(1, 2).unflatten(2, shape), [one.transpose(1, 2).unflatten(2, shape) for one in found]
+
     def attention(
         self,
         pixels: Tensor,
@@ -356,11 +366,13 @@ def build_virtues(
         As `load` passes them.
     nuclear
         ``"histone"``: stains of DNA (DAPI, Hoechst, iridium, DRAQ5 …) are given the protein embedding of histone H3
-        (P68431), as upstream does on request. None: they are left out, for they have no protein.
+        (P68431), as upstream does on request. None: as in the training, where `weights` is a folder that
+        `spatialfm.models.save_trained` wrote; otherwise they are left out, for they have no protein.
     """
     saved, config = saved_in(card, weights), VirTuesConfig()
     if saved is not None:
         card, config = saved.model_card(card), saved.config(config)
+        nuclear = saved.option("nuclear", nuclear, None)
     encoder = VirTuesEncoder(card, config, nuclear=nuclear)
     if weights == hub.RANDOM:
         encoder.weights = hub.fill_random(encoder.backbone, card)

@@ -312,6 +312,23 @@ class VirTuesEncoderNet(nn.Module):
         out = self.layer_norm(grid.unpack(last(x, grid), hidden=tokens))
         return out[:, :1] if summary_only else out
 
+    def summaries(self, tokens: Tensor, grid: TokenGrid, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Summary tokens ``(B, L, D)`` at the end, with the final norm, and after each of these blocks, without.
+
+        Blocks are counted from 1, in ascending order.
+        """
+        x, found = grid.pack(tokens), []
+        for number, block in enumerate(self.blocks(), 1):
+            is_last = number == len(self.encoder) and block.multi_head_attention.along == "v"
+            if is_last:  # it works for the summary tokens alone
+                summary = block.summary(x, grid).unflatten(0, (grid.shape[0], grid.shape[2]))
+            else:
+                x = block(x, grid)
+                summary = grid.unpack(x)[:, 0]
+            if number in after:
+                found.append(summary)
+        return self.layer_norm(summary), found
+
     def before(self, tokens: Tensor, grid: TokenGrid, blocks: Sequence[int]) -> dict[int, Tensor]:
         """What enters the attention of each of the blocks named, packed and normed."""
         x, inputs = grid.pack(tokens), {}

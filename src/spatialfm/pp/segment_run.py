@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .. import _disk
-from .._cache import keep_arrays, kept_arrays
+from .._cache import Arrays, keep_arrays, kept_arrays
 from .._errors import ElementError, RunError, SpatialfmError, counted
 from .._identity import fingerprint
 from .._settings import settings
@@ -160,18 +160,42 @@ def segment_tiles(
 
     Parameters
     ----------
+    step, names
+        As `keep_tiles` takes them.
+    """
+
+    def made_of(core: Box) -> tuple[str, Callable[[], Arrays]]:
+        tile = tile_of(job, job.grid.outer(core))
+        return _identity_of(tile, job, levels), lambda: {"labels": _checked(job, core, tile, segment, levels)}
+
+    keep_tiles(job.grid.cores(), made_of, kept, step, names)
+
+
+def keep_tiles(
+    cores: Sequence[Box],
+    made_of: Callable[[Box], tuple[str, Callable[[], Arrays]]],
+    kept: Kept,
+    step: Callable[[], object],
+    names: list[str],
+) -> None:
+    """Make and keep the tiles that are not kept yet, and add to `names` what identifies each.
+
+    Parameters
+    ----------
+    cores
+        Of the tiles.
+    made_of
+        Gives, of a core, what identifies its tile, and a function that makes its arrays, with ``"labels"`` among them.
     step
         Called after each tile.
     names
         Of the tiles, extended in place: what was kept is known if a later tile fails.
     """
-    for core in job.grid.cores():
-        tile = tile_of(job, job.grid.outer(core))
-        what = _identity_of(tile, job, levels)
+    for core in cores:
+        what, make = made_of(core)
         path = kept.tile(what)
         if kept_arrays(path, what) is None:
-            labels = _checked(job, core, tile, segment, levels)
-            keep_arrays(path, what, {"labels": labels})
+            keep_arrays(path, what, make())
             if not path.is_file():
                 raise RunError(
                     f"Tiles cannot be kept in {kept.folder}: make room there, or set sfm.settings.cache_dir to another "
@@ -209,6 +233,14 @@ def _checked(job: Job, core: Box, tile: xr.DataArray, segment: Callable, levels:
     return numbered(labels)
 
 
+def read_tile(job: Job, kept: Kept, what: str) -> Arrays:
+    """Arrays of a tile that was kept."""
+    arrays = kept_arrays(kept.tile(what), what)
+    if arrays is None:
+        raise RunError(f"A tile of {job.image!r} is gone from {kept.folder}. Run sfm.pp.segment_cells again.")
+    return arrays
+
+
 def stitched(job: Job, kept: Kept, names: Sequence[str], in_memory: bool) -> tuple[object, int]:
     """Label image ``(y, x)`` uint32, an array or lazy, and the number of cells.
 
@@ -216,10 +248,7 @@ def stitched(job: Job, kept: Kept, names: Sequence[str], in_memory: bool) -> tup
     """
 
     def read(index: int) -> np.ndarray:
-        arrays = kept_arrays(kept.tile(names[index]), names[index])
-        if arrays is None:
-            raise RunError(f"A tile of {job.image!r} is gone from {kept.folder}. Run sfm.pp.segment_cells again.")
-        return arrays["labels"]
+        return read_tile(job, kept, names[index])["labels"]
 
     if in_memory:
         out = np.zeros(job.grid.shape, np.uint32)

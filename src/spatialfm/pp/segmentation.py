@@ -23,6 +23,16 @@ from .channels import nuclear_channel
 from .elements import match_elements
 from .missing_chunks import report_missing_chunks
 from .pixel_sizes import image_pixel_sizes
+from .segment_network import (
+    METHOD,
+    Asked,
+    check_arguments,
+    check_table,
+    find_cells,
+    forget_phenotypes,
+    phenotype_table,
+    write_phenotypes,
+)
 from .segment_run import Job, Kept, find_levels, segment_tiles, stitched
 from .segmenters import Levels, Request, check_request, file_digest, segmenter
 from .stitch import Grid
@@ -71,16 +81,17 @@ def segment_cells(
     method
         ``"watershed"``: nuclei by threshold and distance transform, grown to cells; needs no weights.
         ``"instanseg"``, ``"cellpose"``: models of these libraries (extras of these names), whose weights you pass.
-        ``"virtues"``: the published head of VirTues, which is refused with what is missing. A function
-        ``f(tile, mpp, **options)`` is given a tile as an `xarray.DataArray` ``(c, y, x)`` with the names of the
-        channels in ``tile.c``, and µm per pixel, and returns whole numbers ``(y, x)``: 0, and one number for each cell.
+        ``"virtues"``: the published head of VirTues (Wenckstern et al., Nature 2026), which finds cells and their
+        phenotypes on all markers; you pass the head and its encoder. A function ``f(tile, mpp, **options)`` is given a
+        tile as an `xarray.DataArray` ``(c, y, x)`` with the names of the channels in ``tile.c``, and µm per pixel, and
+        returns whole numbers ``(y, x)``: 0, and one number for each cell.
     nuclear
         Channels that stain nuclei. Default: the first that `spatialfm.pp.match_markers` recognises as one. Several are
         averaged after each was scaled.
     membrane
         Channels that stain membranes or the cytoplasm, averaged likewise. With ``"watershed"``, cells are divided
         along them and end where they do. A function is given the channels of `nuclear` and `membrane`, and all
-        channels if it is told neither.
+        channels if it is told neither; ``"virtues"`` takes all markers that have a protein embedding.
     image
         Image elements to use (default: all).
     samples
@@ -92,17 +103,22 @@ def segment_cells(
     expansion
         ``"watershed"``: how far a cell reaches beyond its nucleus, at most, in µm.
     min_area
-        Cells of fewer µm² are left out. Default: a tenth of a disc of `diameter`.
+        Cells of fewer µm² are left out. Default: a tenth of a disc of `diameter`; 15 with ``"virtues"``.
     weights
-        File of a model for ``"instanseg"`` (``instanseg.pt``) and ``"cellpose"``. Nothing is downloaded.
+        File of a model for ``"instanseg"`` (``instanseg.pt``) and ``"cellpose"``. Of ``"virtues"``: the folder of a
+        published set (``virtues-sp31``, ``virtues-sp32``) with ``segmentation-head.safetensors`` and the encoder's
+        ``model.safetensors``, or the file of the head. Nothing is downloaded, unless you name a repository of the hub.
     options
         Further arguments of the library's ``eval``, or of the function; of ``"watershed"``, ``threshold``: where nuclei
         begin, in the scale from the 1st (0) to the 99.8th percentile (1) of the nuclear stain (default: Otsu's
-        threshold of the smoothed image).
+        threshold of the smoothed image). Of ``"virtues"``: ``model`` (``"virtues"`` or ``"virtues-sp32"``, where the
+        folder does not say it), ``encoder`` (its file, or a loaded encoder), ``nuclear="histone"`` (a stain of DNA is
+        given the protein embedding of histone H3), ``panel`` and ``recipe`` (as `spatialfm.tl.embed_cells` takes them),
+        ``phenotypes`` (names of those of a head that is not published), ``batch_size`` (windows, 4).
     mpp
         µm per pixel, for images whose transformation does not say it.
     tile_size
-        Side of a tile without its overlap, in pixels.
+        Side of a tile without its overlap, in pixels of the image; with ``"virtues"`` in those of the network.
     overlap
         µm that two neighbouring tiles share. Default: 8 diameters. It must be larger than a cell and what it takes
         to segment it.
@@ -116,7 +132,14 @@ def segment_cells(
     ``sdata.labels["<key_added>_<sample>"]``
         ``(y, x)`` uint32, cells 1 to n, in the coordinate systems of the image.
     ``sdata.attrs["spatialfm"]["segmentation"]["<key_added>_<sample>"]``
-        Method, channels, parameters, µm per pixel, SHA-256 of the weights, number of cells.
+        Method, channels, parameters, µm per pixel, SHA-256 of the weights, number of cells; with ``"virtues"`` also
+        licence, markers used and left out, and the encoder's weights.
+    ``sdata["<key_added>_phenotypes"]``, with ``"virtues"``
+        One row per cell, named as in the cell table. `obs`: ``phenotype``, that of most of its pixels;
+        ``phenotype_probability``, its mean probability over all pixels of the cell, among the phenotypes;
+        ``phenotype_share``, the share of those pixels; ``phenotype_unknown``, the mean probability of the head's
+        answers ``None`` and ``Unknown``, which are no phenotype. `X`: the mean probability of each phenotype.
+        ``sfm.pp.cell_table(sdata, cells=sdata["<key_added>_phenotypes"])`` takes them into the cell table.
 
     Raises
     ------
@@ -124,11 +147,12 @@ def segment_cells(
         If elements are missing, exist already, are annotated by a table, or pixels are NaN; if a function returns
         anything but labels.
     PanelError
-        If `nuclear` or `membrane` is not a channel of an image, or no nuclear stain is recognised.
+        If `nuclear` or `membrane` is not a channel of an image, no nuclear stain is recognised, or no marker has a
+        protein embedding (``"virtues"``).
     PixelSizeError
         If the size of a pixel is unknown.
-    ArgumentError, InputFileError
-        If a library or weights are missing, or an argument belongs to another method.
+    ArgumentError, InputFileError, WeightsError, ModelError
+        If a library or weights are missing or do not fit, or an argument belongs to another method.
     RunError
         If a library or function fails on a tile; the message names it, and what was finished is kept.
 
@@ -148,12 +172,23 @@ def segment_cells(
     request = check_request(method, diameter, expansion, weights, options)
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     names = [f"{key_added}_{pair.sample}" for pair in pairs]
-    _check_names(sdata, names, overwrite)
+    _check_names(sdata, names, overwrite, apart=phenotype_table(key_added) if method == METHOD else None)
+    shared = OVERLAP * diameter if overlap is None else overlap
+    if method == METHOD:
+        check_arguments({"nuclear": nuclear, "membrane": membrane})
+        check_table(sdata, key_added, names, overwrite)
+        asked = Asked(weights, request.options, mpp, tile_size, shared, min_area)
+        found, records, answers = find_cells(sdata, pairs, asked)
+        forget_phenotypes(sdata, key_added)
+        for pair, name, cells, record in zip(pairs, names, found, records, strict=True):
+            _write(sdata, pair, name, cells.labels, record)
+        write_phenotypes(sdata, key_added, [pair.sample for pair in pairs], names, found, answers)
+        _say(names, [cells.n for cells in found])
+        return
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=True)
     area = MIN_AREA * np.pi / 4 * diameter**2 if min_area is None else min_area
-    margin = (OVERLAP * diameter if overlap is None else overlap) / 2
     jobs = [
-        plan_job(sdata, pair, request, _listed(nuclear), _listed(membrane), size, tile_size, margin, area)
+        plan_job(sdata, pair, request, _listed(nuclear), _listed(membrane), size, tile_size, shared / 2, area)
         for pair, size in zip(pairs, sizes, strict=True)
     ]
     report_missing_chunks(sdata, pairs)
@@ -169,8 +204,11 @@ def _listed(names: str | Sequence[str] | None) -> list[str] | None:
     return [names] if isinstance(names, str) else None if names is None else list(names)
 
 
-def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool) -> None:
-    """Refuse to write over labels that somebody has, over those that a table annotates, and names of other elements."""
+def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool, apart: str | None = None) -> None:
+    """Refuse to write over labels that somebody has, over those that a table annotates, and names of other elements.
+
+    `apart`: a table that is written together with the labels.
+    """
     for kind in ("images", "shapes", "points", "tables"):
         if taken := [name for name in names if name in getattr(sdata, kind)]:
             raise ElementError(
@@ -184,6 +222,8 @@ def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool) -> N
             "them."
         )
     for table_name, table in sdata.tables.items():
+        if table_name == apart:
+            continue
         regions = table.uns.get("spatialdata_attrs", {}).get("region", [])
         annotated = {regions} if isinstance(regions, str) else set(np.atleast_1d(regions))
         if taken := [name for name in there if name in annotated]:

@@ -123,13 +123,8 @@ def check_request(
         If a library or weights are missing, or an argument belongs to another method.
     """
     name = method if isinstance(method, str) else "a function"
-    if method == "virtues":
-        raise ArgumentError(
-            "method='virtues' cannot run yet: the head is published as weights of a decoder "
-            "(virtues-sp32/segmentation-head.safetensors) over the tokens of four layers of the VirTues encoder, whose "
-            "outputs become cells by InstanSeg's own post-processing; spatialfm offers the tokens of the last layer "
-            "alone. Use method='instanseg', or pass a function that runs the official code on a tile."
-        )
+    if method == "virtues":  # its weights are a folder, a file or a repository: whoever loads them looks
+        return Request(method, float(diameter), float(expansion), None, dict(options or {}))
     if method in _MODULES:
         need(_MODULES[method], f"method={method!r}", "method='watershed' needs nothing more.")
         if weights is None:
@@ -138,7 +133,9 @@ def check_request(
                 f"weights=<path>: {_HOW_TO_GET[method]}."
             )
     elif weights is not None:
-        raise ArgumentError(f"weights= belongs to method='instanseg' and 'cellpose', not to {name}. Leave it out.")
+        raise ArgumentError(
+            f"weights= belongs to method='instanseg', 'cellpose' and 'virtues', not to {name}. Leave it out."
+        )
     path = None if weights is None else Path(weights).expanduser()
     if path is not None and method == "instanseg" and path.is_dir():
         path /= "instanseg.pt"
