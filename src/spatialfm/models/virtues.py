@@ -229,10 +229,7 @@ class VirTuesEncoder(Encoder):
         return self.backbone.decoder(encoded, grid.height, grid.width)
 
     def summaries(self, pixels: Tensor, markers: Tensor, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """Summary tokens as maps ``(B, D, h, w)``: at the end of the encoder, and after some of its blocks.
-
-        `pixels` and `markers` as in `forward`; `after`: blocks, counted from 1, in ascending order.
-        """
+        """Summary tokens ``(B, D, h, w)`` at the end, and after some blocks, counted from 1 (`after`, ascending)."""
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, None))
         last, found = self.backbone.encoder.summaries(tokens, grid, after)
         shape = (grid.height, grid.width)
