@@ -9,7 +9,7 @@ import shapely
 import spatialdata as sd
 from anndata import AnnData
 from spatialdata.models import Image2DModel, Labels2DModel, PointsModel, ShapesModel, TableModel
-from spatialdata.transformations import Identity, Scale
+from spatialdata.transformations import Affine, Identity, Scale
 
 SIZE, MPP = 96, 0.5
 CHANNELS = ["DAPI", "CD3", "CD20"]
@@ -123,6 +123,38 @@ def steinbock_like() -> sd.SpatialData:
     both = AnnData(np.ones((len(obs), 2), np.float32), obs=obs, var=tables[0].var)
     sdata.tables["table"] = TableModel.parse(
         both, region=list(obs["region"].cat.categories), region_key="region", instance_key="cell_id"
+    )
+    return sdata
+
+
+def cosmx_like() -> sd.SpatialData:
+    """As spatialdata-io 0.7.1's `cosmx` reads: each field alone in a system of its own, and all in that of the slide.
+
+    Images come without names of channels; the regions of the table are in the column ``fov_labels``, and its positions
+    are those in the field.
+    """
+    sdata = sd.SpatialData()
+    obs, places = [], []
+    for field in ("1", "2"):
+        labels = painted(outlines(seed=int(field)))
+        on_slide = Affine([[1, 0, 1000 * int(field)], [0, 1, 5000], [0, 0, 1]], ("x", "y"), ("x", "y"))
+        common = {field: Identity(), "global": on_slide}
+        sdata.images[f"{field}_image"] = Image2DModel.parse(
+            pixels(seed=int(field)), ("c", "y", "x"), rgb=None, transformations=common | {"global_only_image": on_slide}
+        )
+        sdata.labels[f"{field}_labels"] = Labels2DModel.parse(
+            labels, dims=("y", "x"), transformations=common | {"global_only_labels": on_slide}
+        )
+        for number in np.unique(labels)[1:]:
+            obs.append({"fov": field, "fov_labels": f"{field}_labels", "cell_ID": number})
+            places.append(np.argwhere(labels == number).mean(axis=0)[::-1])
+    frame = pd.DataFrame(obs, index=[f"{one['cell_ID']}_{one['fov']}" for one in obs])
+    frame["fov_labels"] = frame["fov_labels"].astype("category")
+    table = AnnData(np.ones((len(frame), 2), np.float32), obs=frame, var=pd.DataFrame(index=["EPCAM", "CD3E"]))
+    table.obsm["spatial"] = np.array(places)
+    table.obsm["global"] = table.obsm["spatial"] + [[1000 * int(field), 5000] for field in frame["fov"]]
+    sdata.tables["table"] = TableModel.parse(
+        table, region=["1_labels", "2_labels"], region_key="fov_labels", instance_key="cell_ID"
     )
     return sdata
 

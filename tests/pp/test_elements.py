@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import spatialdata as sd
+from elsewhere import cosmx_like
 from spatialdata.models import Image2DModel, Image3DModel, Labels2DModel, Labels3DModel, ShapesModel
 from spatialdata.transformations import Affine, Identity, Scale, Sequence, Translation, set_transformation
 
@@ -277,3 +278,20 @@ def test_a_bounding_box_moves_the_transformation_along():
     )
     (pair,) = match_elements(sdata)
     assert labels_to_image(sdata, pair) == AxisAffine(1.0, 1.0, 2.0, 0.0)
+
+
+def test_fields_that_are_alone_with_their_labels_in_one_system_and_together_in_another():
+    sdata = cosmx_like()
+    for table in (True, False):
+        if not table:
+            del sdata.tables["table"]
+        pairs = match_elements(sdata)
+        assert [(pair.image, pair.labels, pair.coordinate_system) for pair in pairs] == [
+            ("1_image", "1_labels", "1"),
+            ("2_image", "2_labels", "2"),
+        ]
+    sdata.labels["other"] = Labels2DModel.parse(  # a second segmentation of the slide leaves no image its own
+        np.ones((8, 8), int), dims=("y", "x"), transformations={"global": Identity()}
+    )
+    with pytest.raises(ElementError, match="which belong together"):
+        match_elements(sdata)

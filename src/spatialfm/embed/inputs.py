@@ -15,6 +15,7 @@ from .._settings import settings
 from ..models.preparation import PreparedPixels
 from ..models.recipe import Recipe
 from ..pp.arrays import channel_names, image_array
+from ..pp.default_names import say_default_names
 from ..pp.elements import SampleElements
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.pixel_sizes import image_pixel_sizes
@@ -34,6 +35,7 @@ from .pixels.reader import SampleReader
 from .pixels.tissue import tissue_notes
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
     from ..models.encoder import Encoder, MarkerEntry
@@ -105,14 +107,18 @@ def prepare_inputs(
     request: Request,
     *,
     tiles: bool = False,
+    table: AnnData | None = None,
 ) -> Inputs:
     """Resolve the panel, pixel sizes, units and statistics; every check that needs no window is made here.
 
-    `tiles`: windows are separate units, so that their side must be the same in µm for every model.
+    `tiles`: windows are separate units, so that their side must be the same in µm for every model. `table`: of the
+    cells, for messages.
     """
     card, recipe, names = encoder.card, request.recipe, [channel_names(sdata, pair.image) for pair in pairs]
     if recipe.statistics_from == "published" and recipe.normalization != "marker statistics":
         raise ModelError(f"{card.name} has no published marker statistics. Pass statistics='auto'.")
+    if card.marker_vocabulary != "rgb":
+        say_default_names(sdata, pairs, table)
     panel = resolve_panel(
         names,
         markers=request.panel.markers,

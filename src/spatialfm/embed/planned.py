@@ -203,7 +203,7 @@ def plan_embedding_of(
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
     check_rows(table, pairs, table_name, copy=copy)  # before any image is read
     n_components = choose_components(request, len(cells.rows), "cells")
-    inputs = prepare_inputs(sdata, pairs, encoder, request)
+    inputs = prepare_inputs(sdata, pairs, encoder, request, table=table)
     run = plan_cells(inputs if change is None else change(inputs, cells), cells)
     keys = output_keys(encoder, run.job.outputs, key_added)
     plan = EmbeddingPlan(request, pairs, table, table_name, cells, run, devices, n_components, keys, data)
@@ -321,7 +321,10 @@ def table_of(
         raise ElementError(f"No table {table_name!r} in sdata; found {', '.join(map(repr, sdata.tables))}.")
     if are_points(sdata, pairs):
         return table_of_points(sdata, list(pairs))
-    logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
+    cells = {str(pair.labels) for pair in pairs}
+    others = [name for name, table in sdata.tables.items() if cells & set(table_regions(table))]
+    beside = f"; of the same cells is {listed(others)}, which table_name= would take instead" if others else ""
+    logger.info("no table %r: making it with sfm.pp.cell_table%s", table_name, beside)
     return measured_table(
         sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces, intensity_max=intensity_max
     )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._coordinates import coordinates
+from .._coordinates import column_of_several, coordinates
 from .._errors import ClinicalError, TableError, counted
-from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
+from .._keys import SAMPLE_KEY, SPATIAL
 from ..cohort.checks import check_samples, codes_by_appearance, listed, obs_column
 from ..cohort.comparability import how_made
 from ..cohort.representation import representation
@@ -98,10 +98,9 @@ def _slices(adata: AnnData, library_key: str | None) -> tuple[np.ndarray, list[s
         library_key = None
     if library_key is not None:
         return codes_by_appearance(obs_column(adata, library_key, "library_key"))
-    for key in (SAMPLE_KEY, REGION_KEY):
-        if key in adata.obs and adata.obs[key].nunique() > 1:
-            raise TableError(
-                f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and a slice is of one. "
-                f'Pass library_key="{key}".'
-            )
+    if (key := column_of_several(adata)) is not None:
+        raise TableError(
+            f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and a slice is of one. "
+            f'Pass library_key="{key}".'
+        )
     return np.zeros(adata.n_obs, dtype=int), ["all cells"]

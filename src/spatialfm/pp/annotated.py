@@ -48,7 +48,16 @@ def annotated_cells(table: AnnData, table_name: str, sdata: SpatialData | None =
             f"but obs has {listed(table.obs, 12)}."
         )
     regions = table.obs[keys[0]].astype(str).to_numpy()
-    ids = _label_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", regions, sdata)
+    try:
+        ids = _label_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", regions, sdata)
+    except TableError as error:
+        if shapes := _shapes_of(table.obs[keys[1]], regions, sdata):
+            raise TableError(
+                f"{error} The ids are those of shapes {shapes!r}: to let the table annotate these, "
+                f"sdata[{table_name!r}].obs[{keys[0]!r}] = {shapes!r}; "
+                f"sdata.set_table_annotates_spatialelement({table_name!r}, {shapes!r})."
+            ) from None
+        raise
     repeated = (
         pd.DataFrame({"region": regions, "id": table.obs[keys[1]].astype(str).to_numpy()}).duplicated().to_numpy()
     )
@@ -88,6 +97,14 @@ def is_of_points(sdata: SpatialData, table: AnnData) -> bool:
     if SPATIAL not in table.obsm:
         return False
     return column not in table.obs or not any(str(region) in sdata for region in pd.unique(table.obs[column]))
+
+
+def _shapes_of(values: pd.Series, regions: np.ndarray, sdata: SpatialData | None) -> str:
+    """Shapes with all ids of a table of one region that is labels, as boundaries have them beside a mask; or none."""
+    if sdata is None or len(set(regions)) != 1:
+        return ""
+    ids = set(values.astype(str))
+    return next((name for name, shapes in sdata.shapes.items() if ids <= set(shapes.index.astype(str))), "")
 
 
 def _label_numbers(values: pd.Series, what: str, regions: np.ndarray, sdata: SpatialData | None) -> np.ndarray:

@@ -21,6 +21,7 @@ from .._public import public
 from .arrays import image_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .cell_plans import outside, plan_tables, report_left_out, report_masks, report_plans
+from .default_names import say_default_names
 from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image, match_elements
 from .fix_labels import write_fixed
@@ -178,9 +179,11 @@ def cell_table(
             f"Write a second one, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
             "loses what is in it."
         )
+    pairs = report_missing_chunks(sdata, match_elements(sdata, image, labels, samples=samples))
+    say_default_names(sdata, pairs, sdata.tables.get(TABLE))
     adata = measured_table(
         sdata,
-        report_missing_chunks(sdata, match_elements(sdata, image, labels, samples=samples)),
+        pairs,
         quantiles=quantiles,
         morphology=morphology,
         cells=cells,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import CoordinateError, ElementError, TableError, counted, listed
-from .._keys import SAMPLE_KEY, SPATIAL
+from .._keys import SAMPLE_KEY
 from .arrays import drawn_kind, image_array
 from .joins import text_keys
 
@@ -347,7 +348,7 @@ def _centroids(geometry: NDArray[Any]) -> NDArray[Any]:
 def _rows_of_table(sdata: SpatialData, pair: SampleElements) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Place from 1 on and position of the rows of a table that annotates no element."""
     table = sdata.tables[pair.labels]
-    xy = np.asarray(table.obsm[SPATIAL], np.float64)
+    xy = coordinates(table, finite=False)[:, :2]
     ids = np.arange(1, table.n_obs + 1)
     mine = rows_of_sample(table.obs, pair.sample)
     return ids[mine], xy[mine]

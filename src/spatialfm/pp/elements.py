@@ -270,6 +270,8 @@ def _labels_of(
     ]
     if not labels:
         return None
+    if len(images) > 1 and (own := _alone_with(sdata, image_name, images, labels)) is not None:
+        images, labels = [image_name], [own]
     if len(labels) == 1 and len(images) == 1:
         for source in [old for old, new in replacements.items() if new == labels[0]]:
             _newest(sdata, sample, source, replacements)
@@ -278,6 +280,24 @@ def _labels_of(
         f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images {listed(images)}: "
         f'which belong together? Pass labels={{"{sample}": "<element>"}}.'
     )
+
+
+def _alone_with(sdata: SpatialData, image_name: str, images: Sequence[str], labels: Sequence[str]) -> str | None:
+    """The labels that have a coordinate system with this image alone, if each image has others such, as fields have.
+
+    Fields of view are each in a system of their own, and all in one of the slide.
+    """
+    of_images: dict[str, set[str]] = {name: set() for name in images}
+    systems = set().union(*(_systems(sdata.images[name]) for name in images))
+    for system in systems:
+        there = [name for name in images if system in _systems(sdata.images[name])]
+        with_it = [name for name in labels if system in _systems(sdata.labels[name])]
+        if len(there) == 1 and len(with_it) == 1:
+            of_images[there[0]].add(with_it[0])
+    paired = [name for own in of_images.values() for name in own]
+    if len(of_images[image_name]) != 1 or sorted(paired) != sorted(labels):
+        return None
+    return next(iter(of_images[image_name]))
 
 
 def _annotated_for(
@@ -300,11 +320,22 @@ def _annotated_for(
     if len(fitting) > 1 or len(beside) > 1:
         if all(name in sdata.labels for name in fitting):
             return None  # the labels of the coordinate system say what they belong to
+        named, by = _image_named(sdata.tables[table_name], beside)
+        alone = {name: one for one, name in chosen.items()}[named] if named else sample
         raise ElementError(
             f"Table {table_name!r} annotates {listed(fitting)} in the coordinate system of {listed(beside)}: which "
-            f'belong together? Pass labels={{"{sample}": "<element>"}}, or samples=["{sample}"] for this image alone.'
+            f'belong together? {by}Pass labels={{"{alone}": "<element>"}}, or samples=["{alone}"] for this image alone.'
         )
     return fitting[0]
+
+
+def _image_named(table: AnnData, images: Sequence[str]) -> tuple[str | None, str]:
+    """The one of several images that a column of a table names in all rows, as sopa writes it; and a sentence."""
+    for column in table.obs.columns:
+        values = table.obs[column].dropna().unique() if table.obs[column].dtype.kind not in "fiub" else ()
+        if len(values) == 1 and str(values[0]) in images:
+            return str(values[0]), f"Its column {str(column)!r} names {str(values[0])!r}. "
+    return None, ""
 
 
 def table_regions(table: AnnData) -> list[str]:

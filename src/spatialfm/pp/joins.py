@@ -49,7 +49,9 @@ def whole_numbers(
         ending = (
             " If the number at their end is the label, turn them into numbers first: column.str.extract(r'(\\d+)$', "
             "expand=False).astype(int)."
-            if text.str.fullmatch(r".*\D\d+").all() and not pd.api.types.is_numeric_dtype(values.dtype)
+            if text.str.fullmatch(r".*\D\d+").all()
+            and not pd.api.types.is_numeric_dtype(values.dtype)
+            and (text.nunique() == 1 or text.str.extract(r"(\d+)$", expand=False).nunique() > 1)  # not "aaaaaahn-1"
             else ""
         )
         raise TableError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import spatialdata as sd
 from anndata import AnnData
@@ -267,3 +268,40 @@ def test_a_store_of_shapes_gives_the_same_rows(tmp_path):
     again = sfm.tl.embed_cells(sd.read_zarr(tmp_path / "x.zarr"), **call)
     assert np.array_equal(again.obsm["X_classical"], expected.obsm["X_classical"])
     assert again.obs["cell_id"].tolist() == expected.obs["cell_id"].tolist()
+
+
+def test_the_image_that_a_column_of_the_table_names_is_offered():
+    sdata = sopa_like()
+    sdata.images = {"he_image": image_element(Identity(), seed=3), **sdata.images}
+    with pytest.raises(ElementError, match=r"column 'slide' names 'lung_image'.*samples=\[\"lung_image\"\] for this"):
+        sfm.pp.cell_table(sdata, copy=True)
+    sfm.tl.embed_cells(sdata, "classical", samples=["lung_image"])
+    assert sdata["table"].obsm["X_classical"].shape[0] == 16
+
+
+def test_barcodes_of_a_mask_lead_to_the_boundaries_and_the_advice_runs():
+    """As spatialdata-io reads Xenium folders that do not say which number of the mask a text id has."""
+    sdata = xenium_like()
+    cells = outlines()
+    sdata["cell_labels"] = Labels2DModel.parse(painted(cells), dims=("y", "x"), transformations={"global": Identity()})
+    table = sdata["table"]
+    table.obs["region"] = pd.Categorical(["cell_labels"] * 16)
+    sdata.set_table_annotates_spatialelement("table", "cell_labels", region_key="region", instance_key="cell_id")
+    with pytest.raises(TableError, match="are those of shapes 'cell_boundaries'") as caught:
+        sfm.tl.embed_cells(sdata, "classical", elements={"mpp": MPP})
+    assert "extract" not in str(caught.value)  # the number at their end is 1 in all
+    exec(str(caught.value).partition("annotate these, ")[2].rstrip("."), {"sdata": sdata})
+    sfm.tl.embed_cells(sdata, "classical", elements={"mpp": MPP})
+    alone = xenium_like()
+    sfm.tl.embed_cells(alone, "classical", elements={"mpp": MPP})
+    np.testing.assert_array_equal(sdata["table"].obsm["X_classical"], alone["table"].obsm["X_classical"])
+
+
+def test_points_of_a_table_with_y_before_x_are_refused():
+    sdata = codex_like()
+    table = sdata["table"]
+    table.obs[["x", "y"]] = table.obsm["spatial"]
+    table.obsm["spatial"] = table.obsm["spatial"][:, ::-1].copy()
+    with pytest.raises(TableError, match="holds y before x"):
+        sfm.tl.embed_cells(sdata, "classical", recipe={"window": 16})
+    assert list(table.obsm) == ["spatial"]

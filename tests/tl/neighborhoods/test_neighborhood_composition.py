@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from elsewhere import cosmx_like
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
@@ -154,3 +155,14 @@ def test_result_is_written_and_read_back(cells, tmp_path):
         np.testing.assert_array_equal(back.obsm["neighborhood_composition"], cells.obsm["neighborhood_composition"])
         assert list(back.uns["neighborhood_composition"]["categories"]) == ["tumor", "T", "B", "NK"]
         assert back.uns["neighborhood_composition"]["params"]["radius"] == 20
+
+
+def test_fields_of_a_table_made_elsewhere_are_no_neighbours():
+    cells = cosmx_like()["table"]
+    cells.obs["type"] = cells.obs["fov"].to_numpy()  # neighbours of one's own field are of one's own type
+    before = list(cells.obsm)
+    with pytest.raises(TableError, match=r"2 samples in obs\['fov_labels'\].*library_key=\"fov_labels\""):
+        sfm.tl.neighborhood_composition(cells, "type", n_neighbors=5)
+    assert list(cells.obsm) == before
+    table = sfm.tl.neighborhood_composition(cells, "type", n_neighbors=5, library_key="fov_labels", copy=True)
+    np.testing.assert_array_equal(table.to_numpy(), np.eye(2)[cells.obs["fov"].astype(int) - 1])

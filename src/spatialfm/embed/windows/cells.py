@@ -20,6 +20,7 @@ from ...pp.elements import SampleElements, labels_to_image
 from ...pp.labels import CheckedLabels, inspect_labels, report_labels
 from ...pp.measure import rows_of
 from ...pp.pieces import LabelScan
+from .places import say_places
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -128,6 +129,7 @@ def find_cells(
             f"No row of table {table_name!r} has a label. Make another, {table_call(sdata)}, and pass its "
             "name as table_name=."
         )
+    say_places(table, table_name, cells, [pair.sample for pair in pairs])
     return cells
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._coordinates import column_of_several
 from ..._coordinates import coordinates as coordinates_of
 from ..._errors import TableError, counted, warn
-from ..._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
+from ..._keys import SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
@@ -140,12 +141,11 @@ def _libraries(
     adata: AnnData, library_key: str | None, n_neighbors: int | None, *, takes_radius: bool = True
 ) -> pd.Categorical:
     if library_key is None:
-        for key in (SAMPLE_KEY, REGION_KEY):
-            if key in adata.obs and adata.obs[key].nunique() > 1:
-                raise TableError(
-                    f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
-                    f'sample are no neighbours of another\'s. Pass library_key="{key}".'
-                )
+        if (key := column_of_several(adata)) is not None:
+            raise TableError(
+                f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
+                f'sample are no neighbours of another\'s. Pass library_key="{key}".'
+            )
         codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]
     else:
         codes, names = codes_by_appearance(obs_column(adata, library_key, "library_key"))

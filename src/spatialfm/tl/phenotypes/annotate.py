@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from ..._coordinates import coordinates
+from ..._coordinates import column_of_several, coordinates
 from ..._errors import TableError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
@@ -344,6 +344,11 @@ def _neighbors(
         raise TableError(f"smoothing={smoothing} is no share of the neighbours. Pass 0 to 1, or 'auto'.")
     if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
         library_key = None
+    if library_key is None and (key := column_of_several(adata)) is not None:
+        raise TableError(
+            f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one sample are "
+            f"no neighbours of another's. Pass library_key={key!r}, or smoothing=None."
+        )
     samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
     return Neighbors(neighbor_means(coordinates(adata, spatial_key), np.asarray(samples)), weight)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..._coordinates import coordinates
 from ..._errors import TableError, listed
 from ..._keys import ARTIFACT_MAP, ARTIFACT_TOKENS, PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
 from ..._logging import logger
@@ -327,7 +328,7 @@ def _flag_cells(
     if SAMPLE_KEY not in table.obs or SPATIAL not in table.obsm:
         logger.warning("table %r has no %r or no places: cells are not flagged", table_name, SAMPLE_KEY)
         return
-    of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), np.asarray(table.obsm[SPATIAL])
+    of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(table, finite=False)
     before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
     flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
     for pair, (_, classes, step) in zip(tokens.pairs, maps, strict=True):
