@@ -129,7 +129,8 @@ def find_cells(
             f"No row of table {table_name!r} has a label. Make another, {table_call(sdata)}, and pass its "
             "name as table_name=."
         )
-    say_places(table, table_name, cells, [pair.sample for pair in pairs])
+    in_parts = [pairs[int(part[1][0])].sample for part in parts if len(part[1])]
+    say_places(table, table_name, in_parts, *([part[at] for part in parts if len(part[1])] for at in (0, 3)))
     return cells
 
 

@@ -14,8 +14,6 @@ from ..._keys import SPATIAL
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .cells import Cells
-
 CLEAR = 0.9  # correlation, over the cells of a sample, of a position with the axis that it is along
 UNRELATED = 0.5
 FEWEST = 5  # cells from which on a correlation says something
@@ -55,8 +53,15 @@ def reading_of(xy: np.ndarray, centers: np.ndarray) -> Reading:
     return "elsewhere" if known.sum() >= FEWEST_UNRELATED and np.abs(like).max() < UNRELATED else ""
 
 
-def say_places(table: AnnData, table_name: str, cells: Cells, samples: Sequence[str]) -> None:
+def say_places(
+    table: AnnData, table_name: str, samples: Sequence[str], rows: Sequence[np.ndarray], centers: Sequence[np.ndarray]
+) -> None:
     """Warn of positions that are not those of the labels, which functions that take the table alone cannot see.
+
+    Parameters
+    ----------
+    rows, centers
+        Rows of the cells of each sample, and their centres (y, x) in pixels.
 
     Warns
     -----
@@ -70,9 +75,8 @@ def say_places(table: AnnData, table_name: str, cells: Cells, samples: Sequence[
     except TableError:  # who needs positions says what is wrong with these
         return
     found: dict[str, list[str]] = {}
-    for number, name in enumerate(samples):
-        mine = cells.sample == number
-        if reading := reading_of(xy[cells.rows[mine]], cells.centers[mine]):
+    for name, mine, where in zip(samples, rows, centers, strict=True):
+        if reading := reading_of(xy[mine], where):
             found.setdefault(reading, []).append(name)
     for reading, names in found.items():
         of = "" if len(names) == len(samples) else f" in {counted(len(names), 'sample')} ({listed(names, 5)})"
