@@ -64,6 +64,19 @@ def test_few_labels_find_the_planted_types(cells, head):
     assert right[sure].mean() > right[~sure].mean()
 
 
+def test_the_order_of_the_table_has_no_part_in_the_answer(cells):
+    cells = cells[::3].copy()
+    label_some(cells, 15)
+    rng = np.random.default_rng(1)
+    cells.obsm["X_weak"] = cells.obsm["X_latent"] + rng.normal(0, 2, cells.obsm["X_latent"].shape)  # types overlap
+    turned = cells[rng.permutation(cells.n_obs)].copy()
+    one, other = (
+        sfm.tl.annotate(table, "known", use_rep="X_weak", copy=True).loc[cells.obs_names] for table in (cells, turned)
+    )
+    assert (one["label"].astype(str) == other["label"].astype(str)).all()
+    np.testing.assert_allclose(one["confidence"], other["confidence"], atol=1e-5)
+
+
 def test_one_label_a_class_is_enough_to_run(cells, caplog):
     known = label_some(cells, 1)
     with caplog.at_level("INFO", "spatialfm"):

@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._preparation import ARCSINH, BY_ALL
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.column_names import column_names
 from ...cohort.intensities import intensities
@@ -361,13 +361,14 @@ def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = T
 
 
 def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tuple[np.ndarray, pd.Categorical]:
-    """Rows with a label, and their labels; with signatures there may be none."""
+    """Rows with a label in the order of their names, and their labels; with signatures there may be none."""
     if label_key is None:
         if signatures is None:
             raise TableError("There are neither labels nor signatures. Pass label_key=, signatures=, or both.")
         return np.zeros(0, int), pd.Categorical([])
     column = obs_column(adata, label_key, "label_key", allow_missing=True)
     known = np.flatnonzero(column.notna().to_numpy())
+    known = known[order_of_names(adata.obs_names[known])]  # folds and trees do not depend on the order of the table
     labels = named(column.iloc[known], "label_key", whole=True).array
     classes = list(labels.categories)
     if len(classes) < 2:
