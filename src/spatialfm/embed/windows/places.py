@@ -74,7 +74,7 @@ def say_places(
         xy = given_coordinates(table)
     except TableError:  # who needs positions says what is wrong with these
         return
-    found: dict[str, list[str]] = {}
+    found: dict[Reading, list[str]] = {}
     for name, mine, where in zip(samples, rows, centers, strict=True):
         if reading := reading_of(xy[mine], where):
             found.setdefault(reading, []).append(name)
