@@ -626,7 +626,7 @@ def test_tables_of_slides_come_back(slides):
     assert set(back.tables) == {"table", "samples", "tiles", "tokens", "artifact_tokens", "truth"}
     for name in sdata.tables:
         same_table(sdata[name], back[name])
-        for kind in ("h5ad", "zarr"):
+        for kind in ("h5ad", "zarr") if name == "table" else ("h5ad",):  # each is in a store of zarr already
             (folder / name / kind).mkdir(parents=True)
             same_table(sdata[name], stored(sdata[name], kind, folder / name / kind))
     assert {"kind_P001_1", "regions_P001_1", "artifact_map_P001_1"} <= set(back.labels)

@@ -208,7 +208,9 @@ def refused(call: Call, adata: AnnData, *parts: str, **more: object) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "discover_signatures" else one for one in ALL]
+)
 def test_the_cohort_itself_is_taken(name):
     """What follows is refused for what was changed, and not for another reason."""
     call, adata = CALLS[name], CALLS[name].make()
