@@ -14,11 +14,17 @@ import spatialfm as sfm
 from spatialfm.embed.call import request_of
 from spatialfm.embed.inputs import prepare_inputs
 from spatialfm.models.encoder import Weights
-from spatialfm.models.virtues_segmenter import HEAD_FILE, HeadShape, SegmentationHead, VirTuesSegmenter
+from spatialfm.models.virtues_segmenter import HEAD_FILE, PHENOTYPES, HeadShape, SegmentationHead, VirTuesSegmenter
 from spatialfm.pp.elements import match_elements
 
 SHAPE = HeadShape(dim=64, skip=(64, 32), bottom=64, widths=(48, 32, 24), phenotypes=0)
 WINDOW, CROP, SEEDS = 128, 32, 40
+CLASSIFIER = {  # a pixel is of a seed's cell if its offsets are less than one unit from the seed's
+    "fc1.weight": [[1, 0, 0, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, -1, 0, 0], [0, 0, 0, 0]],
+    "fc2.weight": np.eye(5),
+    "fc3.weight": [[-2, -2, -2, -2, 0]],
+    "fc3.bias": [2],
+}
 
 
 def seed_everything(module, generator) -> None:
@@ -29,6 +35,23 @@ def seed_everything(module, generator) -> None:
                 parameter.normal_(0, float(2 / np.prod(parameter.shape[1:])) ** 0.5, generator=generator)
             else:
                 parameter.fill_(float(name.endswith("weight")))
+
+
+def untrained_set(folder: Path) -> Path:
+    """A folder as a published one, of an encoder and a head that nobody trained: cells are wherever it sees some."""
+    encoder = sfm.models.new_encoder("virtues", dim=64, depth=4, heads=4, decoder_depth=1, nuclear="histone")
+    sfm.models.save_trained(encoder, folder)
+    head = SegmentationHead(HeadShape(**{**vars(SHAPE), "phenotypes": len(PHENOTYPES)}))
+    seed_everything(head, torch.Generator().manual_seed(1))
+    tensors = dict(head.state_dict())
+    for name in [name for name in tensors if name.startswith("pixel_classifier.")]:
+        values = CLASSIFIER.get(name.removeprefix("pixel_classifier."))
+        tensors[name] = torch.zeros_like(tensors[name])
+        if values is not None:
+            tensors[name] += torch.tensor(np.asarray(values))
+    tensors["decoder.decoder.decoder0_header.2.weight"] = tensors["decoder.decoder.decoder0_header.2.weight"] * 0.1
+    save_file(tensors, folder / HEAD_FILE)
+    return folder
 
 
 def depth_of(labels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ import json
 import pytest
 import spatialdata as sd
 from cli_cohort import SIDE, write_cohort
+from small_head import untrained_set
 
+import spatialfm as sfm
 from spatialfm.cli import main
 
 
@@ -35,6 +37,28 @@ def test_cells_that_nobody_drew_are_found(unmasked, capsys):
     assert table.obs["sample"].value_counts().to_dict() == {"S0": SIDE**2, "S1": SIDE**2}  # as many as were planted
     assert list(sd.read_zarr(unmasked / "out" / "masks.zarr").labels) == ["cells_S0", "cells_S1"]
     assert not sd.read_zarr(unmasked / "out" / "cohort.zarr").labels  # what was read stays as it was read
+
+
+def test_phenotypes_of_the_network_go_with_the_cells(unmasked, capsys):
+    import anndata as ad
+
+    head = str(untrained_set(unmasked / "virtues-sp31"))
+    found = segmented(unmasked / "out", capsys, "--method", "virtues", "--weights", head)
+    table = ad.read_h5ad(unmasked / "out" / "stages" / "segment.h5ad")
+    assert found[0] == "segmented by 'virtues': 2 samples (S0, S1)"
+    assert "phenotypes by VirTues, in column 'virtues_phenotype': " in found[-2]
+    sdata = sd.read_zarr(unmasked / "out" / "cohort.zarr")
+    sfm.pp.segment_cells(sdata, "virtues", weights=head)
+    said = sdata["cells_phenotypes"].obs
+    assert table.n_obs == len(said) > 5
+    assert table.obs["virtues_phenotype"].astype(str).to_dict() == said["phenotype"].astype(str).to_dict()
+    assert table.obs["virtues_phenotype_share"].between(0, 1).all()
+
+
+def test_cells_that_are_numbered_anew_have_no_phenotypes(unmasked, capsys):
+    options = ["--method", "virtues", "--weights", "virtues-sp31", "--on-pieces", "split"]
+    assert main(["segment", str(unmasked / "out"), *options]) == 1
+    assert "segment.on_pieces: 'split' numbers cells anew" in capsys.readouterr().err
 
 
 def test_masks_that_come_later_take_the_place_of_those_made_here(unmasked, capsys):

@@ -12,23 +12,17 @@ import spatialdata as sd
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
-from small_head import SHAPE, embeddings_of, seed_everything, train_head
+from small_head import embeddings_of, train_head, untrained_set
 from spatialdata.models import Image2DModel
 from spatialdata.transformations import Scale
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, SpatialfmWarning, WeightsError
 from spatialfm.models.instances import find_instances
-from spatialfm.models.virtues_segmenter import HEAD_FILE, PHENOTYPES, HeadShape, SegmentationHead, load_segmenter
+from spatialfm.models.virtues_segmenter import HEAD_FILE, PHENOTYPES, load_segmenter
 
 CHANNELS = ["CD3", "CD20", "DAPI", "Autofluorescence"]
 HISTONE = {"nuclear": "histone"}  # as the encoder was made
-CLASSIFIER = {  # a pixel is of a seed's cell if its offsets are less than one unit from the seed's
-    "fc1.weight": [[1, 0, 0, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, -1, 0, 0], [0, 0, 0, 0]],
-    "fc2.weight": np.eye(5),
-    "fc3.weight": [[-2, -2, -2, -2, 0]],
-    "fc3.bias": [2],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -40,21 +34,7 @@ def _cache(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder as a published one, of an encoder and a head that nobody trained: cells are wherever it sees some."""
-    folder = tmp_path_factory.mktemp("set") / "virtues-sp31"
-    encoder = sfm.models.new_encoder("virtues", dim=64, depth=4, heads=4, decoder_depth=1, nuclear="histone")
-    sfm.models.save_trained(encoder, folder)
-    head = SegmentationHead(HeadShape(**{**vars(SHAPE), "phenotypes": len(PHENOTYPES)}))
-    seed_everything(head, torch.Generator().manual_seed(1))
-    tensors = dict(head.state_dict())
-    for name in [name for name in tensors if name.startswith("pixel_classifier.")]:
-        values = CLASSIFIER.get(name.removeprefix("pixel_classifier."))
-        tensors[name] = torch.zeros_like(tensors[name])
-        if values is not None:
-            tensors[name] += torch.tensor(np.asarray(values))
-    tensors["decoder.decoder.decoder0_header.2.weight"] = tensors["decoder.decoder.decoder0_header.2.weight"] * 0.1
-    save_file(tensors, folder / HEAD_FILE)
-    return folder
+    return untrained_set(tmp_path_factory.mktemp("set") / "virtues-sp31")
 
 
 def image_of(size, mpp=1.0, channels=CHANNELS, sample="a", seed=0):

@@ -14,8 +14,10 @@ from ._stage import Done, Stage, options_of
 from .read import channels_of, has_cells, samples_of
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
+PHENOTYPES = "cells_phenotypes"  # table that sfm.pp.segment_cells(method="virtues") writes
 MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
 ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
 
@@ -31,7 +33,8 @@ def segment(
 ) -> Done:
     """Segment the samples that came without a mask, check all masks, and measure every cell.
 
-    Masks that came with the images are used as they are.
+    Masks that came with the images are used as they are. Phenotypes that method virtues gives to cells are kept in
+    columns that begin with virtues_phenotype.
 
     Parameters
     ----------
@@ -64,6 +67,7 @@ def segment(
     if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
         cell_table(sdata, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
     table = sdata[TABLE]
+    findings += _add_phenotypes(sdata, table)
     analysis.write_table(analysis.place(STAGES, "segment.h5ad"), table)
     n_samples = counted(table.obs[SAMPLE_KEY].nunique(), "sample")
     findings.append(f"{table.n_obs:,} cells in {n_samples}, {counted(table.n_vars, 'marker')} measured")
@@ -73,6 +77,19 @@ def segment(
 def samples_without_mask(sdata: SpatialData) -> list[str]:
     """Samples whose image has neither a mask nor polygons of the cells."""
     return [sample for sample in samples_of(sdata) if not has_cells(sdata, sample)]
+
+
+def _add_phenotypes(sdata: SpatialData, table: AnnData) -> list[str]:
+    """Add to the cells what the network that drew them says of them; cells of masks that came along have none."""
+    if PHENOTYPES not in sdata.tables:
+        return []
+    said = sdata.tables[PHENOTYPES].obs
+    for name in said:
+        if name.startswith("phenotype"):
+            table.obs[f"virtues_{name}"] = said[name].reindex(table.obs_names)
+    counts = table.obs["virtues_phenotype"].value_counts()
+    named = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
+    return [f"phenotypes by VirTues, in column 'virtues_phenotype': {named}"]
 
 
 def _write_masks(analysis: Analysis, sdata: SpatialData, samples: list[str]) -> None:
@@ -105,6 +122,10 @@ def _check(draft: Draft) -> None:
     method = draft.settings("segment")["method"]
     if method is not None and (problem := options_of(segment_cells)["method"].problem(method)):
         draft.problem(("segment", "method"), problem)
+    if method == "virtues" and draft.settings("segment")["on_pieces"] == "split":
+        draft.problem(
+            ("segment", "on_pieces"), "'split' numbers cells anew, and the phenotypes of VirTues are by number"
+        )
 
 
 def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
