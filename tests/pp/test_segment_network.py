@@ -12,7 +12,7 @@ import spatialdata as sd
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
-from small_head import embeddings_of, train_head, untrained_set
+from small_head import untrained_set
 from spatialdata.models import Image2DModel
 from spatialdata.transformations import Scale
 
@@ -242,40 +242,3 @@ def test_names_of_other_elements_are_refused(folder):
     sdata.images["cells_phenotypes"] = sdata["image_a"]
     with pytest.raises(ElementError, match=r"table 'cells_phenotypes': sdata\.images holds an element of that name"):
         sfm.pp.segment_cells(sdata, "virtues", weights=folder, image="image_a")
-
-
-def f1(found, truth) -> tuple[float, list[tuple[int, int]]]:
-    """Object F1 at an intersection over union of 0.5, and the pairs."""
-    hits = []
-    for cell in np.unique(found[found > 0]):
-        mask = found == cell
-        others, shared = np.unique(truth[mask], return_counts=True)
-        for other, n in zip(others, shared, strict=True):
-            if other and n / (mask.sum() + (truth == other).sum() - n) > 0.5:
-                hits.append((int(cell), int(other)))
-    n_found, n_truth = (np.unique(labels[labels > 0]).size for labels in (found, truth))
-    return 2 * len(hits) / (n_found + n_truth), hits
-
-
-@pytest.mark.slow
-def test_a_trained_head_finds_the_cells_and_types_of_unseen_patients(tmp_path):
-    """A small encoder and head, trained on six images; two others in tiles and as a whole."""
-    cohort = {"n_samples": 1, "mpp": 1.0, "difficulty": "easy"}
-    seen = sfm.datasets.simulate_cohort(n_patients=6, image_size=192, random_state=1, **cohort)
-    names = train_head(seen, tmp_path / "set", steps=400)
-    new = sfm.datasets.simulate_cohort(n_patients=2, image_size=256, random_state=9, **cohort)
-    options = {"model": "virtues", "phenotypes": names, "panel": {"embeddings": embeddings_of(seen)}}
-    for key, side in (("whole", 256), ("tiled", 96)):
-        sfm.pp.segment_cells(new, "virtues", weights=tmp_path / "set", options=options, key_added=key, tile_size=side)
-    phenotypes = new["whole_phenotypes"].obs.set_index(["sample", "cell_id"])["phenotype"].astype(str)
-    types = new["truth"].obs.set_index(["sample", "cell_id"])["type"].astype(str)
-    right, most = [], []
-    for sample in ("P001_1", "P002_1"):
-        truth, whole, tiled = (new[f"{key}_{sample}"].values for key in ("true_cells", "whole", "tiled"))
-        score, pairs = f1(whole, truth)
-        assert score > 0.8
-        assert f1(tiled, truth)[0] == pytest.approx(score, abs=0.01)
-        assert f1(tiled, whole)[0] > 0.99
-        right += [phenotypes[sample, cell] == types[sample, other] for cell, other in pairs]
-        most.append(types[sample].value_counts(normalize=True).iloc[0])
-    assert np.mean(right) > max(most) + 0.2
