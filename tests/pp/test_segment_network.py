@@ -95,6 +95,7 @@ def test_cells_and_phenotypes_are_those_of_the_released_steps(folder):
     pairs, shared = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1, return_counts=True)
     same = shared[(pairs[0] > 0) & (pairs[1] > 0)].sum() + shared[(pairs[0] == 0) & (pairs[1] == 0)].sum()
     assert labels.max() > 20
+    assert sdata.attrs["spatialfm"]["segmentation"]["cells_a"]["min_area_um2"] == 15  # as released
     assert same / labels.size > 0.995  # rounding may move a pixel across a threshold
     table = sdata["cells_phenotypes"]
     assert table.obs_names[0] == "a_1"
