@@ -320,6 +320,7 @@ def _flag_cells(
     sdata: SpatialData, tokens: Tokens, maps: Sequence[tuple[np.ndarray, np.ndarray, float]], table_name: str
 ) -> None:
     """Whether the pixel below a cell's centroid is an artifact; cells of other samples keep theirs."""
+    from ...embed.windows.places import say_off_labels
     from ...pp.elements import image_to_system
 
     if table_name not in sdata.tables:
@@ -328,6 +329,7 @@ def _flag_cells(
     if SAMPLE_KEY not in table.obs or SPATIAL not in table.obsm:
         logger.warning("table %r has no %r or no places: cells are not flagged", table_name, SAMPLE_KEY)
         return
+    say_off_labels(sdata, tokens.pairs, table, table_name)
     of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(table, finite=False)
     before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
     flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
