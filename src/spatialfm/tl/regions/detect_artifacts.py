@@ -26,6 +26,7 @@ from .artifact_examples import ARTIFACT, CLASSES, example_tokens, meaning_of
 from .token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
     from ...embed.call import Elements, Panel, Request
@@ -195,6 +196,7 @@ def detect_artifacts(
     pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
     check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
+    cells = _cells_to_flag(sdata, pairs, cell_table_name)
     annotated = annotation_elements(sdata, pairs, annotations, kinds=("shapes", "labels"))
     meanings = {name: meaning_of(sdata, name, label_key, classes) for name in dict.fromkeys(annotated.values())}
     devices = check_run(Run.of(run))
@@ -235,7 +237,8 @@ def detect_artifacts(
     write_uns(tokens.table, key_added, tokens.table.uns[key_added] | tables)
     write_maps(sdata, tokens, maps, CLASSES, table_name, key_added)
     _flag_samples(sdata, report)
-    _flag_cells(sdata, tokens, maps, cell_table_name)
+    if cells is not None:
+        _flag_cells(sdata, tokens, maps, cells)
     logger.info("artifacts: %s", ", ".join(f"{name} {share:.1%}" for name, share in report["artifact_share"].items()))
 
 
@@ -316,20 +319,27 @@ def _flag_samples(sdata: SpatialData, report: pd.DataFrame) -> None:
         obs[column] = new.astype(float) if column == "artifact_share" else pd.Categorical(new)
 
 
-def _flag_cells(
-    sdata: SpatialData, tokens: Tokens, maps: Sequence[tuple[np.ndarray, np.ndarray, float]], table_name: str
-) -> None:
-    """Whether the pixel below a cell's centroid is an artifact; cells of other samples keep theirs."""
+def _cells_to_flag(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str) -> AnnData | None:
+    """Table of the cells that can be flagged, whose places are checked before any token is encoded."""
     from ...embed.windows.places import say_off_labels
-    from ...pp.elements import image_to_system
 
     if table_name not in sdata.tables:
-        return
+        return None
     table = sdata.tables[table_name]
     if SAMPLE_KEY not in table.obs or SPATIAL not in table.obsm:
         logger.warning("table %r has no %r or no places: cells are not flagged", table_name, SAMPLE_KEY)
-        return
-    say_off_labels(sdata, tokens.pairs, table, table_name)
+        return None
+    coordinates(table, finite=False)  # refuses y before x
+    say_off_labels(sdata, pairs, table, table_name)
+    return table
+
+
+def _flag_cells(
+    sdata: SpatialData, tokens: Tokens, maps: Sequence[tuple[np.ndarray, np.ndarray, float]], table: AnnData
+) -> None:
+    """Whether the pixel below a cell's centroid is an artifact; cells of other samples keep theirs."""
+    from ...pp.elements import image_to_system
+
     of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(table, finite=False)
     before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
     flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
