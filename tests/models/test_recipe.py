@@ -31,9 +31,6 @@ WORDS = {
     ("cohort/intensities.py", "mean-intensity"),
     ("train/cell_probe.py", "mean-intensity"),
     ("reporting/methods.py", "virtues"),
-    ("cli/segment.py", "virtues"),
-    ("embed/segment/call.py", "virtues"),
-    ("pp/segment_network.py", "virtues"),
 }  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults; floors; a citation
 
 

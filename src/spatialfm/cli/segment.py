@@ -118,11 +118,12 @@ def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
 
 def _check(draft: Draft) -> None:
     from ..pp import segment_cells
+    from ..pp.segmenters import NETWORK
 
     method = draft.settings("segment")["method"]
     if method is not None and (problem := options_of(segment_cells)["method"].problem(method)):
         draft.problem(("segment", "method"), problem)
-    if method == "virtues" and draft.settings("segment")["on_pieces"] == "split":
+    if method == NETWORK and draft.settings("segment")["on_pieces"] == "split":
         draft.problem(
             ("segment", "on_pieces"), "'split' numbers cells anew, and the phenotypes of VirTues are by number"
         )

@@ -19,6 +19,7 @@ from spatialdata.models import TableModel
 from .._errors import ArgumentError, ElementError
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, cell_name
 from .._wording import within
+from .segmenters import NETWORK
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..embed.segment.call import FoundCells
     from .elements import SampleElements
 
-METHOD = "virtues"
 PHENOTYPE = "phenotype"
 
 
@@ -106,7 +106,7 @@ def find_cells(
     common = record_of(network, inputs)
     records: list[dict[str, object]] = [
         {
-            "method": METHOD,
+            "method": NETWORK,
             "image": job.image,
             "channels": job.channels,
             "min_area_um2": round(job.min_area * job.mpp**2, 6),

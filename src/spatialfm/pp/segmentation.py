@@ -24,7 +24,6 @@ from .elements import match_elements
 from .missing_chunks import report_missing_chunks
 from .pixel_sizes import image_pixel_sizes
 from .segment_network import (
-    METHOD,
     Asked,
     check_arguments,
     check_table,
@@ -34,7 +33,7 @@ from .segment_network import (
     write_phenotypes,
 )
 from .segment_run import Job, Kept, find_levels, segment_tiles, stitched
-from .segmenters import Levels, Request, check_request, file_digest, segmenter
+from .segmenters import NETWORK, Levels, Request, check_request, file_digest, segmenter
 from .stitch import Grid
 
 if TYPE_CHECKING:
@@ -172,9 +171,9 @@ def segment_cells(
     request = check_request(method, diameter, expansion, weights, options)
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     names = [f"{key_added}_{pair.sample}" for pair in pairs]
-    _check_names(sdata, names, overwrite, apart=phenotype_table(key_added) if method == METHOD else None)
+    _check_names(sdata, names, overwrite, apart=phenotype_table(key_added) if method == NETWORK else None)
     shared = OVERLAP * diameter if overlap is None else overlap
-    if method == METHOD:
+    if method == NETWORK:
         check_arguments({"nuclear": nuclear, "membrane": membrane})
         check_table(sdata, key_added, names, overwrite)
         asked = Asked(weights, request.options, mpp, tile_size, shared, min_area)

@@ -22,7 +22,8 @@ from .watershed import Watershed
 if TYPE_CHECKING:
     import xarray as xr
 
-METHODS = ("watershed", "instanseg", "cellpose", "virtues")
+NETWORK = "virtues"  # the method that is a network with its own encoder, see pp.segment_network
+METHODS = ("watershed", "instanseg", "cellpose", NETWORK)
 PERCENTILES = {"watershed": (1.0, 99.8), "instanseg": (0.1, 99.9), "cellpose": (1.0, 99.0)}  # as each was published
 _MODULES = {"instanseg": "instanseg", "cellpose": "cellpose"}
 _HOW_TO_GET = {
@@ -123,7 +124,7 @@ def check_request(
         If a library or weights are missing, or an argument belongs to another method.
     """
     name = method if isinstance(method, str) else "a function"
-    if method == "virtues":  # its weights are a folder, a file or a repository: whoever loads them looks
+    if method == NETWORK:  # its weights are a folder, a file or a repository: whoever loads them looks
         return Request(method, float(diameter), float(expansion), None, dict(options or {}))
     if method in _MODULES:
         need(_MODULES[method], f"method={method!r}", "method='watershed' needs nothing more.")

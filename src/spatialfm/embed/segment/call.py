@@ -23,6 +23,7 @@ from ...models.virtues_cards import VIRTUES, VIRTUES_SP32
 from ...models.virtues_segmenter import HEAD_FILE, VirTuesSegmenter, load_segmenter
 from ...pp.channels import nuclear_stains
 from ...pp.segment_run import Job, Kept
+from ...pp.segmenters import NETWORK
 from ...pp.stitch import Grid
 from ..call import CALL_FIELDS, OF_CELLS, Elements, Request, request_of
 from ..inputs import Inputs, prepare_inputs
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from ...pp.elements import SampleElements
 
-METHOD = "virtues"
 OPTIONS = ("model", "encoder", "nuclear", "phenotypes", "panel", "recipe", "batch_size")
 # where messages about markers and pixels find what they name
 OPTION_FIELDS = {
@@ -121,9 +121,9 @@ def open_network(weights: str | os.PathLike | None, options: Mapping[str, Any], 
         If a file is missing or does not fit, or encoder and head do not fit each other.
     """
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise ArgumentError(f"options= of method={METHOD!r} has no {unknown[0]!r}. {meant(unknown[0], OPTIONS)}")
+        raise ArgumentError(f"options= of method={NETWORK!r} has no {unknown[0]!r}. {meant(unknown[0], OPTIONS)}")
     if weights is None:
-        raise ArgumentError(f"method={METHOD!r} needs the weights of its head. Pass weights=<path>: {_HOW}.")
+        raise ArgumentError(f"method={NETWORK!r} needs the weights of its head. Pass weights=<path>: {_HOW}.")
     batch_size = options.get("batch_size", 4)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError(f"options={{'batch_size': {batch_size!r}}} must be a whole number, at least 1.")
@@ -269,7 +269,7 @@ def _warn_without_nuclei(inputs: Inputs) -> None:
 def run_images(network: Network, inputs: Inputs, jobs: Sequence[Job]) -> list[FoundCells]:
     """Cells of each image, one after the other; finished tiles are kept until all images are done."""
     identity = network.identity()
-    kept, names = Kept({"method": METHOD, **identity}), [list[str]() for _ in jobs]
+    kept, names = Kept({"method": NETWORK, **identity}), [list[str]() for _ in jobs]
     done: list[FoundCells] = []
     shapes = [(int(raw.image.shape[-2]), int(raw.image.shape[-1])) for raw in inputs.raw]
     pixels = sum(max(np.prod(shape), np.prod(job.grid.shape)) for shape, job in zip(shapes, jobs, strict=True))
