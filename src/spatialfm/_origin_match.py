@@ -186,7 +186,7 @@ def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
         if len(made) < FEWEST_ALIKE:
             continue
         if one.groups:
-            alike = is_function(made, values) and is_function(values, made) and len(np.unique(values)) > 1
+            alike = _same_groups(made, values) and len(np.unique(values)) > 1
             if alike and not (one.finer is not None and _same_groups(one.finer[at][both], values)):
                 return len(made)
         elif min(len(np.unique(made)), len(np.unique(values))) > FEW // 2:
