@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 import spatialdata as sd
 from spatialdata.models import Image2DModel, Labels2DModel
 
 from spatialfm._errors import CoordinateError, ElementError
-from spatialfm.pp.arrays import AxisAffine, channel_names, image_array, labels_array, table_call
+from spatialfm.pp.arrays import AxisAffine, channel_names, image_array, labels_array, labels_at, table_call
 
 ONE, TWO = AxisAffine(2.0, 0.5, 3.0, -1.0), AxisAffine(0.25, 4.0, 10.0, 20.0)
 
@@ -53,3 +54,10 @@ def test_what_is_not_there_or_was_cut_by_indexing(sdata):
     sdata.images["cut"] = sdata["i"].assign_coords(y=np.arange(4) + 0.5, x=np.arange(3) + 0.5).isel(y=slice(1, None))
     with pytest.raises(CoordinateError, match="was cut or turned by indexing"):
         image_array(sdata, "cut")
+
+
+def test_labels_at_pixels_and_outside():
+    labels = da.from_array(np.array([[0, 1, 1], [2, 2, 40_000]], np.uint16), chunks=(1, 2))
+    y, x = np.array([0, 0, 1, 1, -1, 0, 2, 1]), np.array([0, 2, 0, 2, 0, -1, 0, 3])
+    np.testing.assert_array_equal(labels_at(labels, y, x), [0, 1, 2, 40_000, -1, -1, -1, -1])
+    assert labels_at(labels, y[:0], x[:0]).shape == (0,)

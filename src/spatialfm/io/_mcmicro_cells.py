@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import InputFileError, TableError, counted, listed, warn
 from .._keys import AREA
+from ..pp.arrays import labels_at
 from ..pp.joins import whole_numbers
 from ._cell_frame import CellFrame
 
@@ -127,8 +128,5 @@ def _in_mask(ids: np.ndarray, xy: np.ndarray, labels: da.Array, path: Path, *, m
 def _shares(ids: np.ndarray, xy: np.ndarray, labels: da.Array) -> tuple[float, float]:
     """Share of the cells that are at their position, and of those that have another cell or the outside there."""
     x, y = np.nan_to_num(np.rint(xy), nan=-1).astype(int).T
-    inside = (x >= 0) & (y >= 0) & (x < labels.shape[1]) & (y < labels.shape[0])
-    there = np.full(ids.size, -1, dtype=np.int64)
-    if inside.any():
-        there[inside] = np.asarray(labels.vindex[y[inside], x[inside]].compute())
+    there = labels_at(labels, y, x)
     return float((there == ids).mean()), float(((there != ids) & (there != 0)).mean())

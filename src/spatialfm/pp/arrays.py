@@ -11,6 +11,7 @@ from .._errors import CoordinateError, ElementError, listed
 from .._keys import SPATIAL, TABLE
 
 if TYPE_CHECKING:
+    import dask.array as da
     import xarray as xr
     from spatialdata import SpatialData
 
@@ -76,6 +77,15 @@ def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
             "Pass labels=<name>."
         )
     return _flat(_uncut(full_resolution(sdata.labels[name]), name), name, "labels").transpose("y", "x")
+
+
+def labels_at(labels: da.Array, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Label of each pixel ``(y, x)`` in whole numbers, int64; -1 outside of the label image."""
+    inside = (y >= 0) & (x >= 0) & (y < labels.shape[0]) & (x < labels.shape[1])
+    there = np.full(len(y), -1, dtype=np.int64)
+    if inside.any():
+        there[inside] = np.asarray(labels.vindex[y[inside], x[inside]].compute())
+    return there
 
 
 def drawn_kind(sdata: SpatialData, name: str) -> Literal["shapes", "points", "table"] | None:

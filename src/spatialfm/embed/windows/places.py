@@ -10,7 +10,7 @@ import numpy as np
 from ..._coordinates import coordinates, exchange_code, given_coordinates
 from ..._errors import SpatialfmError, TableError, counted, listed, warn
 from ..._keys import SAMPLE_KEY, SPATIAL
-from ...pp.arrays import labels_array
+from ...pp.arrays import labels_array, labels_at
 from ...pp.elements import axis_affine
 
 if TYPE_CHECKING:
@@ -127,11 +127,8 @@ def say_off_labels(sdata: SpatialData, pairs: Sequence[SampleElements], table: A
                 to_labels = axis_affine(sdata.labels[region], region, pair.coordinate_system).inverse()
             except SpatialfmError:  # labels of another system: their pixels are not those of these positions
                 return
-            labels = labels_array(sdata, region)
             y, x = (np.floor(at).astype(int) for at in to_labels(xy[rows[mine], 1], xy[rows[mine], 0]))
-            inside = (y >= 0) & (x >= 0) & (y < labels.shape[0]) & (x < labels.shape[1])
-            there = np.asarray(labels.data.vindex[y[inside], x[inside]].compute())
-            own[mine[inside]] = there == instances[rows[mine[inside]]]
+            own[mine] = labels_at(labels_array(sdata, region).data, y, x) == instances[rows[mine]]
         if len(rows) >= FEWEST_UNRELATED and own.mean() < ON_THEMSELVES:
             off.append(f"{pair.sample!r} ({int(own.sum())} of {len(rows)})")
     if off:
