@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, TESTS = ROOT / "src" / "spatialfm", ROOT / "tests"
 
-# what holds no decision of its own: names, protocols, a logger, a bar
+# what holds no decision of its own: names, protocols, fields that others read, a logger, a bar
 NOTHING_TO_TEST = {
     "_compiled.py",
     "_keys.py",
@@ -18,6 +18,7 @@ NOTHING_TO_TEST = {
     "_version.py",
     "embed/run/block.py",
     "io/_page.py",
+    "learn/heads/options.py",
     "train/fabric.py",
     "train/objectives/objective.py",
 }
@@ -63,7 +64,6 @@ IN_THE_WHOLE = {
     "cohort/enrichment_patients.py": "tl/neighborhoods/test_compare_enrichment.py",
     "cohort/records.py": "cohort/test_comparability.py",
     "cohort/imputed.py": "tl/imputation/test_calibrate_imputation.py",
-    "learn/imputation_error.py": "tl/imputation/test_calibrate_imputation.py",
     "tl/imputation/image_error.py": "tl/imputation/test_calibrate_imputation.py",
     "tl/imputation/painted_scores.py": "tl/imputation/test_evaluate_reconstruction.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",
@@ -82,7 +82,6 @@ IN_THE_WHOLE = {
     "embed/segment/call.py": "pp/test_segment_network.py",
     "embed/positivity/asked.py": "tl/phenotypes/test_marker_positivity.py",
     "embed/positivity/call.py": "tl/phenotypes/test_marker_positivity.py",
-    "learn/positivity_calls.py": "tl/phenotypes/test_marker_positivity.py",
     "embed/planned.py": "embed/test_call.py",
     "embed/session.py": "embed/run/test_engine.py",
     "io/_cohort_read.py": "io/test_cohort.py",
@@ -115,22 +114,6 @@ IN_THE_WHOLE = {
     "io/_panorama.py": "io/test_mcd.py",
     "io/_steinbock_cells.py": "io/test_steinbock.py",
     "io/_steinbock_folder.py": "io/test_steinbock.py",
-    "learn/bag_apply.py": "tl/samples/test_predict_bags.py",
-    "learn/bag_bcos.py": "tl/samples/test_mil.py",
-    "learn/bag_folds.py": "tl/samples/test_mil.py",
-    "learn/bag_maps.py": "tl/samples/test_mil.py",
-    "learn/bag_tasks.py": "tl/samples/test_mil.py",
-    "learn/bag_training.py": "tl/samples/test_mil.py",
-    "learn/external_scores.py": "tl/survival/test_predict_survival.py",
-    "learn/heads/folds.py": "tl/phenotypes/test_evaluate_annotation.py",
-    "learn/heads/judge.py": "tl/phenotypes/test_evaluate_annotation.py",
-    "learn/heads/options.py": "learn/heads/test_methods.py",
-    "learn/heads/probes.py": "learn/heads/test_methods.py",
-    "learn/heads/scores.py": "tl/phenotypes/test_evaluate_annotation.py",
-    "learn/signature_search.py": "tl/signatures/test_discover_signatures.py",
-    "learn/survival_judge.py": "tl/survival/test_survival_models.py",
-    "learn/survival_learners.py": "tl/survival/test_survival_models.py",
-    "learn/transferred.py": "tl/survival/test_predict_survival.py",
     "models/card.py": "models/test_registry.py",
     "models/classical_kernels.py": "models/test_classical.py",
     "models/preparation.py": "models/test_virtues_pixels.py",
@@ -166,7 +149,6 @@ IN_THE_WHOLE = {
     "train/stopped.py": "train/test_finetune.py",
     "train/tuning.py": "train/test_finetune.py",
     "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
-    "learn/signature_record.py": "tl/signatures/test_discover_signatures.py",
     "tl/survival/external_groups.py": "tl/survival/test_predict_survival.py",
     "tl/survival/external_validation.py": "tl/survival/test_predict_survival.py",
 }
