@@ -69,7 +69,7 @@ constraints: ## write constraints.txt anew, from the newest versions that fit py
 	rm -rf $(VENV)-constraints
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-constraints docs/_build docs/_figures docs/generated docs/tutorials/*.ipynb demo_output
+	rm -rf $(VENV) $(VENV)-constraints docs/_build docs/_figures docs/_names docs/generated docs/tutorials/*.ipynb demo_output
 
 .PHONY: .check-python
 .check-python:

@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+import api_names  # noqa: E402
 import execute_tutorials  # noqa: E402
 import gallery  # noqa: E402
 
@@ -36,7 +37,7 @@ extensions = [
     "sphinx_design",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_figures", "_templates", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_figures", "_names", "_templates", "**.ipynb_checkpoints"]
 # the first is what autosummary writes
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
@@ -49,7 +50,7 @@ suppress_warnings = [
     "sphinx_autodoc_typehints.guarded_import",
 ]
 
-autosummary_generate = True
+autosummary_generate = api_names.write()
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # sphinx_autodoc_typehints shows them
@@ -99,6 +100,7 @@ def run(script: str, names: list[str], what: str) -> None:
 run("execute_tutorials.py", execute_tutorials.outdated(), "tutorials")
 run("gallery.py", gallery.outdated(), "figures of sfm.pl")
 execute_tutorials.write_cards(HERE / "_figures")
+gallery.write_cards(HERE / "_figures")
 autosummary_context = {"figures": list(gallery.FIGURES)}
 
 # -- html -------------------------------------------------------------------------------------------------------------

@@ -424,6 +424,16 @@ def outdated() -> list[str]:
     return [name for name, path in paths.items() if not path.exists() or path.stat().st_mtime < changed]
 
 
+def write_cards(folder: Path) -> None:
+    """One card per figure, which leads to its function, for the page that shows them."""
+    folder.mkdir(exist_ok=True)
+    cards = ["::::{grid} 1 2 3 3", ":gutter: 3", ""]
+    for name in FIGURES:
+        cards += [f":::{{grid-item-card}} `{name}`", f":link: generated/spatialfm.pl.{name}", ":link-type: doc"]
+        cards += [f":img-top: _figures/{name}.png", ":::", ""]
+    (folder / "gallery.txt").write_text("\n".join([*cards, "::::", ""]), encoding="utf-8")
+
+
 def draw(names: list[str]) -> None:
     """Draw the named figures, or all; each is written beside and renamed."""
     import matplotlib

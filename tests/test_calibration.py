@@ -11,24 +11,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mirrored import texts
 
 import spatialfm as sfm
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
-# functions whose tables have such a word, and why nothing is measured
+# functions whose tables have such a word, and why nothing is measured; one that is added says so in its own test
 NOT_MEASURED = {
     "tl.align": "its scores are those of metrics.cross_modal, which are measured",
     "tl.impute_markers": "predictions without an error of their own: tl.calibrate_imputation gives them one",
     "tl.reconstruct": "predicted pixels, which tl.evaluate_reconstruction compares with measured ones",
     "tl.label_report": "an order of labels by held-out confidence; tests hold it against labels that were flipped",
-    "tl.suggest_labels": "an order of cells, which tests hold against brute force",
     "tl.marker_attention": "z-scores of markers, which describe",
     "tl.marker_positivity": "probabilities of a mixture of two populations; tests hold them against what was drawn",
     "tl.select_panel": "intervals of a mean over held-out patients; a test counts how often they hold",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
     "tl.cluster_agreement": "ARI and NMI with their spread over seeds, which describe",
 }
+for room in ("tl", "metrics"):
+    NOT_MEASURED |= {f"{room}.{name}": why for name, why in texts("NOT_MEASURED", room).items()}
 
 
 def _load():

@@ -22,12 +22,15 @@ def script(name: str):
     return module
 
 
-def test_every_function_that_draws_has_a_figure_and_a_card():
+def test_every_function_that_draws_has_a_figure_and_a_card(tmp_path):
     drawn = set(sfm.pl.__all__) - {"style"}
-    assert set(script("gallery").FIGURES) == drawn
-    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
-    assert set(re.findall(r":img-top: _figures/(\w+)\.png", page)) == drawn
-    assert set(re.findall(r":link: generated/spatialfm\.pl\.(\w+)", page)) == drawn
+    gallery = script("gallery")
+    assert set(gallery.FIGURES) == drawn
+    gallery.write_cards(tmp_path)
+    assert "{include} _figures/gallery.txt" in (DOCS / "gallery.md").read_text(encoding="utf-8")
+    cards = (tmp_path / "gallery.txt").read_text(encoding="utf-8")
+    assert re.findall(r":img-top: _figures/(\w+)\.png", cards) == list(gallery.FIGURES)
+    assert re.findall(r":link: generated/spatialfm\.pl\.(\w+)", cards) == list(gallery.FIGURES)
 
 
 def test_figures_older_than_the_code_that_draws_are_drawn_again(tmp_path, monkeypatch):

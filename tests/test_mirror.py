@@ -152,6 +152,9 @@ def files() -> list[str]:
 def mirrored(file: str) -> Path:
     """Where the test of a file is."""
     path = Path(file)
+    cases = TESTS / f"reading_{path.stem}.py"  # of a reader, which `io/test_contract.py` runs
+    if path.parent.name == "io" and cases.is_file() and "\nCASES" in cases.read_text(encoding="utf-8"):
+        return cases
     return TESTS / path.parent / f"test_{path.stem.lstrip('_')}.py"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+_spec = importlib.util.spec_from_file_location("docs_api_names", ROOT / "docs" / "api_names.py")
+api_names = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(api_names)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NAMESPACES = ("datasets", "get", "io", "models", "pl", "pp", "tl", "train")
+NAMESPACES = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train")
 TEXT_SUFFIXES = {
     ".cff",
     ".cfg",
@@ -100,12 +104,32 @@ def test_no_file_names_a_folder_of_one_machine():
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-def test_every_public_name_exists_and_is_on_the_api_page(namespace):
+def test_every_public_name_is_on_the_api_page_once(namespace):
+    """By hand, or in one of the lists that the build of the documentation makes and the page includes."""
     module = importlib.import_module(f"spatialfm.{namespace}")
-    page = (ROOT / "docs" / "api" / f"{namespace}.md").read_text(encoding="utf-8")
-    listed = set(re.findall(rf"^   {namespace}\.(\w+)$", page, re.MULTILINE))
-    assert listed == set(module.__all__)
+    lists, included = api_names.lists(), api_names.included(namespace)
+    assert sorted(included) == sorted(name for name in lists if name.partition(".")[0] == namespace)
+    listed = [*api_names.by_hand(namespace), *(name for one in included for name in lists[one])]
+    assert sorted(listed) == sorted(module.__all__)
     assert all(getattr(module, name).__doc__ for name in module.__all__)
+
+
+def test_lists_of_names_are_written_where_pages_include_them(tmp_path, monkeypatch):
+    """As the build has them: sources with functions, and each name in the list of its folder."""
+    monkeypatch.setattr(api_names, "TARGET", tmp_path)
+    monkeypatch.setattr(api_names, "DOCS", tmp_path.parent)
+    monkeypatch.setattr(api_names, "page", lambda room: "   pp.marker_table\n" if room == "pp" else "")
+    (tmp_path / "tl.gone.md").touch()
+    (tmp_path.parent / "api").mkdir()
+    (tmp_path.parent / "api" / "tl.md").touch()
+    sources = api_names.write()
+    assert {"api/tl.md", f"{tmp_path.name}/tl.survival.md"} <= set(sources)
+    assert not (tmp_path / "tl.gone.md").exists()
+    survival = (tmp_path / "tl.survival.md").read_text(encoding="utf-8").split()
+    assert [name for name in survival if name.startswith("tl.")][:3] == ["tl.kaplan_meier", "tl.logrank", "tl.cox"]
+    of_pp = (tmp_path / "pp.md").read_text(encoding="utf-8").split()
+    assert "pp.match_markers" in of_pp
+    assert "pp.marker_table" not in of_pp  # the page lists it by hand
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -1,7 +1,8 @@
 """Whatever a function writes comes back from h5ad, zarr and a SpatialData's store as it was, and can be drawn.
 
-The functions are taken from the package: one that is added needs an entry here. Names are of the kind that users have
-and stores have not: slashes, spaces, Greek letters, categories in an order of their own, numbers and truth as groups.
+The functions are taken from the package: one that is added has its calls as ``ROUND_TRIP`` in its own test, or an entry
+here. Names are of the kind that users have and stores have not: slashes, spaces, Greek letters, categories in an order
+of their own, numbers and truth as groups.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import spatialdata as sd
 from geopandas import GeoDataFrame
+from mirrored import values
 from shapely import box
 from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Identity
@@ -233,7 +235,6 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _run("annotate", c, "leiden", use_rep="X", method="lda", coverage=0.5, coverage_of="cells"),
     ],
     "calibrate_imputation": [_calibrated],
-    "cell_states": [lambda c: _run("cell_states", c, 8, use_rep="X_model")],
     "classify_samples": [
         lambda c: _run("classify_samples", c, label_key="arm", use_rep=["X_model", "X"], n_components=2, n_draws=4)
     ],
@@ -357,6 +358,8 @@ CELLS["transfer_labels"] = [
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "leiden", use_rep="X_model"), q][1],
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
 ]
+# of the functions' own tests: calls that take the cells of `cohort` and return the table that was written into
+CELLS |= values("ROUND_TRIP", "tl") | values("ROUND_TRIP", "pp")
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "perturb_markers",
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
@@ -395,7 +398,6 @@ DRAWN = {
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
     "reconstruction_scores": ("evaluate_reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False)),
     "panel_curve": ("select_panel", lambda a: sfm.pl.panel_curve(a, show=False)),
-    "surprise": ("surprise", lambda a: sfm.pl.surprise(a, show=False)),
     "positivity": ("marker_positivity", lambda a: sfm.pl.positivity(a, MARKERS[0], show=False)),
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
@@ -403,6 +405,7 @@ DRAWN = {
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }
+DRAWN |= values("DRAWN", "pl")  # of the figures' own tests: the function that writes, and the call that draws
 DRAWN_OF_SDATA = {
     "style",
     "reconstruction",

@@ -1,7 +1,8 @@
-"""Write `__init__.pyi` of the rooms whose functions return different things as an argument says.
+"""Write `__init__.pyi` of the rooms: what type checkers know of names that are loaded when first touched.
 
 ``copy=True`` returns what ``copy=False`` writes, and ``return_fig=True`` the figure: a type checker knows which from
-overloads. They repeat a signature three times, so they are made from it: ``make stubs``. A test compares.
+overloads. They repeat a signature three times, and all other names a line of `__init__.py`, so they are made from
+these: ``make stubs``. A test compares.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
-ROOMS = ("spatialfm.pl", "spatialfm.pp", "spatialfm.tl")
+ROOMS = ("spatialfm.io", "spatialfm.metrics", "spatialfm.pl", "spatialfm.pp", "spatialfm.tl")
 SWITCHES = ("copy", "return_fig")
 HEADER = "# Made by `make stubs` from the signatures: change those.\n"
 
@@ -54,7 +55,7 @@ def stub_of(room: str) -> str:
     """The text of a room's stub."""
     stub = Stub(room)
     init = SOURCE.joinpath(*room.split("."), "__init__.py")
-    for submodule, names in lazily_loaded(ast.parse(init.read_text(encoding="utf-8"))).items():
+    for submodule, names in sorted(lazily_loaded(ast.parse(init.read_text(encoding="utf-8"))).items()):
         module = f"{room}.{submodule}"
         tree = ast.parse(SOURCE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
         functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}

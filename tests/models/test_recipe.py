@@ -15,6 +15,7 @@ import spatialfm as sfm
 from spatialfm._errors import ModelError
 from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights
 from spatialfm.models.preparation import Preparation, PreparedPixels
+from spatialfm.models.registry import _ENTRIES
 
 SRC = Path(sfm.__file__).parent
 CHANNELS = ["DAPI", "CD3", "CD20"]
@@ -36,16 +37,10 @@ WORDS = {
 
 @cache
 def names() -> set[str]:
-    table = sfm.models.list_models()
-    cards = [sfm.models.card(name) for name in table.index if name in OURS]
-    return {card.name for card in cards} | {card.family for card in cards}
-
-
-OURS = {  # others may be registered by other tests
-    *("kronos", "kronos-large", "kronos2", "virtues", "virtues-sp32", "virtues-imc14", "openphenom", "resnet50"),
-    *("classical", "mean-intensity", "uni", "dinov2-s", "dinov2-b", "dinov2-l", "dinov2-g"),
-    *("dinobloom-s", "dinobloom-b", "dinobloom-l", "dinobloom-g", "morphem", "eva", "virtues-m2", "subcell"),
-}
+    """Names and families of our models; other tests register more."""
+    cards = [sfm.models.card(name) for name in sfm.models.list_models().index]
+    ours = [card for card in cards if _ENTRIES[card.name].build.__module__.startswith("spatialfm.")]
+    return {card.name for card in ours} | {card.family for card in ours}
 
 
 def literals(source: str) -> list[tuple[int, str]]:

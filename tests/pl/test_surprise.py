@@ -9,6 +9,8 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import PanelError, TableError
 
+DRAWN = ("surprise", lambda cells: sfm.pl.surprise(cells, show=False))
+
 
 @pytest.fixture(scope="module")
 def cells():

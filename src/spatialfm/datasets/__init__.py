@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submod_attrs={"_simulate_cells": ["simulate_cells"], "_simulate_cohort": ["simulate_cohort"]},
+    submod_attrs={"_simulate_cohort": ["simulate_cohort"], "_simulate_cells": ["simulate_cells"]},
 )

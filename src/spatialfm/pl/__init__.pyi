@@ -468,6 +468,42 @@ def panel_curve(
 ) -> Axes | Figure | None: ...
 
 @overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
+
+@overload
+def power(
+    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None,
+    return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def power(
+    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def power(
+    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
+
+@overload
 def reconstruction(
     sdata: SpatialData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'reconstructed',
     title: str | None = None, figsize: tuple[float, float] | None = None, ax: Sequence[Axes] | None = None,
@@ -507,42 +543,6 @@ def reconstruction_scores(
     figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> np.ndarray | Figure | None: ...
-
-@overload
-def positivity(
-    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
-) -> np.ndarray | None: ...
-@overload
-def positivity(
-    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
-) -> Figure: ...
-@overload
-def positivity(
-    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
-) -> np.ndarray | Figure | None: ...
-
-@overload
-def power(
-    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None,
-    return_fig: Literal[False] | None = None
-) -> Axes | None: ...
-@overload
-def power(
-    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
-) -> Figure: ...
-@overload
-def power(
-    patients: AnnData, *, key: str = 'power', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
-) -> Axes | Figure | None: ...
 
 @overload
 def search_results(

@@ -34,11 +34,11 @@ from typing import Any
 from typing import Literal
 from typing import overload
 from ..cohort.case_depth import CasesDepth
-from ..cohort.cases import OnMissing
+from ..cohort.cases import OnMissing as OnMissing_
 from ..cohort.cox_table import Distribution
 from ..cohort.depth import Depth
 from ..cohort.outcome import EventValue
-from ..cohort.outcome import OnMissing as OnMissing_
+from ..cohort.outcome import OnMissing
 from ..cohort.records import AddedValueRecord
 from ..cohort.records import AlignedRecord
 from ..cohort.records import BagsRecord
@@ -313,6 +313,182 @@ def marker_attention(
 ) -> pd.DataFrame | None: ...
 
 @overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: Literal[False] = False
+) -> None: ...
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: Literal[False] = False
+) -> None: ...
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[False] = False
+) -> None: ...
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: bool
+) -> pd.Series | None: ...
+
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[False] = False
+) -> None: ...
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[False] = False
+) -> None: ...
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[True]
+) -> PowerRecord: ...
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', random_state: int = 0, key_added: str = 'power', copy: bool
+) -> PowerRecord | None: ...
+
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio',
+    copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[False] = False
+) -> None: ...
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
+) -> pd.Series | None: ...
+
+@overload
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
@@ -491,89 +667,6 @@ def transfer_labels(
 ) -> pd.DataFrame | None: ...
 
 @overload
-def compare_enrichment(
-    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
-    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
-    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
-    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment',
-    copy: Literal[False] = False
-) -> None: ...
-@overload
-def compare_enrichment(
-    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
-    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
-    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
-    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: Literal[True]
-) -> pd.DataFrame: ...
-@overload
-def compare_enrichment(
-    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
-    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
-    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
-    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: bool
-) -> pd.DataFrame | None: ...
-
-@overload
-def neighborhood_composition(
-    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
-    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
-    key_added: str = 'neighborhood_composition', copy: Literal[False] = False
-) -> None: ...
-@overload
-def neighborhood_composition(
-    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
-    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
-    key_added: str = 'neighborhood_composition', copy: Literal[True]
-) -> pd.DataFrame: ...
-@overload
-def neighborhood_composition(
-    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
-    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
-    key_added: str = 'neighborhood_composition', copy: bool
-) -> pd.DataFrame | None: ...
-
-@overload
-def neighborhood_contrast(
-    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
-    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
-    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
-    key_added: str = 'neighborhood_contrast', copy: Literal[False] = False
-) -> None: ...
-@overload
-def neighborhood_contrast(
-    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
-    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
-    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
-    key_added: str = 'neighborhood_contrast', copy: Literal[True]
-) -> pd.DataFrame: ...
-@overload
-def neighborhood_contrast(
-    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
-    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
-    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
-    key_added: str = 'neighborhood_contrast', copy: bool
-) -> pd.DataFrame | None: ...
-
-@overload
-def niches(
-    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[False] = False
-) -> None: ...
-@overload
-def niches(
-    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[True]
-) -> pd.Series: ...
-@overload
-def niches(
-    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: bool
-) -> pd.Series | None: ...
-
-@overload
 def tissue_clusters(
     adata: AnnData, n_clusters: int = 8, *, use_rep: str, within_sample: bool = False, library_key: str = 'sample',
     patient_key: str | None = 'patient', marker_rep: str | None = None, random_state: int = 0,
@@ -599,7 +692,7 @@ def classify_samples(
     n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'classify_samples', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -609,7 +702,7 @@ def classify_samples(
     n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'classify_samples', copy: Literal[True]
 ) -> ClassifiedRecord: ...
 @overload
@@ -619,7 +712,7 @@ def classify_samples(
     n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'classify_samples', copy: bool
 ) -> ClassifiedRecord | None: ...
 
@@ -685,7 +778,7 @@ def few_shot_samples(
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
     n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
     cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -694,7 +787,7 @@ def few_shot_samples(
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
     n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
     cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[True]
 ) -> ClassifiedRecord: ...
 @overload
@@ -703,7 +796,7 @@ def few_shot_samples(
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
     n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
     cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: bool
 ) -> ClassifiedRecord | None: ...
 
@@ -719,7 +812,7 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
     copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -734,7 +827,7 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
     copy: Literal[True]
 ) -> MilRecord: ...
 @overload
@@ -749,7 +842,7 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
     copy: bool
 ) -> MilRecord | None: ...
 
@@ -772,99 +865,6 @@ def predict_bags(
     task: TaskName | None = None, gradients: bool = False, patient_key: str | None = 'patient',
     library_key: str | None = 'sample', device: str | None = None, key_added: str = 'bags', copy: bool
 ) -> BagsRecord | None: ...
-
-@overload
-def correct_together(
-    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
-    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[False] = False
-) -> None: ...
-@overload
-def correct_together(
-    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
-    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[True]
-) -> pd.DataFrame: ...
-@overload
-def correct_together(
-    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
-    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: bool
-) -> pd.DataFrame | None: ...
-
-@overload
-def power(
-    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
-    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
-    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[False] = False
-) -> None: ...
-@overload
-def power(
-    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
-    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
-    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[True]
-) -> PowerRecord: ...
-@overload
-def power(
-    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
-    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
-    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: bool
-) -> PowerRecord | None: ...
-
-@overload
-def risk_ratio(
-    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
-    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio',
-    copy: Literal[False] = False
-) -> None: ...
-@overload
-def risk_ratio(
-    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
-    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio',
-    copy: Literal[True]
-) -> pd.DataFrame: ...
-@overload
-def risk_ratio(
-    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
-    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
-    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio', copy: bool
-) -> pd.DataFrame | None: ...
-
-@overload
-def stratify(
-    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
-    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[False] = False
-) -> None: ...
-@overload
-def stratify(
-    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
-    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[True]
-) -> pd.Series: ...
-@overload
-def stratify(
-    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
-    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
-) -> pd.Series | None: ...
 
 @overload
 def discover_signatures(
@@ -924,7 +924,7 @@ def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'added_value', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -932,7 +932,7 @@ def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'added_value', copy: Literal[True]
 ) -> AddedValueRecord: ...
 @overload
@@ -940,7 +940,7 @@ def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'added_value', copy: bool
 ) -> AddedValueRecord | None: ...
 
@@ -948,21 +948,21 @@ def added_value(
 def compare_concordance(
     patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def compare_concordance(
     patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: Literal[True]
 ) -> ConcordancesRecord: ...
 @overload
 def compare_concordance(
     patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: bool
 ) -> ConcordancesRecord | None: ...
 
@@ -971,7 +971,7 @@ def concordance(
     patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
     copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -979,7 +979,7 @@ def concordance(
     patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
     copy: Literal[True]
 ) -> ConcordanceRecord: ...
 @overload
@@ -987,7 +987,7 @@ def concordance(
     patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
 ) -> ConcordanceRecord | None: ...
 
 @overload
@@ -997,7 +997,7 @@ def cox(
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
     alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1007,7 +1007,7 @@ def cox(
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
     alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[True]
 ) -> CoxRecord: ...
 @overload
@@ -1017,7 +1017,7 @@ def cox(
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
     alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: bool
 ) -> CoxRecord | None: ...
 
@@ -1026,7 +1026,7 @@ def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1034,7 +1034,7 @@ def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[True]
 ) -> IncidenceRecord: ...
 @overload
@@ -1042,7 +1042,7 @@ def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: bool
 ) -> IncidenceRecord | None: ...
 
@@ -1051,7 +1051,7 @@ def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
     n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1059,7 +1059,7 @@ def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
     n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: Literal[True]
 ) -> CutPointRecord: ...
 @overload
@@ -1067,7 +1067,7 @@ def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
     n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: bool
 ) -> CutPointRecord | None: ...
 
@@ -1077,7 +1077,7 @@ def fine_gray(
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
     ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
     event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
     copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1086,7 +1086,7 @@ def fine_gray(
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
     ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
     event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
     copy: Literal[True]
 ) -> FineGrayRecord: ...
 @overload
@@ -1095,28 +1095,28 @@ def fine_gray(
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
     ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
     event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray', copy: bool
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray', copy: bool
 ) -> FineGrayRecord | None: ...
 
 @overload
 def kaplan_meier(
     patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'kaplan_meier',
     copy: Literal[False] = False
 ) -> None: ...
 @overload
 def kaplan_meier(
     patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'kaplan_meier',
     copy: Literal[True]
 ) -> KaplanMeierRecord: ...
 @overload
 def kaplan_meier(
     patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier', copy: bool
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'kaplan_meier', copy: bool
 ) -> KaplanMeierRecord | None: ...
 
 @overload
@@ -1124,7 +1124,7 @@ def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1132,7 +1132,7 @@ def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
 ) -> LogrankRecord: ...
 @overload
@@ -1140,7 +1140,7 @@ def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
 ) -> LogrankRecord | None: ...
 
@@ -1150,7 +1150,7 @@ def predict_survival(
     times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
     n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
-    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1159,7 +1159,7 @@ def predict_survival(
     times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
     n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
-    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: Literal[True]
 ) -> PredictionRecord: ...
 @overload
@@ -1168,7 +1168,7 @@ def predict_survival(
     times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
     n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
-    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: bool
 ) -> PredictionRecord | None: ...
 
@@ -1177,7 +1177,7 @@ def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1185,7 +1185,7 @@ def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: Literal[True]
 ) -> RmstRecord: ...
 @overload
@@ -1193,7 +1193,7 @@ def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
     on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: bool
 ) -> RmstRecord | None: ...
 
@@ -1204,7 +1204,7 @@ def coxnet(
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
     n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1214,7 +1214,7 @@ def coxnet(
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
     n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
 @overload
@@ -1224,7 +1224,7 @@ def coxnet(
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
     n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: bool
 ) -> SurvivalModelRecord | None: ...
 
@@ -1235,7 +1235,7 @@ def survival_forest(
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[False] = False
 ) -> None: ...
 @overload
@@ -1245,7 +1245,7 @@ def survival_forest(
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
 @overload
@@ -1255,6 +1255,6 @@ def survival_forest(
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: bool
 ) -> SurvivalModelRecord | None: ...

@@ -8,6 +8,8 @@ from anndata import AnnData
 import spatialfm as sfm
 from spatialfm._errors import TableError
 
+ROUND_TRIP = [lambda cells: [sfm.tl.cell_states(cells, 8, use_rep="X_model"), cells][1]]
+
 
 def blobs(seed=0, n=300, k=6):
     rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
 
+NOT_MEASURED = "an order of cells, which is held against brute force"
 N = 24
 
 
