@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from ...cohort.design import check_clusters, check_design, design_matrix, read_c
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
+    Outcome,
+    OutcomeKeys,
     column_as,
     outcome_keys,
     read_outcome,
@@ -31,7 +34,7 @@ from ...cohort.outcome import (
 from ...cohort.records import CoxRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...cohort.survival_record import MODEL, cox_record, describe_columns
-from ...stats.cox import Ties, fit_cox
+from ...stats.cox import CoxFit, Ties, fit_cox
 from .logrank import holm
 
 if TYPE_CHECKING:
@@ -192,101 +195,62 @@ def cox(
     made = columns_of(patients, [*names, *strata_names], layer)
     selected = check_selected(patients, "cox", made, on_selected, ordered="levels")
     columns = columns.assign(**read_strata(patients, strata_names))
-    if se_cluster_key is not None:
-        columns[column_as("cluster", se_cluster_key)] = read_clusters(
-            patients, se_cluster_key, patient_key, keys.time, keys.event
-        )
+    columns = columns.assign(**(clusters := _cluster_column(patients, se_cluster_key, patient_key, keys)))
     outcome = read_outcome(
-        patients,
-        "cox",
-        **keys.arguments(),
-        entry_key=entry_key,
-        patient_key=patient_key if se_cluster_key is None else None,
-        on_missing=on_missing,
-        columns=columns,
-    )
+        patients, "cox", **keys.arguments(), entry_key=entry_key, patient_key=None if clusters else patient_key,
+        on_missing=on_missing, columns=columns,
+    )  # fmt: skip
     design, terms = design_matrix(outcome.columns[names], reference or {}, standardize)
     check_design(design, penalizer)
-    clusters = (
-        None if se_cluster_key is None else pd.factorize(outcome.columns[column_as("cluster", se_cluster_key)])[0]
-    )
-    check_clusters(clusters, se_cluster_key, len(terms))
+    rows = _Rows(design, terms, outcome, stratum_codes(outcome), _cluster_codes(outcome, se_cluster_key))
+    check_clusters(rows.clusters, se_cluster_key, len(terms))
 
-    strata_codes = stratum_codes(outcome)
-    x = design.to_numpy(dtype=np.float64)
-    jackknife = clusters is not None and cluster_se == "jackknife"
-    fit = fit_cox(
-        x,
-        outcome.time,
-        outcome.event,
-        strata=strata_codes,
-        ties=ties,
-        penalizer=penalizer,
-        clusters=clusters,
-        jackknife=jackknife,
-        entry=outcome.entry,
-        by_lifelines=True,
-    )
-    events = int(outcome.event.sum())
-    variance, dof = variance_of(fit, len(x), events, clusters, se_cluster_key, terms, distribution)
-    table = coefficient_table(fit.coef, variance, terms, alpha, dof)
-    if clusters is not None:
-        table["se_naive"] = np.sqrt(np.diag(fit.variance))
-    if test_proportional_hazards:
-        table["ph_p_value"] = chi2.sf(fit.ph_statistic, 1)
+    fit = _fit(rows, ties, penalizer, cluster_se)
+    estimates = _estimates(rows, fit, distribution, alpha, test_proportional_hazards, cluster_se, se_cluster_key)
     result: CoxRecord = {
-        "table": table,
-        **summary(fit, variance, dof, outcome, len(terms)),
-        "concordance": concordance_of(x @ fit.coef, outcome, strata_codes),
-        **({"ph_global_p_value": float(chi2.sf(fit.ph_global, len(terms)))} if test_proportional_hazards else {}),
-        "se_method": "information matrix" if clusters is None else cluster_se,
-        "distribution": "normal" if dof is None else "t",
-        "degrees_of_freedom": np.inf if dof is None else float(dof),
-        **({} if clusters is None else {"n_clusters": int(clusters.max()) + 1}),
+        **estimates,
         MODEL: cox_record(
-            x,
-            fit.coef,
-            describe_columns(outcome.columns[names], reference or {}, standardize),
-            outcome.time,
-            outcome.event,
-            outcome.entry,
-            strata_codes,
+            rows.x, fit.coef, describe_columns(outcome.columns[names], reference or {}, standardize),
+            outcome.time, outcome.event, outcome.entry, rows.strata,
             outcome.columns[[column_as("stratum", name) for name in strata_names]] if strata_names else None,
         ),
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
-            "covariates": np.array(names, dtype=object),
-            "layer": layer or "",
-            "strata": np.array(strata_names, dtype=object),
-            "standardize": standardize,
-            "penalizer": float(penalizer),
-            "alpha": float(alpha),
+            "selected": selected.text, "covariates": np.array(names, dtype=object),
+            "layer": layer or "", "strata": np.array(strata_names, dtype=object),
+            "standardize": standardize, "penalizer": float(penalizer), "alpha": float(alpha),
             **keys.params(),
-            "entry_key": entry_key or "",
-            "ties": ties,
-            "se_cluster_key": se_cluster_key or "",
-            "distribution": distribution,
-            "n_dropped": outcome.n_dropped,
+            "entry_key": entry_key or "", "ties": ties, "se_cluster_key": se_cluster_key or "",
+            "distribution": distribution, "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
                 [*names, *strata_names, se_cluster_key, keys.time, keys.event, entry_key],
                 x=layer is None and any(name not in patients.obs for name in names),
             ),
         },
-    }
-    doubts = _warn(table, design, events, clusters, penalizer)
-    result["doubts"] = with_doubt(selected, doubts)
-    logger.info(
-        "Cox regression: %s, %s, %s.",
-        counted(len(terms), "term"),
-        counted(result["n"], "row"),
-        counted(result["events"], "event"),
-    )
+    }  # fmt: skip
+    result["doubts"] = with_doubt(selected, _warn(rows, result["table"], penalizer))
+    _tell(result, len(terms))
     if copy:
         return result
     write_uns(patients, key_added, result)
     return None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a regression with their design, codes of strata and of clusters."""
+
+    design: pd.DataFrame
+    terms: pd.DataFrame
+    outcome: Outcome
+    strata: np.ndarray | None
+    clusters: np.ndarray | None
+
+    @property
+    def x(self) -> np.ndarray:
+        """The design as numbers ``(rows, terms)``."""
+        return self.design.to_numpy(dtype=np.float64)
 
 
 def _check_call(names: list[str], strata: list[str], distribution: str, se_cluster_key: str | None) -> None:
@@ -301,12 +265,80 @@ def _check_call(names: list[str], strata: list[str], distribution: str, se_clust
         )
 
 
-def _warn(
-    table: pd.DataFrame, design: pd.DataFrame, events: int, clusters: np.ndarray | None, penalizer: float
-) -> list[str]:
+def _cluster_column(
+    patients: AnnData, se_cluster_key: str | None, patient_key: str | None, keys: OutcomeKeys
+) -> dict[str, pd.Series]:
+    """The column of clusters under its name in the outcome's table; empty where there is none."""
+    if se_cluster_key is None:
+        return {}
+    clusters = read_clusters(patients, se_cluster_key, patient_key, keys.time, keys.event)
+    return {column_as("cluster", se_cluster_key): clusters}
+
+
+def _cluster_codes(outcome: Outcome, se_cluster_key: str | None) -> np.ndarray | None:
+    if se_cluster_key is None:
+        return None
+    return pd.factorize(outcome.columns[column_as("cluster", se_cluster_key)])[0]
+
+
+def _fit(rows: _Rows, ties: Ties, penalizer: float, cluster_se: ClusterSE) -> CoxFit:
+    return fit_cox(
+        rows.x,
+        rows.outcome.time,
+        rows.outcome.event,
+        strata=rows.strata,
+        ties=ties,
+        penalizer=penalizer,
+        clusters=rows.clusters,
+        jackknife=rows.clusters is not None and cluster_se == "jackknife",
+        entry=rows.outcome.entry,
+        by_lifelines=True,
+    )
+
+
+def _estimates(
+    rows: _Rows,
+    fit: CoxFit,
+    distribution: Distribution,
+    alpha: float,
+    test_proportional_hazards: bool,
+    cluster_se: ClusterSE,
+    se_cluster_key: str | None,
+) -> dict[str, Any]:
+    """Table of terms, tests of all together, concordance, and how errors were estimated."""
+    clusters, n_terms = rows.clusters, len(rows.terms)
+    events = int(rows.outcome.event.sum())
+    variance, dof = variance_of(fit, len(rows.x), events, clusters, se_cluster_key, rows.terms, distribution)
+    table = coefficient_table(fit.coef, variance, rows.terms, alpha, dof)
+    if clusters is not None:
+        table["se_naive"] = np.sqrt(np.diag(fit.variance))
+    if test_proportional_hazards:
+        table["ph_p_value"] = chi2.sf(fit.ph_statistic, 1)
+    return {
+        "table": table,
+        **summary(fit, variance, dof, rows.outcome, n_terms),
+        "concordance": concordance_of(rows.x @ fit.coef, rows.outcome, rows.strata),
+        **({"ph_global_p_value": float(chi2.sf(fit.ph_global, n_terms))} if test_proportional_hazards else {}),
+        "se_method": "information matrix" if clusters is None else cluster_se,
+        "distribution": "normal" if dof is None else "t",
+        "degrees_of_freedom": np.inf if dof is None else float(dof),
+        **({} if clusters is None else {"n_clusters": int(clusters.max()) + 1}),
+    }
+
+
+def _tell(result: CoxRecord, n_terms: int) -> None:
+    logger.info(
+        "Cox regression: %s, %s, %s.",
+        counted(n_terms, "term"),
+        counted(result["n"], "row"),
+        counted(result["events"], "event"),
+    )
+
+
+def _warn(rows: _Rows, table: pd.DataFrame, penalizer: float) -> list[str]:
     """Warn of what cannot be trusted; and the same in short, for a figure."""
-    doubts = []
-    sizes = None if clusters is None else np.bincount(clusters)
+    doubts, design, events = [], rows.design, int(rows.outcome.event.sum())
+    sizes = None if rows.clusters is None else np.bincount(rows.clusters)
     if sizes is not None and len(sizes) < CLUSTERS:
         doubts.append(f"{counted(len(sizes), 'cluster')}: intervals are rough")
         warn(
