@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -164,9 +165,7 @@ def stratify(
         raise SurvivalError(f"n_permutations={n_permutations} needs time_key= and event_key=. Pass both, or 0.")
     if cross_fit is not None:
         check_split(patients, patient_key, None, SurvivalError)
-    selected = None
-    if time_key is not None:
-        selected = check_selected(patients, "stratify", matrix_of(patients), on_selected)
+    selected = None if time_key is None else check_selected(patients, "stratify", matrix_of(patients), on_selected)
     outcome = None
     if keys is not None:
         outcome = read_outcome(
@@ -175,67 +174,92 @@ def stratify(
             columns=pd.DataFrame({_ROW: at}, index=patients.obs_names),
         )  # fmt: skip
 
-    codes = clusters = kmeans_by_size(values, n_groups, random_state)
-    names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
-    test = None
-    if outcome is not None:
-        rows = outcome.columns[_ROW].to_numpy()
-        if cross_fit is None:
-            _events(outcome, codes)  # refuses clusters without follow-up
-        place = placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
-        seen = (outcome.time, outcome.event, outcome.entry)
-        codes = place(*seen)
-        if cross_fit is not None:  # elsewhere, all patients here decide
-            elsewhere = placement(values, clusters, rows, n_groups, merge_into, None, 0)(*seen)
-        if n_permutations:
-            test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
-        names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
-        decides = "others' partition" if cross_fit is not None else decides
+    made = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state)
     groups = pd.Series(
-        pd.Categorical.from_codes(codes[at], names, ordered=outcome is not None),
+        pd.Categorical.from_codes(made.codes[at], made.names, ordered=outcome is not None),
         index=patients.obs_names,
         name=key_added,
     )
-    _explain(decides, groups)
+    _explain(made.decides, groups)
     tell_batches("The groups", groups, patients.obs, STANDARDIZE)
-    for origin in _origins(patients, decides, time_key, event_key):
-        finer = clusters[at] if origin.how == "selected" else None
+    for origin in _origins(patients, made.decides, time_key, event_key):
+        finer = made.clusters[at] if origin.how == "selected" else None
         remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=finer)
     if copy:
         return groups
 
-    sizes = np.bincount(codes, minlength=len(names))
-    table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
-    if outcome is not None and sizes.all():
-        table["observed"], table["expected"] = _events(outcome, codes)
+    record = _tables(made, values, outcome, list(patients.var_names))
     remove_earlier(patients, key_added, groups)
     patients.obs[key_added] = groups
-    record = {
-        "groups": table,
-        "centers": np.stack(
-            [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
-        ),
-        MODEL: groups_record(
-            values, clusters, codes if cross_fit is None else elsewhere, names, list(patients.var_names)
-        ),
-        "params": {
-            "n_groups": n_groups,
-            "merge_into": merge_into or n_groups,
-            "cross_fit": cross_fit or 0,
-            "layer": layer or "X",
-            "n_permutations": n_permutations,
-            "random_state": random_state,
-            **(NO_OUTCOME if keys is None else keys.params()),
-            "entry_key": entry_key or "",
-            "uses_outcome": outcome is not None,
-            "outcome_decides": decides,
-            "selected": "" if selected is None else selected.text,
-        },
+    record["params"] = {
+        "n_groups": n_groups,
+        "merge_into": merge_into or n_groups,
+        "cross_fit": cross_fit or 0,
+        "layer": layer or "X",
+        "n_permutations": n_permutations,
+        "random_state": random_state,
+        **(NO_OUTCOME if keys is None else keys.params()),
+        "entry_key": entry_key or "",
+        "uses_outcome": outcome is not None,
+        "outcome_decides": made.decides,
+        "selected": "" if selected is None else selected.text,
     }
-    if test is not None:
-        record["test"] = test
     write_uns(patients, key_added, record)
     return None
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """Groups of patients (rows in the order of their values), and what made them."""
+
+    clusters: np.ndarray  # of k-means, before the outcome orders or merges them
+    codes: np.ndarray
+    elsewhere: np.ndarray  # groups of the clusters for other patients: all patients here decide
+    names: list[str]
+    decides: str  # what the outcome decides
+    test: dict[str, Any] | None
+
+
+def _grouped(
+    values: np.ndarray,
+    outcome: Outcome | None,
+    n_groups: int,
+    merge_into: int | None,
+    cross_fit: int | None,
+    n_permutations: int,
+    random_state: int,
+) -> _Grouping:
+    """K-means, whose clusters are ordered or merged by the outcome, if there is one."""
+    clusters = kmeans_by_size(values, n_groups, random_state)
+    if outcome is None:
+        return _Grouping(clusters, clusters, clusters, [str(i + 1) for i in range(n_groups)], "nothing", None)
+    rows = outcome.columns[_ROW].to_numpy()
+    if cross_fit is None:
+        _events(outcome, clusters)  # refuses clusters without follow-up
+    place = placement(values, clusters, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
+    seen = (outcome.time, outcome.event, outcome.entry)
+    codes = elsewhere = place(*seen)
+    decides = "order" if merge_into is None else "partition"
+    if cross_fit is not None:
+        elsewhere = placement(values, clusters, rows, n_groups, merge_into or n_groups, None, 0)(*seen)
+        decides = "others' partition"
+    test = None
+    if n_permutations:
+        test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
+    return _Grouping(clusters, codes, elsewhere, _risk_names(merge_into or n_groups), decides, test)
+
+
+def _tables(made: _Grouping, values: np.ndarray, outcome: Outcome | None, columns: list[str]) -> dict[str, Any]:
+    """Sizes and events of the groups, their means, what places other patients, and the test."""
+    sizes = np.bincount(made.codes, minlength=len(made.names))
+    table = pd.DataFrame({"n": sizes}, index=pd.Index(made.names, name="group"))
+    if outcome is not None and sizes.all():
+        table["observed"], table["expected"] = _events(outcome, made.codes)
+    missing = np.full(values.shape[1], np.nan)
+    means = [values[made.codes == i].mean(axis=0) if n else missing for i, n in enumerate(sizes)]
+    model = groups_record(values, made.clusters, made.elsewhere, made.names, columns)
+    record = {"groups": table, "centers": np.stack(means), MODEL: model}
+    return record if made.test is None else record | {"test": made.test}
 
 
 def _values(patients: AnnData, layer: str | None) -> np.ndarray:
