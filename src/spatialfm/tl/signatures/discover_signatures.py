@@ -33,7 +33,6 @@ from ...learn import signature_clusters as clustering
 from ...learn.signature_record import Candidates, search_record
 from ...learn.signature_search import (
     NESTED,
-    Fold,
     SearchPlan,
     chosen_clusters,
     nested_folds,
@@ -226,9 +225,7 @@ def discover_signatures(
     plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     blocks = _blocks(adata, everyone, block_key)
-    batches = batches_of(adata.obs.iloc[everyone.rows], everyone.codes)
-    excess = everyone.outcome.residuals(np.ones((1, len(everyone.names)), bool))[0]  # response or events over the mean
-    tell_batches(f"The values of {outcome!r}", pd.Series(excess), batches, TANGLED, [block_key])
+    _tell_batches(adata, everyone, outcome, block_key)
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
@@ -236,16 +233,15 @@ def discover_signatures(
     draw = drawn(everyone, cells_per_patient, keys, random_state, size, adata.obs_names)
     patients, part = draw.patients, draw.part
     values, limit = whole[part], np.inf if max_cells is None else max_cells
+    limit_of_part = limit * len(part) / len(whole)
 
     graph = (resolutions, n_neighbors, random_state, n_jobs)
     codes = clustering.cluster_cells(values, *graph)
-    candidates = _candidates(codes, patients, limit * len(part) / len(whole), merge_overlap)
+    candidates = _candidates(codes, patients, limit_of_part, merge_overlap)
     _check_candidates(candidates.ranks, plan, max_cells, resolutions)
     published, n_published = _published(whole, everyone, draw, codes, limit, size, adata.obs_names, graph)
-    folds: list[Fold] = []
-    if nested:
-        options = (values, patients, resolutions, limit * len(part) / len(whole), merge_overlap, n_neighbors, n_assign)
-        folds = list(nested_folds(*options, plan.n_folds, n_repeats_nested, n_jobs, random_state))
+    options = (values, patients, resolutions, limit_of_part, merge_overlap, n_neighbors, n_assign, plan.n_folds)
+    folds = list(nested_folds(*options, n_repeats_nested, n_jobs, random_state)) if nested else []
 
     observed = chosen_clusters(candidates.ranks, patients.outcome, plan, random_state)
     model = published_score(published, patients.outcome, plan, random_state)
@@ -253,43 +249,21 @@ def discover_signatures(
     ranks = (candidates.ranks, published)
     null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state, blocks)
     record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
-    all_cells = len(part) == len(whole) or draw.in_proportion
     record["params"] = {
-        "use_rep": use_rep,
-        DATA: fingerprint(adata, [patient_key, block_key, *([outcome] if isinstance(outcome, str) else outcome)]),
-        "preparation": how,
+        "use_rep": use_rep, DATA: fingerprint(adata, [patient_key, block_key, *keys]), "preparation": how,
         "fitted_on_all": fitted_on_all(adata, use_rep),
-        "outcome": outcome if isinstance(outcome, str) else list(outcome),
-        "positive": patients.positive,
-        "event_value": event_text(event_value),
-        "patient_key": patient_key,
-        "resolutions": np.asarray(resolutions),
-        "max_cells": max_cells or 0,
-        "n_neighbors": n_neighbors,
-        "merge_overlap": merge_overlap or 0.0,
-        "min_patients": min_patients,
-        "cells_per_patient": "all" if all_cells else int(np.bincount(patients.codes).max()),
-        "n_folds": n_folds,
-        "n_repeats": n_repeats,
-        "n_repeats_model": n_repeats_model,
-        "n_permutations": n_permutations,
-        "block_key": block_key or "",
-        "random_state": random_state,
-        "score": patients.outcome.score_name,
-        "n_patients": len(patients.names),
-        "n_dropped": patients.n_dropped,
-    } | draw.depth
+        "outcome": outcome if isinstance(outcome, str) else keys,
+        "positive": patients.positive, "event_value": event_text(event_value), "patient_key": patient_key,
+        "resolutions": np.asarray(resolutions), "max_cells": max_cells or 0, "n_neighbors": n_neighbors,
+        "merge_overlap": merge_overlap or 0.0, "min_patients": min_patients,
+        "cells_per_patient": _most_cells(draw, len(whole)),
+        "n_folds": n_folds, "n_repeats": n_repeats, "n_repeats_model": n_repeats_model,
+        "n_permutations": n_permutations, "block_key": block_key or "", "random_state": random_state,
+        "score": patients.outcome.score_name, "n_patients": len(patients.names), "n_dropped": patients.n_dropped,
+    } | draw.depth  # fmt: skip
     _tell(record)
-    nearest = None
-    if len(part) < len(whole):
-        nearest = Nearest(values, n_assign, random_state)
-    if n_published < len(whole):
-        record["params"]["sketch_published"] = n_published
-    if draw.sketch is None and n_published < len(whole):
-        warn(
-            f"The score as published was made of a sketch of {n_published:,} of {len(whole):,} cells, in proportion. "
-            "Pass sketch=None to cluster all cells."
-        )
+    nearest = Nearest(values, n_assign, random_state) if len(part) < len(whole) else None
+    _tell_published(record, n_published, len(whole), draw.sketch is None)
     if draw.sketch is not None:
         _say_sketch(record, draw.sketch, candidates.clusters, observed.chosen, whole, nearest, n_assign, graph)
     made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
@@ -325,6 +299,13 @@ def _blocks(adata: AnnData, patients: Patients, block_key: str | None) -> np.nda
     return blocks
 
 
+def _tell_batches(adata: AnnData, patients: Patients, outcome: str | tuple[str, str], block_key: str | None) -> None:
+    """Say where the outcome follows a batch."""
+    batches = batches_of(adata.obs.iloc[patients.rows], patients.codes)
+    excess = patients.outcome.residuals(np.ones((1, len(patients.names)), bool))[0]  # response or events over the mean
+    tell_batches(f"The values of {outcome!r}", pd.Series(excess), batches, TANGLED, [block_key])
+
+
 def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: float | None) -> Candidates:
     clusters = clustering.candidates(codes, limit, overlap)
     shares = clustering.fractions(clusters, patients.codes, len(patients.names))
@@ -353,6 +334,25 @@ def _published(
         codes = clustering.cluster_cells(whole, *graph)
     of_rows = replace(everyone, rows=everyone.rows[rows], codes=everyone.codes[rows])
     return _candidates(codes, of_rows, limit * len(rows) / len(whole), None).ranks, len(rows)
+
+
+def _most_cells(draw: Draw, n_cells: int) -> int | str:
+    """Cells of a patient in the search; all, where it was of all cells or of a sketch in proportion."""
+    if len(draw.part) == n_cells or draw.in_proportion:
+        return "all"
+    return int(np.bincount(draw.patients.codes).max())
+
+
+def _tell_published(record: dict, n_published: int, n_cells: int, unasked: bool) -> None:
+    """Write on how many cells the score as published rests, and warn where nobody asked for a sketch."""
+    if n_published == n_cells:
+        return
+    record["params"]["sketch_published"] = n_published
+    if unasked:
+        warn(
+            f"The score as published was made of a sketch of {n_published:,} of {n_cells:,} cells, in proportion. "
+            "Pass sketch=None to cluster all cells."
+        )
 
 
 def _say_sketch(
