@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -159,31 +159,17 @@ def added_value(
     )
     design, terms = design_matrix(outcome.columns[[*old, *new]], {})
     check_design(design, None)
+    _warn_few(int(outcome.event.sum()), len(terms))
     x, n_old = design.to_numpy(dtype=np.float64), int(terms["covariate"].isin(old).sum())
-    per_term = outcome.event.sum() / len(terms)
-    if per_term < LEAST:
-        warn(
-            f"{int(outcome.event.sum())} events for {len(terms)} terms ({per_term:.1f} each): below {LEAST} estimates "
-            "and the p-value are unsteady. Take fewer features or covariates."
-        )
     seen = (outcome.time, outcome.event, outcome.entry)
-    both, less = (
-        fit_cox(part, outcome.time, outcome.event, entry=outcome.entry, may_penalize=False)
-        for part in (x, x[:, :n_old])
-    )
-    statistic = max(2 * (both.log_likelihood - less.log_likelihood), 0.0)
-    dof = x.shape[1] - n_old
+    test = _likelihood_ratio(x, n_old, seen)
     table, n_used = _concordances(x, n_old, seen, n_bootstrap, alpha, random_state)
-    gained = both.log_likelihood - both.null_log_likelihood
     result: AddedValueRecord = {
-        "lr_statistic": float(statistic),
-        "lr_dof": dof,
-        "p_value": float(chi2.sf(statistic, dof)),
+        **test,
         "table": table,
-        "explained": float(statistic / (2 * gained)) if gained > 0 else np.nan,
         "n": len(x),
         "events": int(outcome.event.sum()),
-        "events_per_term": float(per_term),
+        "events_per_term": float(outcome.event.sum() / len(terms)),
         "optimistic": selected.optimistic,
         "params": {
             "selected": selected.text,
@@ -204,10 +190,7 @@ def added_value(
             ),
         },
     }
-    logger.info(
-        "%s added to %s: likelihood ratio %.2f on %d degrees of freedom, p = %.3g; %d patients, %d events.",
-        *(listed(new), listed(old), statistic, dof, result["p_value"], len(x), result["events"]),
-    )
+    _tell(result, new, old)
     if copy:
         return result
     write_uns(patients, key_added, result)
@@ -223,6 +206,36 @@ def _check_call(new: list[str], old: list[str], n_bootstrap: int) -> None:
         raise SurvivalError(f"{listed(twice)} is named twice among features= and covariates=. Name it once.")
     if n_bootstrap != 0 and n_bootstrap < 100:
         raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more, or 0 for none.")
+
+
+def _tell(result: AddedValueRecord, new: list[str], old: list[str]) -> None:
+    logger.info(
+        "%s added to %s: likelihood ratio %.2f on %d degrees of freedom, p = %.3g; %d patients, %d events.",
+        *(listed(new), listed(old), result["lr_statistic"], result["lr_dof"], result["p_value"]),
+        *(result["n"], result["events"]),
+    )
+
+
+def _warn_few(events: int, n_terms: int) -> None:
+    if events / n_terms < LEAST:
+        warn(
+            f"{events} events for {n_terms} terms ({events / n_terms:.1f} each): below {LEAST} estimates "
+            "and the p-value are unsteady. Take fewer features or covariates."
+        )
+
+
+def _likelihood_ratio(x: np.ndarray, n_old: int, seen: Seen) -> dict[str, Any]:
+    """Test of all columns against the first `n_old`, and the share of the explained that is due to the others."""
+    time, event, entry = seen
+    both, less = (fit_cox(part, time, event, entry=entry, may_penalize=False) for part in (x, x[:, :n_old]))
+    statistic, dof = max(2 * (both.log_likelihood - less.log_likelihood), 0.0), x.shape[1] - n_old
+    gained = both.log_likelihood - both.null_log_likelihood
+    return {
+        "lr_statistic": float(statistic),
+        "lr_dof": dof,
+        "p_value": float(chi2.sf(statistic, dof)),
+        "explained": float(statistic / (2 * gained)) if gained > 0 else np.nan,
+    }
 
 
 def _concordances(
