@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
+from ..._types import present
 from ...cohort.causes import OTHER, Causes, read_causes
 from ...cohort.checks import check_anndata, listed
 from ...cohort.cox_table import EVENTS_PER_TERM, coefficient_table
@@ -163,26 +164,16 @@ def fine_gray(
     fit = subdistribution(
         design.to_numpy(dtype=np.float64), causes.outcome.time, causes.codes, ties, causes.outcome.entry
     )
-    n, p = design.shape
-    freedom = None if se == "sandwich" else max(n - p - 1, 1)
-    variance = fit.robust_variance if se == "sandwich" else larger_variance(fit.variance, fit.robust_variance)
-    table = coefficient_table(fit.coef, variance, terms, alpha, freedom)
-    wald = float(fit.coef @ np.linalg.solve(variance, fit.coef))
     events = int((causes.codes == 1).sum())
+    estimates = _estimates(fit, len(causes.codes), terms, se, alpha)
     result: FineGrayRecord = {
-        "table": table,
+        **estimates,
         "n": len(causes.codes),
         "events": events,
         "other_events": int((causes.codes == 2).sum()),
         "events_per_term": events / len(terms),
-        "log_likelihood": fit.log_likelihood,
-        "wald_statistic": wald,
-        "wald_dof": len(terms),
-        "wald_p_value": float(chi2.sf(wald, p) if freedom is None else f.sf(wald / p, p, freedom)),
-        "se_method": se,
-        "degrees_of_freedom": np.inf if freedom is None else float(freedom),
         "optimistic": selected.optimistic,
-        "doubts": with_doubt(selected, _warn(table, causes, events)),
+        "doubts": with_doubt(selected, _warn(estimates["table"], causes, events)),
         "params": {
             "selected": selected.text,
             "covariates": np.array(names, dtype=object),
@@ -201,13 +192,7 @@ def fine_gray(
             ),
         },
     }
-    logger.info(
-        "Fine and Gray's regression: %s, %s, %s of interest, %d others.",
-        counted(len(terms), "term"),
-        counted(result["n"], "row"),
-        counted(events, "event"),
-        result["other_events"],
-    )
+    _tell(result, len(terms))
     if copy:
         return result
     write_uns(patients, key_added, result)
@@ -228,6 +213,34 @@ def subdistribution(
         entry=rows.start,
         case_weights=rows.weight,
         may_penalize=False,
+    )
+
+
+def _estimates(fit: CoxFit, n: int, terms: pd.DataFrame, se: StandardErrors, alpha: float) -> dict[str, Any]:
+    """Table of terms and Wald's test of all of them, with the errors that are asked for."""
+    p = len(terms)
+    freedom = None if se == "sandwich" else max(n - p - 1, 1)
+    robust = present(fit.robust_variance, "the robust variance")
+    variance = robust if se == "sandwich" else larger_variance(fit.variance, robust)
+    wald = float(fit.coef @ np.linalg.solve(variance, fit.coef))
+    return {
+        "table": coefficient_table(fit.coef, variance, terms, alpha, freedom),
+        "log_likelihood": fit.log_likelihood,
+        "wald_statistic": wald,
+        "wald_dof": p,
+        "wald_p_value": float(chi2.sf(wald, p) if freedom is None else f.sf(wald / p, p, freedom)),
+        "se_method": se,
+        "degrees_of_freedom": np.inf if freedom is None else float(freedom),
+    }
+
+
+def _tell(result: FineGrayRecord, n_terms: int) -> None:
+    logger.info(
+        "Fine and Gray's regression: %s, %s, %s of interest, %d others.",
+        counted(n_terms, "term"),
+        counted(result["n"], "row"),
+        counted(result["events"], "event"),
+        result["other_events"],
     )
 
 
