@@ -191,12 +191,7 @@ def logrank(
     test = LogrankTest(outcome.time, outcome.event, strata_codes, outcome.entry, weights)
     plan = (method, n_permutations, random_state)
     tested = with_p_values(test, codes, *plan, trend=trend)
-    if tested["dof"] == 0:
-        raise SurvivalError(
-            f"At no event were patients of two groups of obs[{group_key!r}] at risk"
-            f"{f' in one stratum of {listed(strata_names)}' if strata_names else ''}: there is nothing to compare. "
-            "Merge groups or strata."
-        )
+    _check_comparable(tested["dof"], group_key, strata_names)
     parts = tested.pop("parts")
     result: LogrankRecord = {
         **tested,
@@ -221,12 +216,7 @@ def logrank(
     }
     if pairwise:
         result["pairwise"] = _pairwise(outcome, codes, names, strata_codes, weights, plan)
-    logger.info(
-        "log-rank on %r: chi2 = %.2f, %d df, p = %.3g (%s); %d patients, %d events%s.",
-        *(group_key, tested["statistic"], tested["dof"], tested["p_value"], tested["test"]),
-        *(len(codes), outcome.event.sum()),
-        "; optimistic, since the groups were made with this outcome" if result["optimistic"] else "",
-    )
+    _tell(result, group_key)
     if copy:
         return result
     write_uns(patients, key_added, result)
@@ -282,6 +272,24 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(steps, 1)
     return corrected
+
+
+def _check_comparable(dof: int, group_key: str, strata: list[str]) -> None:
+    if dof == 0:
+        raise SurvivalError(
+            f"At no event were patients of two groups of obs[{group_key!r}] at risk"
+            f"{f' in one stratum of {listed(strata)}' if strata else ''}: there is nothing to compare. "
+            "Merge groups or strata."
+        )
+
+
+def _tell(result: LogrankRecord, group_key: str) -> None:
+    logger.info(
+        "log-rank on %r: chi2 = %.2f, %d df, p = %.3g (%s); %d patients, %d events%s.",
+        *(group_key, result["statistic"], result["dof"], result["p_value"], result["test"]),
+        *(result["n"], result["events"]),
+        "; optimistic, since the groups were made with this outcome" if result["optimistic"] else "",
+    )
 
 
 def _check_order(patients: AnnData, group_key: str) -> None:
