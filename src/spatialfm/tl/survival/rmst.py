@@ -143,14 +143,8 @@ def rmst(
     """
     check_anndata(patients, "rmst", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
-    if n_permutations < 999:
-        raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
     names = as_names(covariates)
-    if names and (group_key is None or entry_key is not None):
-        raise SurvivalError(
-            "covariates= adjust a difference between groups (group_key=), and pseudo-observations are not made for "
-            "late entry (entry_key=): sfm.tl.cox takes both. Leave one out."
-        )
+    _check_call(n_permutations, names, group_key, entry_key)
     selected = check_selected(patients, "rmst", columns_of(patients, [group_key, *names]), on_selected)
     columns = {column_as("covariate", name): value_column(patients, name, "covariates") for name in names}
     groups = read_groups(patients, group_key)
@@ -184,23 +178,30 @@ def rmst(
         },
     }
     if len(levels) > 1:
-        options = (horizon, alpha, n_permutations, random_state)
         pairs = combinations(range(len(levels)), 2)
         if names:
             rows = [_adjusted(outcome, codes, levels, a, b, group_key, names, horizon, alpha) for a, b in pairs]
         else:
+            options = (horizon, alpha, n_permutations, random_state)
             rows = [_difference(outcome, codes, groups, a, b, *options) for a, b in pairs]
         table = pd.DataFrame(rows)
         result["differences"] = table.assign(p_adjusted=holm(table["p_value"].to_numpy()))
-    logger.info(
-        "Mean survival up to %g: %s.",
-        horizon,
-        ", ".join(f"{name} {row.rmst:.4g}" for name, row in zip(levels, groups.itertuples(), strict=True)),
-    )
+    means = (f"{name} {row.rmst:.4g}" for name, row in zip(levels, groups.itertuples(), strict=True))
+    logger.info("Mean survival up to %g: %s.", horizon, ", ".join(means))
     if copy:
         return result
     write_uns(patients, key_added, result)
     return None
+
+
+def _check_call(n_permutations: int, covariates: list[str], group_key: str | None, entry_key: str | None) -> None:
+    if n_permutations < 999:
+        raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
+    if covariates and (group_key is None or entry_key is not None):
+        raise SurvivalError(
+            "covariates= adjust a difference between groups (group_key=), and pseudo-observations are not made for "
+            "late entry (entry_key=): sfm.tl.cox takes both. Leave one out."
+        )
 
 
 def _horizon(horizon: float | None, outcome: Outcome, codes: np.ndarray, names: list[str]) -> float:
