@@ -149,12 +149,8 @@ def compare_enrichment(
     if n_neighbors is None and radius is None:
         n_neighbors = 10
     radius, n_neighbors = _check_size(radius, n_neighbors)
-    if pair_key is not None and (covariates or block_key):
-        raise TableError(
-            "covariates= and block_key= cannot be combined with pair_key=: a patient is its own comparison, and what "
-            "does not change within patients is taken out already."
-        )
     paired = pair_key is not None
+    _check_pairs(paired, covariates or block_key)
     units, rows = read_units(adata, library_key, pair_key or patient_key, group_key, on_missing, paired)
     adjustment, rows = read_beside(
         adata, units, rows, (covariates, block_key, group_key), library_key, on_missing, paired
@@ -170,11 +166,8 @@ def compare_enrichment(
     ratio = log2_ratio(observed, expected, min_expected)
     pairs = [(a, b) for a, b in product(range(len(names)), repeat=2) if radius is None or a <= b]
     samples = _long(units, names, pairs, {"observed": observed, "expected": expected, "log2_ratio": ratio})
-    patients = (
-        samples.groupby(["patient", "group", "unit", "cell_type", "neighbour"], sort=False, observed=True)["log2_ratio"]
-        .mean()
-        .reset_index()
-    )
+    keys = ["patient", "group", "unit", "cell_type", "neighbour"]
+    patients = samples.groupby(keys, sort=False, observed=True)["log2_ratio"].mean().reset_index()
     table = compare_patients(patients, [(names[a], names[b]) for a, b in pairs], adjustment, alpha)
     if circle := made_of_niches(adata, group_key):
         table = without_p(table)
@@ -182,38 +175,47 @@ def compare_enrichment(
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
         _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
-    pairs_of = int(units.groupby("patient")["group"].nunique().eq(2).sum())
-    if paired and not circle and 2.0 ** (1 - pairs_of) > alpha:
-        warn(
-            f"{pairs_of} patients with both make no p-value below {2.0 ** (1 - pairs_of):.2g} possible, and alpha is "
-            f"{alpha:g}: nothing will be significant, for any difference. Look at difference and its interval."
-        )
-    if table["p_value"].isna().all() and not circle:
-        warn(
-            f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
-            f"min_expected={min_expected:g}, merge rare types, or compare larger groups."
-        )
+    if not circle:
+        _tell_power(table, units, alpha, min_expected, paired)
     logger.info(
         "%d patients, %d of %d pairs differ", units["patient"].nunique(), table["significant"].sum(), len(table)
     )
     if copy:
         return table
+    unit_key = pair_key or patient_key
     params = {"cluster_key": cluster_key, "group_key": group_key, "library_key": library_key}
     params |= {"covariates": np.array(list(adjustment.covariates), dtype=object), "block_key": block_key or ""}
-    params |= {
-        "pair_key": pair_key or "",
-        "patient_key": pair_key or patient_key,
-        "min_expected": min_expected,
-        "alpha": alpha,
-    }
-    columns = [cluster_key, group_key, library_key, pair_key or patient_key, within, *adjustment.covariates, block_key]
-    params[DATA] = fingerprint(adata, columns)
-    params |= {"circular": circle}
+    params |= {"pair_key": pair_key or "", "patient_key": unit_key, "min_expected": min_expected, "alpha": alpha}
+    columns = [cluster_key, group_key, library_key, unit_key, within, *adjustment.covariates, block_key]
+    params |= {DATA: fingerprint(adata, columns), "circular": circle}
     params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
     params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
     samples, patients = (part.drop(columns="unit") for part in (samples, patients))
     write_uns(adata, key_added, {"table": table, "samples": samples, "patients": patients, "params": params})
     return None
+
+
+def _check_pairs(paired: bool, adjusted: object) -> None:
+    if paired and adjusted:
+        raise TableError(
+            "covariates= and block_key= cannot be combined with pair_key=: a patient is its own comparison, and what "
+            "does not change within patients is taken out already."
+        )
+
+
+def _tell_power(table: pd.DataFrame, units: pd.DataFrame, alpha: float, min_expected: float, paired: bool) -> None:
+    """Warn where nothing can be significant, as there are too few patients."""
+    with_both = int(units.groupby("patient")["group"].nunique().eq(2).sum())
+    if paired and 2.0 ** (1 - with_both) > alpha:
+        warn(
+            f"{with_both} patients with both make no p-value below {2.0 ** (1 - with_both):.2g} possible, and alpha is "
+            f"{alpha:g}: nothing will be significant, for any difference. Look at difference and its interval."
+        )
+    if table["p_value"].isna().all():
+        warn(
+            f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
+            f"min_expected={min_expected:g}, merge rare types, or compare larger groups."
+        )
 
 
 def _expected(graph: spmatrix, codes: np.ndarray, niche: np.ndarray, libraries: np.ndarray, n_types: int) -> np.ndarray:
