@@ -121,15 +121,7 @@ def neighborhood_contrast(
     if cell_type not in names:
         raise TableError(f"No cell type {cell_type!r} in obs[{cluster_key!r}]; found {listed(names, 20)}.")
     is_inside, known = _inside(adata, within, inside)
-    of_type = (codes == names.index(cell_type)) & known
-    if unknown := int(((codes == names.index(cell_type)) & ~known).sum()):
-        warn(
-            f"{counted(unknown, 'cell')} of type {cell_type!r} without a value in {within!r} left out: it is not known "
-            "whether inside or outside."
-        )
-    for side, rows in (("inside", of_type & is_inside), ("outside", of_type & ~is_inside)):
-        if not rows.any():
-            raise TableError(f"No cell of type {cell_type!r} is {side} of {within!r}. Nothing can be compared.")
+    of_type = _of_type(codes == names.index(cell_type), is_inside, known, cell_type, within)
     counts = neighbour_counts(adata, codes, len(names), of_type, n_neighbors, library_key, spatial_key)
     side = is_inside[of_type]
     patients = None
@@ -140,23 +132,8 @@ def neighborhood_contrast(
     circle = made_of_neighbours(adata, within)
     table = without_p(table) if circle else table
     say(circle, "their neighbours")
-    tested = table["p_patients"].notna()
-    if patients is None:
-        warn(
-            "patient_key=None: p_cells take neighbours for independent draws, so that they are far too small, and "
-            'nothing is called significant. Pass patient_key="patient", or the column with the patient of each cell.'
-        )
-    elif not tested.any() and not circle:
-        warn(
-            f"{counted(table['n_patients'].iloc[0], 'patient has', 'patients have')} cells both inside and outside; "
-            "five are the least for a test over patients: shares are given, without p-value."
-        )
-    if against := [str(name) for name in table.index[_points_apart(table)]]:
-        warn(
-            f"{listed(against)} differ over patients, but the other way round over all cells, in which patients with "
-            "many cells weigh most: change_patients is what was tested, relative_change what the figure shows. "
-            "Neither is starred."
-        )
+    tested = bool(table["p_patients"].notna().any())
+    _tell(table, tested or bool(circle), patients is not None)
     if copy:
         return table
     record = {
@@ -169,7 +146,7 @@ def neighborhood_contrast(
             "n_neighbors": n_neighbors,
             "n_inside": int(side.sum()),
             "n_outside": int((~side).sum()),
-            "tested": "patients" if tested.any() else "cells" if patients is None and not circle else "nothing",
+            "tested": "patients" if tested else "cells" if patients is None and not circle else "nothing",
             "circular": circle,
             "covariates": np.array(as_names(covariates), dtype=object),
             DATA: fingerprint(adata, [cluster_key, within, patient_key, *as_names(covariates)]),
@@ -178,6 +155,40 @@ def neighborhood_contrast(
     }
     write_uns(adata, key_added, record)
     return None
+
+
+def _of_type(of_type: np.ndarray, is_inside: np.ndarray, known: np.ndarray, cell_type: str, within: str) -> np.ndarray:
+    """Cells of the type of which it is known whether they are inside; refused where one side has none."""
+    if unknown := int((of_type & ~known).sum()):
+        warn(
+            f"{counted(unknown, 'cell')} of type {cell_type!r} without a value in {within!r} left out: it is not known "
+            "whether inside or outside."
+        )
+    of_type = of_type & known
+    for side, rows in (("inside", of_type & is_inside), ("outside", of_type & ~is_inside)):
+        if not rows.any():
+            raise TableError(f"No cell of type {cell_type!r} is {side} of {within!r}. Nothing can be compared.")
+    return of_type
+
+
+def _tell(table: pd.DataFrame, tested: bool, has_patients: bool) -> None:
+    """Warn of what is not tested, and of types whose difference over patients has the other sign."""
+    if not has_patients:
+        warn(
+            "patient_key=None: p_cells take neighbours for independent draws, so that they are far too small, and "
+            'nothing is called significant. Pass patient_key="patient", or the column with the patient of each cell.'
+        )
+    elif not tested:
+        warn(
+            f"{counted(table['n_patients'].iloc[0], 'patient has', 'patients have')} cells both inside and outside; "
+            "five are the least for a test over patients: shares are given, without p-value."
+        )
+    if against := [str(name) for name in table.index[_points_apart(table)]]:
+        warn(
+            f"{listed(against)} differ over patients, but the other way round over all cells, in which patients with "
+            "many cells weigh most: change_patients is what was tested, relative_change what the figure shows. "
+            "Neither is starred."
+        )
 
 
 def contrast_table(
