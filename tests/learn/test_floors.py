@@ -64,9 +64,31 @@ def test_floors_see_no_more_than_the_model(masked):
         np.testing.assert_array_equal(found[name], expected)
 
 
-def test_where_all_channels_are_hidden_the_mean_is_the_only_floor(masked):
+def test_where_all_channels_are_hidden_floors_see_what_is_around(rows):
+    """Pixels are a combination of means around; those that are visible count in no fit."""
+    rng = np.random.default_rng(3)
+    around = rng.normal(size=rows.measured.shape)
+    measured = np.column_stack([around @ [1.0, 0.5, 0.0, -2.0], *rng.normal(size=(3, 240))])
+    hidden = np.repeat(rng.random((240, 1)) < 0.6, 4, axis=1)
+    measured[~hidden[:, 0], 0] = 50.0
+    folds = patient_folds(rows.patients, 3, 0)
+    seen = Rows(measured, rows.patients, hidden, np.zeros_like(around), around)
+    found = dict(floors(seen, [0], "niche", ["mean", "correlated", "linear", "knn"], folds))
+    assert list(found) == ["mean", "linear"]
+    assert (found["mean"] == 0).all()
+    np.testing.assert_allclose(found["linear"][hidden[:, 0], 0], measured[hidden[:, 0], 0], atol=1e-3)
+
+
+def test_regression_also_sees_its_own_marker_around(masked):
+    """Where tokens are hidden by channel: the marker is what is seen of another one, and its own around."""
     folds = patient_folds(masked.patients, 3, 0)
-    assert [name for name, _ in floors(masked, [0], "niche", ["mean", "correlated", "linear"], folds)] == ["mean"]
+    around, measured = np.random.default_rng(4).normal(size=masked.measured.shape), masked.measured.copy()
+    other = np.where(masked.hidden[:, 1], around[:, 1], measured[:, 1])
+    measured[:, 0] = np.where(masked.hidden[:, 0], 2 * other + 3 * around[:, 0], 50.0)
+    seen = Rows(measured, masked.patients, masked.hidden, masked.visible, around)
+    found = dict(floors(seen, [0], "independent", ["linear"], folds))["linear"][:, 0]
+    hidden = masked.hidden[:, 0]
+    np.testing.assert_allclose(found[hidden], measured[hidden, 0], atol=1e-3)
 
 
 def test_a_marker_that_some_patients_lack_is_predicted_and_not_taken():

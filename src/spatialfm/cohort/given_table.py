@@ -76,3 +76,30 @@ def measured_markers(
             f"{counted(len(names), 'marker is', 'markers are')} left (markers=); at least {least} are needed."
         )
     return names, values
+
+
+def varying_markers(
+    names: list[str], values: np.ndarray, among: np.ndarray | None = None, *, asked: bool, where: str = ""
+) -> tuple[list[str], np.ndarray]:
+    """Markers ``(n, M)`` that are not the same in all cells `among`: of the others there is nothing to predict.
+
+    Parameters
+    ----------
+    asked
+        Whether the markers were named, so that none may be left out.
+    where
+        Which cells these are, for messages.
+
+    Raises
+    ------
+    PanelError
+        If one was asked for, or fewer than two are left.
+    """
+    kept = np.flatnonzero(np.ptp(values if among is None else values[among], axis=0) > 0)
+    if lost := [name for place, name in enumerate(names) if place not in kept]:
+        cells = f"all cells {where}".strip()
+        what = f"{counted(len(lost), 'marker is', 'markers are')} the same in {cells}"
+        if asked or len(kept) < 2:
+            raise PanelError(f"{what}, first {lost[0]!r}. Leave it out of markers=.")
+        warn(f"{what} and left out: {listed(lost, 12)}.")
+    return [names[place] for place in kept], values[:, kept]

@@ -34,12 +34,15 @@ class Rows:
         ``(n, M)`` whether a value was hidden; None: one marker at a time, as a whole.
     visible
         ``(n, M)`` mean of the pixels of the channel that were visible around; None where a marker is hidden as a whole.
+    around
+        ``(n, M)`` the same, weighted by their distance; None: as `visible`.
     """
 
     measured: np.ndarray
     patients: np.ndarray
     hidden: np.ndarray | None = None
     visible: np.ndarray | None = None
+    around: np.ndarray | None = None
 
 
 def patient_folds(patients: np.ndarray, n_folds: int, random_state: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -79,30 +82,34 @@ def floors(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each floor and what it predicts of some markers ``(n, len(places))``; NaN where nothing was judged.
 
-    ``"mean"``: of the visible pixels around, of a marker that is hidden as a whole that of other patients. The others
-    are fitted to patients who are not judged, and predict a marker from all others that were measured in every row;
-    of these, what was hidden is filled with the mean of the visible pixels. Where all channels are hidden in one place
-    (``"niche"``) there is nothing to predict from, and the mean is the only floor.
+    ``"mean"``: of the visible pixels, of a marker that is hidden as a whole that of other patients. The others are
+    fitted to patients who are not judged, on what was hidden of them, and predict a marker from all others that were
+    measured in every row. Of these, what was hidden is filled with the mean of the visible pixels; for ``"linear"``
+    with that around the place, and that of the marker itself is one more input. Where all channels are hidden in one
+    place (``"niche"``) there is nothing else to predict from.
     """
-    masked = rows.hidden is not None and rows.visible is not None
-    filled = np.where(rows.hidden, rows.visible, rows.measured) if masked else rows.measured  # type: ignore[arg-type]
-    complete = np.isfinite(filled).all(axis=0)
+    hidden, visible = rows.hidden, rows.visible
+    masked = hidden is not None and visible is not None
     for method in methods:
-        if method == "mean" and rows.visible is not None:
-            yield method, rows.visible[:, list(places)]
-        elif method == "mean" or mode != NICHE:
+        if method == "mean" and visible is not None:
+            yield method, visible[:, list(places)]
+        elif mode != NICHE or method in ("mean", "linear"):
+            around = rows.around if method == "linear" and rows.around is not None else visible
+            filled = np.where(hidden, around, rows.measured) if masked else rows.measured  # type: ignore[arg-type]
+            complete = np.isfinite(filled).all(axis=0)
             found = np.full((len(filled), len(places)), np.nan)
             for number, place in enumerate(places):
                 others = np.flatnonzero(complete & (np.arange(len(complete)) != place))
-                target = rows.measured[:, place]
+                target, x = rows.measured[:, place], filled[:, others]
+                if masked and method == "linear":
+                    x = np.column_stack([x, around[:, place]])  # type: ignore[index]
+                usable = np.isfinite(target) & (hidden[:, place] if masked else True)  # type: ignore[index]
                 for train, test in split:
-                    known = train[np.isfinite(target[train])]
+                    known = train[usable[train]]
                     if len(known) < 2:
                         continue
-                    fitted = fit_imputer(
-                        method, filled[known][:, others], target[known, None], rows.patients[known], random_state
-                    )
-                    found[test, number] = fitted.predict(filled[test][:, others])[:, 0]
+                    fitted = fit_imputer(method, x[known], target[known, None], rows.patients[known], random_state)
+                    found[test, number] = fitted.predict(x[test])[:, 0]
             yield method, found
 
 

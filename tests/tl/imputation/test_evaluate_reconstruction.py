@@ -72,7 +72,7 @@ def test_images_are_scored_in_three_modes_pixels_and_cells(of_images):
         ("independent", "pixel"): ["model", "mean", "correlated", "linear"],
         ("marker", "pixel"): ["model", "mean", "correlated", "linear"],
         ("marker", "cell"): ["model", "mean", "correlated", "linear", "knn"],
-        ("niche", "pixel"): ["model", "mean"],
+        ("niche", "pixel"): ["model", "mean", "linear"],
     }
     assert of_images["marker"].unique().tolist() == ["all", "CD20", "CD3"]
     r = of_images.query("marker == 'all' and score == 'r' and mode == 'marker'").set_index(["unit", "method"])["mean"]
@@ -136,6 +136,14 @@ def test_pixels_are_drawn_with_what_was_hidden_and_the_mean_of_what_is_visible(m
         for channel in range(2):
             seen = pixels[channel][square][~hidden[channel][square]]
             assert values[channel] == pytest.approx(seen.mean() if len(seen) else 0)
+    for (y, x), values in zip(places, rows.around, strict=True):
+        square = (slice(0, 128) if y < 128 else slice(128, 130), slice(0, 128) if x < 128 else slice(128, 140))
+        near = [np.exp(-((np.arange(one.stop - one.start) - at + one.start) ** 2) / 128) + 1e-3
+                for one, at in zip(square, (y, x), strict=True)]  # fmt: skip
+        for channel in range(2):
+            weights = np.outer(*near) * ~hidden[channel][square]
+            expected_mean = (weights * pixels[channel][square]).sum() / weights.sum() if weights.any() else 0
+            assert values[channel] == pytest.approx(expected_mean)
 
 
 def test_patients_who_are_asked_for_are_scored_alone(cells):

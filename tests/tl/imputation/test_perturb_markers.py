@@ -8,7 +8,7 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, TableError
+from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, SpatialfmWarning, TableError
 from spatialfm.embed.paint.expected import expected_means
 from spatialfm.embed.perturbed import Perturbation
 
@@ -116,6 +116,19 @@ def test_regression_without_a_model_moves_others_by_its_coefficients():
     assert cells.uns["near"]["params"]["method"] == "knn"
     alone = sfm.tl.perturb_markers(cells, None, {"CD8": 0.0}, cells="mine", method="linear", reconstruct=False)
     assert alone.index.tolist() == ["embedding"]
+
+
+def test_a_marker_that_is_the_same_everywhere_has_no_unit_to_change_by():
+    cells = sfm.datasets.simulate_cells(2, cells_per_patient=40, n_markers=12, random_state=0)
+    cells.X[:, cells.var_names.get_loc("CD8")] = 0
+    with pytest.raises(PanelError, match="'CD8' is the same in all cells"), pytest.warns(SpatialfmWarning):
+        sfm.tl.perturb_markers(cells, None, {"CD8": 5.0}, cells=list(cells.obs_names[:5]), method="linear")
+    with pytest.warns(SpatialfmWarning, match="left out: 'CD8'"):
+        found = sfm.tl.perturb_markers(cells, None, {"CD3": 5.0}, cells=list(cells.obs_names[:5]), method="linear")
+    assert "CD8" not in found.index
+    cells.X[:] = 0
+    with pytest.raises(PanelError, match="12 markers are the same in all cells"):
+        sfm.tl.perturb_markers(cells, None, {"CD3": 5.0}, cells=list(cells.obs_names[:5]), method="linear")
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,21 @@ def test_refusals_come_before_anything_is_written(arguments, error, said):
     assert "panel" not in cells.var
 
 
+def test_a_marker_that_is_the_same_everywhere_is_no_candidate(planted):
+    """It would count as explained, whatever the panel."""
+    cells = planted.copy()
+    sfm.tl.select_panel(cells, 3, keep=[], n_folds=2, n_random=0)
+    expected = cells.uns["panel"]["curve"]
+    dark = ad.AnnData(np.column_stack([cells.X, np.zeros(cells.n_obs)]), obs=cells.obs.copy())
+    dark.var_names = [*cells.var_names, "dark"]
+    with pytest.warns(SpatialfmWarning, match="1 marker is the same in all cells and left out: 'dark'"):
+        ranking = sfm.tl.select_panel(dark, 3, keep=[], n_folds=2, n_random=0)
+    assert "dark" not in ranking.index
+    np.testing.assert_allclose(dark.uns["panel"]["curve"]["score"], expected["score"])
+    with pytest.raises(PanelError, match="the same in all cells, first 'dark'"):
+        sfm.tl.select_panel(dark, 3, keep=[], markers=list(dark.var_names))
+
+
 def test_infinite_values_are_refused():
     cells = sfm.datasets.simulate_cells(4, cells_per_patient=40, random_state=0)
     cells.X[3, 4] = np.inf

@@ -66,8 +66,9 @@ def evaluate_reconstruction(
     VirTues' protocol (*Masked reconstructions*): ``"independent"``, of each channel a share of its tokens is hidden;
     ``"niche"``, the same tokens of all channels; ``"marker"``, one whole channel at a time. Scores are of what was
     hidden. The floors see what the model sees: the mean of the visible pixels of the channel in the tile; least squares
-    on the marker that is most correlated; ridge regression on all others; and, of cells, the mean of the ten nearest
-    ones. A model that does not pass them has learned nothing that is needed here.
+    on the marker that is most correlated; ridge regression on all others and, where tokens are hidden, on the visible
+    pixels around; and, of cells, the mean of the ten nearest ones. A model that does not pass them has learned nothing
+    that is needed here.
 
     Parameters
     ----------

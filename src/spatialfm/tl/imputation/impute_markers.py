@@ -100,8 +100,8 @@ def impute_markers(
     layer
         Of a table: layer with the values of markers (default: ``X``).
     patient_key
-        Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen,
-        cells without patient as if they were of one. None: cells are left out one by one.
+        Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen.
+        None: cells are left out one by one.
     key_added
         Ending of the names of images, and of the key in ``obsm``.
     random_state

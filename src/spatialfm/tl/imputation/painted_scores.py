@@ -140,29 +140,35 @@ def draw_pixels(painting: Painting, patients: Sequence[str], n: int, random_stat
 
     They are drawn square by square, as many of each, so that no image is in memory as a whole.
     """
+    import torch
+
     from ...embed.paint.expected import measured_pixels
+    from ...embed.paint.regression import mean_around
 
     job = painting.job
-    measured, predicted, hidden, visible, of = [], [], [], [], []
+    measured, predicted, hidden, visible, around, of = [], [], [], [], [], []
     for number, patient in enumerate(patients):
         rng = np.random.default_rng([random_state, number])
         boxes = list(squares_of(painting.shape(number)[1:], SIDE))
         for box in boxes:
-            pixels = measured_pixels(job, number, box)[: len(job.mean)]
-            pixels = pixels.reshape(len(pixels), -1).T
+            square = measured_pixels(job, number, box)[: len(job.mean)]
+            pixels = square.reshape(len(square), -1).T
             drawn = rng.permutation(len(pixels))[: -(-n // len(boxes))]
             values = painting.region(number, box)
             measured.append(pixels[drawn])
             predicted.append(values.reshape(len(values), -1).T[drawn])
             of.append(np.full(len(drawn), patient))
             if job.draws:
-                masks = painting.hidden(number, box)
-                masks = masks.reshape(len(masks), -1).T
+                covered = painting.hidden(number, box)
+                masks = covered.reshape(len(covered), -1).T
                 counts = (~masks).sum(axis=0)
                 means = np.where(masks, 0, pixels).sum(axis=0) / np.maximum(counts, 1)  # 0 is the mean of the marker
                 hidden.append(masks[drawn])
                 visible.append(np.tile(means, (len(drawn), 1)))
-    masked = {"hidden": np.concatenate(hidden), "visible": np.concatenate(visible)} if job.draws else {}
+                near = mean_around(torch.from_numpy(square).double(), torch.from_numpy(~covered)).numpy()
+                around.append(near.reshape(len(near), -1).T[drawn])
+    parts = {"hidden": hidden, "visible": visible, "around": around}
+    masked = {name: np.concatenate(part) for name, part in parts.items()} if job.draws else {}
     return Rows(np.concatenate(measured).astype(float), np.concatenate(of), **masked), np.concatenate(predicted)
 
 

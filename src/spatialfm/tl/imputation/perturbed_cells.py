@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._errors import PanelError, listed
-from ...cohort.given_table import measured_markers
+from ...cohort.given_table import measured_markers, varying_markers
 from ...learn.arcsinh import find_cofactor
 from ...learn.imputers import fit_imputer, standardised
 
@@ -39,9 +39,14 @@ def moved_cells(
     Raises
     ------
     PanelError
-        If a marker is not in the table, or none is left beside those that are set.
+        If a marker is not in the table or is the same in all cells, or none is left beside those that are set.
     """
-    names, x = measured_markers(adata, None, None, least=2)
+    measured, x = measured_markers(adata, None, None, least=2)
+    names, x = varying_markers(measured, x, asked=False)
+    if same := [name for name in values if name in measured and name not in names]:
+        raise PanelError(
+            f"{same[0]!r} is the same in all cells, so that its change has no unit. Leave it out of values=."
+        )
     if lacking := [name for name in values if name not in names]:
         raise PanelError(f"No marker {lacking[0]!r} among those measured in all cells; found {listed(names, 60)}.")
     if not set(names) - set(values):

@@ -1,4 +1,4 @@
-"""Whole images as a masked model sees them: some tokens hidden, their pixels predicted."""
+"""Whole images as a masked model, or regression, sees them: some tokens hidden, their pixels predicted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..._errors import counted
+from ..._errors import ArgumentError, counted
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._public import public
 from ...embed.call import CALL_FIELDS, Run
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 @public(fields=CALL_FIELDS)
 def reconstruct(
     sdata: SpatialData,
-    model: str | Encoder,
+    model: str | Encoder | None = None,
     *,
+    method: Literal["model", "linear"] = "model",
     mode: Literal["independent", "marker", "niche"] = "independent",
     ratio: tuple[float, float] = (0.6, 1.0),
     markers: Sequence[str] | None = None,
@@ -38,22 +40,30 @@ def reconstruct(
     recipe: Recipe | Mapping[str, Any] | None = None,
     run: Run | Mapping[str, Any] | None = None,
     elements: Elements | Mapping[str, Any] | None = None,
+    patient_key: str = PATIENT_KEY,
+    library_key: str = SAMPLE_KEY,
+    table_name: str = TABLE,
     key_added: str = "reconstructed",
     random_state: int = 0,
 ) -> None:
-    """Hide tokens of every image and let a masked model predict their pixels, over whole images.
+    """Hide tokens of every image and let a masked model, or regression, predict their pixels, over whole images.
 
     VirTues, *Masked reconstructions*: tiles of 128 pixels beside each other, the last row and column of them flush with
     the border. How well this works, beside floors that need no weights, is what
-    `spatialfm.tl.evaluate_reconstruction` measures. Images of a marker by regression, without weights, are those of
-    `spatialfm.tl.impute_markers`.
+    `spatialfm.tl.evaluate_reconstruction` measures.
 
     Parameters
     ----------
     sdata
         Images ``(c, y, x)``.
     model
-        Name of a model with a decoder (``"virtues"`` and its kin) or a loaded encoder.
+        With method ``"model"``: name of a model with a decoder (``"virtues"`` and its kin) or a loaded encoder.
+    method
+        ``"model"``; or, without any weights, ``"linear"``: ridge regression of each pixel on the other channels at its
+        place and the mean of the seen pixels of its own around it, weighted by their distance; a channel that is hidden
+        there, too, counts by its mean around. Where a marker is hidden as a whole it is fitted to other patients, each
+        in turn; in the other modes to tokens of the same images that are seen, of which a few more are hidden to learn
+        from. It takes intensities as they are, of tokens of 8 pixels.
     mode
         What is hidden. ``"independent"``: of each channel a share of its tokens, drawn for each channel and tile.
         ``"niche"``: one share, and the same positions in all channels. ``"marker"``: one whole channel, once for each
@@ -85,6 +95,9 @@ def reconstruct(
         ``"float16"`` images are stored so.
     elements
         Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
+    patient_key, library_key, table_name
+        With ``"linear"`` and ``mode="marker"``: columns with the patient and the sample. The patient is read from
+        ``sdata["samples"]``, or from the cell table of this name; without either, each sample is one.
     key_added
         Ending of the names of the images.
     random_state
@@ -109,6 +122,8 @@ def reconstruct(
         If the model has no decoder, or pixels cannot be turned back to intensities.
     PanelError
         If a marker is neither in the panel nor has a protein embedding, or nothing is left to predict from.
+    TableError
+        If regression is to predict whole markers of one patient, or of samples whose patient is not known.
     ArgumentError, ElementError, CoordinateError, PixelSizeError
         Before any tile is predicted.
     RunError
@@ -123,26 +138,53 @@ def reconstruct(
     >>> sfm.tl.reconstruct(sdata, tiny, panel={"markers": ["CD3", "CD20", "CD68"]}, markers=["CD20"])
     >>> sdata["image_P001_1_reconstructed"].shape, sdata["image_P001_1_reconstructed_hidden"].shape
     ((1, 64, 64), (1, 64, 64))
+
+    Without weights:
+
+    >>> sfm.tl.reconstruct(sdata, method="linear", markers=["CD20"], key_added="regressed")
+    >>> sdata["image_P001_1_regressed"].shape
+    (1, 128, 128)
     """
     from ...embed.call import image_elements, request_of
     from ...embed.paint.elements import add_images, check_image_names
     from ...embed.paint.plan import check_decoder, check_masks
+    from ...embed.paint.regression import Regression
     from ...embed.paint.run import paint_samples
     from ...pp.elements import match_elements
+    from .reconstruct_linear import check_recipe, paint_by_regression, patients_of
 
+    _check_method(model, method, {"weights": weights, "adapter": adapter})
     check_masks(mode, ratio)
     meant = image_elements(elements, recipe)
     pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     check_image_names(sdata, [pair.sample for pair in pairs], key_added)
     how = Run.of(run)
     devices = check_run(how)
-    encoder = load_encoder(model, weights, adapter).to(devices[0])
-    check_decoder(encoder)
-    request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=meant, cells=False)
-    made = paint_samples(
-        sdata, pairs, encoder, request, devices, markers, mode=mode, space=space, overlap=overlap, stride=stride,
-        ratio=ratio, random_state=random_state,
-    )  # fmt: skip
-    add_images(sdata, pairs, made.inputs.ratios, made.folder, key_added, made.record)
-    what = f"{counted(made.n_tiles, 'tile')} of {counted(len(pairs), 'image')}"
-    logger.info(f"{key_added}: {what} in {made.seconds:.1f} s")
+    told: dict[str, Any] = {"mode": mode, "space": space, "overlap": overlap, "stride": stride, "ratio": ratio}
+    told["random_state"] = random_state
+    asked: dict[str, Any] = {"panel": panel, "recipe": recipe, "run": how, "elements": meant, "cells": False}
+    if method == "linear":
+        check_recipe(recipe)
+        of = patients_of(sdata, [pair.sample for pair in pairs], patient_key, library_key, table_name)
+        request = request_of(Regression(), **asked)
+        parts = list(paint_by_regression(sdata, pairs, request, devices, markers, of, **told))
+    else:
+        encoder = load_encoder(model, weights, adapter).to(devices[0])
+        check_decoder(encoder)
+        request = request_of(encoder, **asked)
+        parts = [(pairs, paint_samples(sdata, pairs, encoder, request, devices, markers, **told))]
+    for own, made in parts:
+        add_images(sdata, own, made.inputs.ratios, made.folder, key_added, made.record)
+    what = f"{counted(sum(made.n_tiles for _, made in parts), 'tile')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {sum(made.seconds for _, made in parts):.1f} s")
+
+
+def _check_method(model: object, method: str, of_model: Mapping[str, object]) -> None:
+    if (method == "model") != (model is not None):
+        raise ArgumentError(
+            "method='model' needs a model with a decoder: pass model='virtues', or method='linear', which needs none."
+            if model is None
+            else f"method={method!r} takes no model. Leave model= out, or pass method='model'."
+        )
+    if method != "model" and (given := [name for name, value in of_model.items() if value is not None]):
+        raise ArgumentError(f"{given[0]}= belongs to a model, and method={method!r} has none. Leave it out.")

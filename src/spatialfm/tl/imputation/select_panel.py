@@ -17,7 +17,7 @@ from ..._public import public
 from ..._ranges import at_least
 from ..._storable import write_uns
 from ...cohort.checks import as_names, codes_of, listed, named, obs_column, order_of_names
-from ...cohort.given_table import given_table, measured_markers
+from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import representation
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import compressed
@@ -114,8 +114,9 @@ def select_panel(
     use_rep
         Key of ``obsm``. Of more than 50 columns, the first 50 principal components are predicted.
     markers
-        Candidates. Default: all that were measured in every cell, but for channels without a marker (background,
-        metals, dyes) and stains of nuclei that repeat the first; of a model, its panel. Others are never seen.
+        Candidates. Default: all that were measured in every cell and are not the same in all, but for channels without
+        a marker (background, metals, dyes) and stains of nuclei that repeat the first; of a model, its panel. Others
+        are never seen.
     costs
         What a marker costs: a column of ``var``, or a number for each candidate. The marker that enters then helps
         most for its cost.
@@ -179,7 +180,8 @@ def select_panel(
     Raises
     ------
     PanelError
-        If a marker is missing or was not measured in some cells, or there are not as many as asked for.
+        If a marker is missing, was not measured in some cells or is the same in all, or there are not as many as asked
+        for.
     TableError
         If there are fewer than 3 patients, or a column, representation or cost is missing.
     ModelError
@@ -210,6 +212,7 @@ def select_panel(
         names = seen.names
     else:
         names, values = measured_markers(adata, markers, layer, least=2)
+        names, values = varying_markers(names, values, asked=markers is not None)  # others would count as explained
         if markers is None:
             rows = _worth_staining(names, keep)
             names, values = [names[place] for place in rows], values[:, rows]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import ElementError, PanelError, TableError, counted, warn
+from ..._errors import ElementError, TableError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, listed, named, obs_column
-from ...cohort.given_table import given_table, measured_markers
+from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
@@ -284,7 +284,7 @@ def _by_cells(
     _, codes = np.unique(patient.astype(str), return_inverse=True)
     _check_patients(len(np.unique(codes[among])), patient_key)
 
-    names, values = _varying(names, values, among, asked=markers is not None)
+    names, values = varying_markers(names, values, among, asked=markers is not None, where="of the reference")
 
     cofactors = [find_cofactor(column) for column in values[among].T]
     x = np.column_stack(
@@ -293,17 +293,6 @@ def _by_cells(
     bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
     expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
     return _parts(names, x, expected, codes, among, adata.n_obs, said)
-
-
-def _varying(names: list[str], values: np.ndarray, among: np.ndarray, *, asked: bool) -> tuple[list[str], np.ndarray]:
-    """Markers that are not the same in all cells of the reference, of which there is no error to measure by."""
-    kept = np.flatnonzero(np.ptp(values[among], axis=0) > 0)
-    if lost := [name for place, name in enumerate(names) if place not in kept]:
-        what = f"{counted(len(lost), 'marker is', 'markers are')} the same in all cells of the reference"
-        if asked or len(kept) < 2:
-            raise PanelError(f"{what}, first {lost[0]!r}. Leave it out of markers=.")
-        warn(f"{what} and left out: {listed(lost, 12)}.")
-    return [names[place] for place in kept], values[:, kept]
 
 
 def _by_model(
