@@ -25,6 +25,7 @@ from pathlib import Path
 
 import _harness
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _harness import head, row
@@ -277,15 +278,17 @@ def panels(args) -> None:
     _harness.part("panels")
     head("set", "patients", "candidates", "explained by 6", "by 12 (95 % interval)", "12 at random (95 % of them)",
          "12 of largest variance", "the twelve")  # fmt: skip
-    for title, cells in real_sets(args.data):
+    figure, axes = plt.subplots(2, 2, figsize=(15, 11), layout="constrained")
+    for (title, cells), ax in zip(real_sets(args.data), axes.flat, strict=True):
         ranking = sfm.tl.select_panel(cells, N_PANEL)
         curve = cells.uns["panel"]["curve"].set_index("size")
         last = curve.loc[N_PANEL]
-        sfm.pl.panel_curve(cells, save=args.out / f"panel-{title.split(',')[0].replace(' ', '-')}.png", title=title)
+        sfm.pl.panel_curve(cells, ax=ax, title=title, show=False)
         row(title, cells.obs["patient"].nunique(), len(ranking), f"{curve.loc[N_PANEL // 2, 'score']:.2f}",
             f"{last['score']:.2f} ({_harness.interval(last['ci_low'], last['ci_high'])})",
             f"{last['random']:.2f} ({_harness.interval(last['random_low'], last['random_high'])})",
             f"{last['variance']:.2f}", last["markers"])  # fmt: skip
+    figure.savefig(args.figure or args.out / "panels.png", dpi=90)
 
 
 # ------------------------------------------------------------------------------------------------- patients who differ
@@ -340,6 +343,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500, help="of training")
     parser.add_argument("--difficulty", choices=["real", "easy"], default="real", help="of the simulated images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained model")
+    parser.add_argument("--figure", type=Path, help="where panels are drawn (default: panels.png in that folder)")
     args = parser.parse_args()
     _harness.quiet()
     args.out.mkdir(parents=True, exist_ok=True)

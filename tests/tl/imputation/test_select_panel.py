@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import anndata as ad
@@ -14,6 +15,9 @@ import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmError, SpatialfmWarning, TableError
 
 SIX = ["CD8", "CD20", "CD68", "Cytokeratin", "CD31", "Ki67"]
+
+
+STAIN = re.compile("dapi|dna|hoechst|hh3|histone|iridium|191ir|193ir", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +196,19 @@ def test_real_panels_have_a_stain_of_nuclei_and_no_background(real_data):
     for name, part in table.groupby("panel", sort=False):
         channels = list(part["channel"])
         values = rng.gamma(2, 50, (90, len(channels))).astype(np.float32)
+        nothing = nuisance_channels(match_markers(channels))
+        twins = [one for one in channels if one not in nothing and not STAIN.search(one)][-2:]
+        values[:, channels.index(twins[1])] = 3 * values[:, channels.index(twins[0])]  # the one says what the other does
         cells = ad.AnnData(values, obs=pd.DataFrame({"patient": np.tile(["a", "b", "c"], 30)}))
         cells.var_names, cells.obs_names = channels, [f"cell {row}" for row in range(90)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ranking = sfm.tl.select_panel(cells, 3, n_random=0, n_folds=3)
+            price = {channel: 1.0 + number for number, channel in enumerate(channels)}
+            ranking = sfm.tl.select_panel(cells, 3, n_random=0, n_folds=3, costs=price)
         first[name] = ranking.index[0]
-        assert not set(ranking.index) & set(nuisance_channels(match_markers(channels)))
+        assert (ranking["cost"] == pd.Series(price)[ranking.index]).all()
+        assert ranking.loc[twins[0], "group"] == ranking.loc[twins[1], "group"]
+        assert not set(ranking.index) & set(nothing)
         assert sum(one.upper().startswith(("DNA", "DAPI", "HOECHST")) for one in ranking.index) <= 1
     assert len(first) == 13
     assert first["HTAN OHSU CyCIF"] == "DNA1"
