@@ -57,7 +57,14 @@ class Regression(Encoder):
             self.register_buffer(name, torch.tensor(np.zeros(1) if part is None else part, dtype=torch.float32))
         self.weights = Weights("fitted here", digest_of(dict(self.named_buffers())))
 
-    def forward(self, pixels: Tensor, markers=None, *, mask=None, outputs=None) -> EncoderOutput:
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
         """Refused: regression predicts pixels and embeds nothing."""
         raise ModelError("Regression of pixels predicts markers and embeds nothing. Pass a model.")
 

@@ -95,9 +95,13 @@ def reconstruct(
         ``"float16"`` images are stored so.
     elements
         Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
-    patient_key, library_key, table_name
-        With ``"linear"`` and ``mode="marker"``: columns with the patient and the sample. The patient is read from
-        ``sdata["samples"]``, or from the cell table of this name; without either, each sample is one.
+    patient_key
+        With ``"linear"`` and ``mode="marker"``: column with the patient, of ``sdata["samples"]`` or, where that has
+        none, of the cell table; without either, each sample is a patient.
+    library_key
+        Column of the cell table with the sample.
+    table_name
+        The cell table.
     key_added
         Ending of the names of the images.
     random_state
