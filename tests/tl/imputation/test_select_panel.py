@@ -198,7 +198,9 @@ def test_real_panels_have_a_stain_of_nuclei_and_no_background(real_data):
         values = rng.gamma(2, 50, (90, len(channels))).astype(np.float32)
         nothing = nuisance_channels(match_markers(channels))
         twins = [one for one in channels if one not in nothing and not STAIN.search(one)][-2:]
-        values[:, channels.index(twins[1])] = 3 * values[:, channels.index(twins[0])]  # the one says what the other does
+        values[:, channels.index(twins[1])] = (
+            3 * values[:, channels.index(twins[0])]
+        )  # the one says what the other does
         cells = ad.AnnData(values, obs=pd.DataFrame({"patient": np.tile(["a", "b", "c"], 30)}))
         cells.var_names, cells.obs_names = channels, [f"cell {row}" for row in range(90)]
         with warnings.catch_warnings():
