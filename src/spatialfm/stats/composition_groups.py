@@ -291,8 +291,8 @@ def clr_t(
 
     >>> counts = np.random.default_rng(0).poisson(1000, (40, 5)).astype(float)
     >>> counts[20:, 0] *= 2
-    >>> found = clr_t(counts, np.repeat([0, 1], 20), 0.5, np.random.default_rng(0))
-    >>> found["log2_fold_change"].round(1) + 0.0, (found["p_value"] < 0.01).tolist()
+    >>> result = clr_t(counts, np.repeat([0, 1], 20), 0.5, np.random.default_rng(0))
+    >>> result["log2_fold_change"].round(1) + 0.0, (result["p_value"] < 0.01).tolist()
     (array([1., 0., 0., 0., 0.]), [True, False, False, False, False])
     """
     depth = int(counts.sum(axis=1).min())

@@ -40,8 +40,8 @@ def depth_by_class(n_cells: np.ndarray, codes: np.ndarray) -> DepthTest:
     Examples
     --------
     >>> import numpy as np
-    >>> found = depth_by_class(np.array([90, 110, 100, 900, 1100, 1000]), np.array([0, 0, 0, 1, 1, 1]))
-    >>> found.value, found.associated
+    >>> result = depth_by_class(np.array([90, 110, 100, 900, 1100, 1000]), np.array([0, 0, 0, 1, 1, 1]))
+    >>> result.value, result.associated
     (1.0, True)
     """
     parts = [n_cells[codes == code] for code in np.unique(codes)]

@@ -84,8 +84,8 @@ def two_groups(
     --------
     >>> values = np.array([1.0, 2, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 1, 1, 3, 3, 4, 3, 1, 2, 3, 1, 1, 5, 4])[:, None]
     >>> rng = np.random.default_rng(0)
-    >>> found = two_groups(placements(values), values, np.repeat([0, 1], [14, 11]), 999, rng)
-    >>> round(float(found["effect"][0] + 1) / 2, 4)  # the example of Brunner and Munzel
+    >>> result = two_groups(placements(values), values, np.repeat([0, 1], [14, 11]), 999, rng)
+    >>> round(float(result["effect"][0] + 1) / 2, 4)  # the example of Brunner and Munzel
     0.789
     """
     codes, values = np.asarray(codes), np.asarray(values, dtype=float)

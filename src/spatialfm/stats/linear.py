@@ -52,9 +52,9 @@ def robust_fit(values: np.ndarray, design: np.ndarray, column: int, clusters: np
     >>> from scipy import stats
     >>> rng = np.random.default_rng(0)
     >>> values, group = rng.normal(size=(12, 1)), np.repeat([0.0, 1.0], [4, 8])
-    >>> found = robust_fit(values, np.column_stack([np.ones(12), group]), 1)
+    >>> result = robust_fit(values, np.column_stack([np.ones(12), group]), 1)
     >>> welch = stats.ttest_ind(values[4:], values[:4], equal_var=False).statistic
-    >>> bool(np.allclose(found.value / found.error, welch))
+    >>> bool(np.allclose(result.value / result.error, welch))
     True
     """
     values, design = np.asarray(values, dtype=float), np.asarray(design, dtype=float)
@@ -206,8 +206,8 @@ def fractional_logit(
     Of two groups it is the difference of the logits of their means:
 
     >>> design = np.column_stack([np.ones(4), [0, 0, 1, 1]])
-    >>> found = fractional_logit(np.array([[0.0], [0.2], [0.1], [0.5]]), design, 1)
-    >>> float(found.value[0].round(3)), round(float(np.log(0.3 / 0.7) - np.log(0.1 / 0.9)), 3)
+    >>> result = fractional_logit(np.array([[0.0], [0.2], [0.1], [0.5]]), design, 1)
+    >>> float(result.value[0].round(3)), round(float(np.log(0.3 / 0.7) - np.log(0.1 / 0.9)), 3)
     (1.35, 1.35)
     """
     fits = []

@@ -58,8 +58,8 @@ def shift(known: np.ndarray, new: np.ndarray, n_permutations: int, rng: np.rando
     Examples
     --------
     >>> known = np.linspace(-1, 1, 19)[:, None]
-    >>> found = shift(known, np.array([[0.1], [7.0]]), 199, np.random.default_rng(0))
-    >>> found.p_of_patient.round(2).tolist()
+    >>> result = shift(known, np.array([[0.1], [7.0]]), 199, np.random.default_rng(0))
+    >>> result.p_of_patient.round(2).tolist()
     [0.95, 0.05]
     """
     together = np.vstack([known, new])
@@ -94,5 +94,5 @@ def _alone(values: np.ndarray) -> tuple[float, int]:
 
 
 def _deviations(values: np.ndarray) -> np.ndarray:
-    found = values.std(axis=0)
-    return np.where(found > 1e-12, found, 1.0)
+    deviations = values.std(axis=0)
+    return np.where(deviations > 1e-12, deviations, 1.0)

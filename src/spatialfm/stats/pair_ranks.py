@@ -113,16 +113,16 @@ class Scores:
         return {"value": value, "chance": chance, "low": best, "high": worst}
 
 
-def scores(found: Beaten, n_candidates: int | None) -> Scores:
+def scores(compared: Beaten, n_candidates: int | None) -> Scores:
     """Recall with an interval by leaving each group out of the rows that ask and of those that are found."""
-    ranks, groups = found.ranks(n_candidates), np.unique(found.group[found.counted()])
+    ranks, groups = compared.ranks(n_candidates), np.unique(compared.group[compared.counted()])
     value, chance = ranks.curve(), ranks.chance()
     missing = np.full(len(value), np.nan)
     if len(groups) < 2:
         return Scores(value, chance, missing, missing)
     left = np.ones((len(groups), len(value)))
     for place, code in enumerate(groups):
-        without = found.ranks(n_candidates, without=int(code))
+        without = compared.ranks(n_candidates, without=int(code))
         if not len(without.above):  # a single row is left, which has no candidates
             return Scores(value, chance, missing, missing)
         one = without.curve()
@@ -150,8 +150,8 @@ def beaten(one: np.ndarray, two: np.ndarray, group: np.ndarray, *, within: bool 
     Of three pairs the last two are confused:
 
     >>> one, two = np.eye(3), np.eye(3)[[0, 2, 1]]
-    >>> found = beaten(one, two, np.zeros(3, int))
-    >>> found.ranks(None).curve().round(3).tolist()
+    >>> result = beaten(one, two, np.zeros(3, int))
+    >>> result.ranks(None).curve().round(3).tolist()
     [0.333, 0.667, 1.0]
     """
     one, two = _unit(one), _unit(two)

@@ -29,8 +29,8 @@ def two_groups(one: np.ndarray, two: np.ndarray, n_permutations: int = SHUFFLES)
     Examples
     --------
     >>> import numpy as np
-    >>> found = two_groups(np.arange(5.0), np.arange(3.0, 8.0))
-    >>> found["difference"], round(found["effect"], 2)
+    >>> result = two_groups(np.arange(5.0), np.arange(3.0, 8.0))
+    >>> result["difference"], round(result["effect"], 2)
     (3.0, 0.84)
     """
     row: dict[str, float] = {"n_1": len(one), "n_2": len(two)}

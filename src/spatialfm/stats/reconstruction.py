@@ -29,20 +29,20 @@ def scores(measured: np.ndarray, predicted: np.ndarray, threshold: float | np.nd
 
     Examples
     --------
-    >>> found = scores(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 1.0, 3.0]), 0.5)
-    >>> {name: round(value, 2) for name, value in found.items()}
+    >>> result = scores(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 1.0, 3.0]), 0.5)
+    >>> {name: round(value, 2) for name, value in result.items()}
     {'r': 0.8, 'spearman': 0.8, 'mse': 0.5, 'f1': 1.0}
     """
     measured, predicted = np.asarray(measured, dtype=float).ravel(), np.asarray(predicted, dtype=float).ravel()
-    found = {"r": pearson(measured, predicted), "spearman": np.nan, "mse": np.nan, "f1": np.nan}
+    by_score = {"r": pearson(measured, predicted), "spearman": np.nan, "mse": np.nan, "f1": np.nan}
     if not len(measured):
-        return found
-    found["spearman"] = pearson(stats.rankdata(measured), stats.rankdata(predicted))
-    found["mse"] = float(((measured - predicted) ** 2).mean())
+        return by_score
+    by_score["spearman"] = pearson(stats.rankdata(measured), stats.rankdata(predicted))
+    by_score["mse"] = float(((measured - predicted) ** 2).mean())
     truth, called = measured > threshold, predicted > threshold
     n_positive = int(truth.sum() + called.sum())
-    found["f1"] = 2 * int((truth & called).sum()) / n_positive if n_positive else np.nan
-    return found
+    by_score["f1"] = 2 * int((truth & called).sum()) / n_positive if n_positive else np.nan
+    return by_score
 
 
 def pearson(one: np.ndarray, two: np.ndarray) -> float:

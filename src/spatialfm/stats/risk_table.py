@@ -65,8 +65,8 @@ def risk_table(
     --------
     The second row came after the first had the event:
 
-    >>> found = risk_table(np.array([1.0, 2.0, 3.0]), np.array([True, True, False]), np.array([0.0, 1.5, 0.0]))
-    >>> found.at_risk, found.survival.round(3)
+    >>> result = risk_table(np.array([1.0, 2.0, 3.0]), np.array([True, True, False]), np.array([0.0, 1.5, 0.0]))
+    >>> result.at_risk, result.survival.round(3)
     (array([2., 2., 1.]), array([0.5 , 0.25, 0.25]))
     """
     order = np.argsort(time, kind="stable")
