@@ -70,9 +70,9 @@ def batch_sentences(
     ignore
         Columns that the analysis has taken into account.
     """
-    found: list[str] = []
+    sentences: list[str] = []
     if len(batches) < FEWEST:
-        return found
+        return sentences
     columns = [name for name in batch_columns(batches) if name not in set(ignore)]
     matrix = _numbers(values)
     for name in columns:
@@ -90,8 +90,8 @@ def batch_sentences(
             if same
             else f"{share:.0%} of their variance between patients is between its {n} (p = {p:.2g})"
         )
-        found.append(f"{what} follow obs[{name!r}]: {how}. They may be the batch's. {remedy}")
-    return found
+        sentences.append(f"{what} follow obs[{name!r}]: {how}. They may be the batch's. {remedy}")
+    return sentences
 
 
 def of_cells(adata: AnnData, groups: pd.Series, unit: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -42,8 +42,8 @@ class Intensities:
 
     def of(self, values: np.ndarray, number: int) -> np.ndarray:
         """Intensities ``(n,)``, float64, of the marker of that number in rows, in a unit of its own."""
-        found = values[:, self.places[number]].astype(np.float64) * self.sd[number] + self.mean[number]
-        return np.sinh(found) if self.compressed else found
+        values_of = values[:, self.places[number]].astype(np.float64) * self.sd[number] + self.mean[number]
+        return np.sinh(values_of) if self.compressed else values_of
 
 
 def intensities(adata: AnnData, use_rep: str) -> Intensities | None:

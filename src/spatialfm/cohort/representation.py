@@ -82,11 +82,11 @@ def check_measured(table: AnnData, markers: Sequence[str], argument: str = "mark
 def imputed_only(table: AnnData) -> dict[str, str]:
     """Markers that a table holds as predictions alone, each with its key in ``obsm``."""
     records = table.uns.get(UNS, {})
-    found: dict[str, str] = {}
+    key_of_marker: dict[str, str] = {}
     for key, notes in records.items() if isinstance(records, Mapping) else ():
         if isinstance(notes, Mapping) and "imputed" in notes:
-            found |= {name: str(key) for name in named_columns(notes["imputed"]) if name not in table.var_names}
-    return found
+            key_of_marker |= {name: str(key) for name in named_columns(notes["imputed"]) if name not in table.var_names}
+    return key_of_marker
 
 
 def refuse_predicted(table: AnnData, markers: Sequence[str], layer: str | None, what: str = "the table") -> None:
@@ -98,10 +98,10 @@ def refuse_predicted(table: AnnData, markers: Sequence[str], layer: str | None, 
         Names the table that has none.
     """
     held = set(predicted_in_x(table)) if layer is None else set()
-    if found := [name for name in markers if name in held]:
+    if predicted := [name for name in markers if name in held]:
         raise TableError(
-            f"X of {what} holds predictions of {found[0]!r} (var['imputed'], from sfm.get.with_imputed), which would "
-            "count as measured. Pass the table that with_imputed was called on."
+            f"X of {what} holds predictions of {predicted[0]!r} (var['imputed'], from sfm.get.with_imputed), which "
+            "would count as measured. Pass the table that with_imputed was called on."
         )
 
 
