@@ -113,12 +113,12 @@ def is_plane_of(plane: str, channel: str) -> bool:
 
 
 def names_of_planes(
-    found: Sequence[str] | None, given: list[str] | dict[str | int, str] | None, stacks: Stacks, axes: str | None
+    in_metadata: Sequence[str] | None, given: list[str] | dict[str | int, str] | None, stacks: Stacks, axes: str | None
 ) -> tuple[Sequence[str] | None, list[str] | dict[str | int, str] | None]:
     """Names in the metadata and names that are given, those of channels as those of planes (see `plane_names`)."""
     if isinstance(given, list):
         given = plane_names(given, stacks, axes) or given
-    return plane_names(found, stacks, axes) or found, given
+    return plane_names(in_metadata, stacks, axes) or in_metadata, given
 
 
 def _letters(stacks: Stacks, axes: str | None) -> list[str]:

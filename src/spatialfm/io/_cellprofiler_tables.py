@@ -73,8 +73,8 @@ def read_tables(folder: Path, objects: str | None) -> CellProfilerTables:
     tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.name[0] != "."]
     images = [path for path in tables if path.stem == "Image" or path.stem.endswith("_Image")]
     if len(images) != 1:
-        found = f"has {listed(one.name for one in images)}" if images else "has no table Image.csv"
-        raise InputFileError(f"Folder '{folder}' {found}. Pass a folder with the tables of one run of CellProfiler.")
+        problem = f"has {listed(one.name for one in images)}" if images else "has no table Image.csv"
+        raise InputFileError(f"Folder '{folder}' {problem}. Pass a folder with the tables of one run of CellProfiler.")
     prefix = images[0].stem.removesuffix("Image")
     others = {path.stem.removeprefix(prefix): path for path in tables if path.stem.startswith(prefix)}
     others = {name: path for name, path in others.items() if name.lower() not in _OTHER_TABLES}
@@ -131,19 +131,19 @@ def sample_of_image(tables: CellProfilerTables, names: Sequence[str], library_ke
     """
     frame = tables.images
     if library_key in frame:
-        found = ["" if pd.isna(value) else sample_name_or_empty(str(value)) for value in frame[library_key]]
-        if len({one.casefold() for one in found}) < len(found) or "" in found:
+        samples = ["" if pd.isna(value) else sample_name_or_empty(str(value)) for value in frame[library_key]]
+        if len({one.casefold() for one in samples}) < len(samples) or "" in samples:
             raise InputFileError(
                 f"Column {library_key!r} of '{tables.sources[0]}' does not name each image in its own way: "
                 f"{listed(frame[library_key], 5)}. Pass another library_key=."
             )
-        return dict(zip(frame.index, found, strict=True))
+        return dict(zip(frame.index, samples, strict=True))
     columns = [f"{_FILE}{name}" for name in names]
     shared = [os.path.commonprefix([bare(str(one)) for one in row]).rstrip("_-. ") for row in frame[columns].to_numpy()]
-    found = [sample_name_or_empty(one) for one in shared]
-    if "" in found or len({one.casefold() for one in found}) < len(found):
-        found = [str(number) for number in frame.index]
-    return dict(zip(frame.index, found, strict=True))
+    samples = [sample_name_or_empty(one) for one in shared]
+    if "" in samples or len({one.casefold() for one in samples}) < len(samples):
+        samples = [str(number) for number in frame.index]
+    return dict(zip(frame.index, samples, strict=True))
 
 
 def file_of(
@@ -160,11 +160,11 @@ def file_of(
     roots = [base] if base is not None else [tables.folder, tables.folder.parent]
     there = [Path(str(folder)) / file] if parts else []
     there += [root.joinpath(*parts[i:], file) for root in roots for i in range(len(parts) + 1)]
-    found = next((path for path in there if path.is_file()), None)
-    if found is None:
+    place = next((path for path in there if path.is_file()), None)
+    if place is None:
         where = f"'{roots[0]}'" + (f", nor where it was, '{folder}'" if parts else "")
         return None, f"no file '{file}' in {where}; pass base_path=<its folder>"
-    return found, ""
+    return place, ""
 
 
 def same_files(

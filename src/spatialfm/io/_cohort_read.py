@@ -46,10 +46,10 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
                 opened[place] = open_kind(row.kind, row.image, row.labels, channel_names=channel_names, mpp=size)
             except SpatialfmError as error:
                 opened[place] = error
-        found = opened[place]
-        if isinstance(found, SpatialfmError):
-            raise found
-        return sample_of(row.sample, row.kind, row.image, found, taken.setdefault(place[:3], {}))
+        image_or_error = opened[place]
+        if isinstance(image_or_error, SpatialfmError):
+            raise image_or_error
+        return sample_of(row.sample, row.kind, row.image, image_or_error, taken.setdefault(place[:3], {}))
 
     read, errors = open_each([(row.sample, partial(read_row, row)) for row in rows])
     refuse_each([*errors, *_same_pixels(read, {row.sample: row.image for row in rows})])

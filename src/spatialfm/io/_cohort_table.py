@@ -173,8 +173,8 @@ def plan_rows(
             labels, labels_problem = _path(masks.texts[i], folder, masks.said, needed=False)
         mpp, mpp_problem = (None, None) if keys.mpp is None else _mpp(frame[keys.mpp].iloc[i], keys.mpp)
         measured, measured_problem = _measurements(frame, keys, i, of_row, folder)
-        found = (kind_problem, problem, labels_problem, mpp_problem, measured_problem)
-        problems += [f"{where}: {text}" for text in found if text]
+        problems_of_row = (kind_problem, problem, labels_problem, mpp_problem, measured_problem)
+        problems += [f"{where}: {text}" for text in problems_of_row if text]
         if image is not None:
             rows.append(Row(sample, patient, image, labels, mpp, of_row, measured))
     refuse_all(problems)
@@ -259,13 +259,13 @@ def _text(value: object) -> str:
 
 def _kind(frame: pd.DataFrame, keys: Keys, i: int, kind: str | None) -> tuple[str, str | None]:
     text = _text(frame[keys.kind].iloc[i]) if keys.kind is not None else ""
-    found = text or kind or PLAIN
-    if found in KINDS:
-        return found, None
-    near = get_close_matches(found.lower(), KINDS, n=1, cutoff=0.7)
+    chosen = text or kind or PLAIN
+    if chosen in KINDS:
+        return chosen, None
+    near = get_close_matches(chosen.lower(), KINDS, n=1, cutoff=0.7)
     where = f"in column {keys.kind!r}" if text else "(kind=)"
     otherwise = ", or pass kind_column=None if this column means something else" if text else ""
-    return PLAIN, f"{found!r} {where} is none of {listed(KINDS, 12)}" + (
+    return PLAIN, f"{chosen!r} {where} is none of {listed(KINDS, 12)}" + (
         f" (did you mean {near[0]!r}?)" if near else otherwise
     )
 

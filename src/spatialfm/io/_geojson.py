@@ -105,8 +105,8 @@ def _cells(path: Path) -> tuple[list[Mapping[str, Any]], str]:
     rest = pd.Series([kind for kind in kinds if kind is not None and kind not in _CELLS], dtype=object).value_counts()
     others = ", ".join(f"{n:,} {kind}" for kind, n in rest.items())
     if not cells:
-        found = f"only {others}" if others else "no feature"
-        raise InputFileError(f"'{path}' has {found}, and no cell. Export the cells (in QuPath: detections).")
+        contents = f"only {others}" if others else "no feature"
+        raise InputFileError(f"'{path}' has {contents}, and no cell. Export the cells (in QuPath: detections).")
     return cells, others
 
 
@@ -145,8 +145,8 @@ def _features(content: object, path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _properties(feature: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = feature.get("properties")
-    return found if isinstance(found, Mapping) else {}
+    properties = feature.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
 
 
 def _kind(feature: Mapping[str, Any]) -> str | None:
@@ -221,14 +221,14 @@ def _id_text(one: Any) -> str:
 def _geometries(features: list[Mapping[str, Any]], ids: list[Any], path: Path) -> list[Any]:
     """Polygons, one for each cell; what crosses itself is made valid, with a warning."""
     wrong: dict[str, int] = {}
-    found = []
+    polygons = []
     for one in features:
         kind = str(one["geometry"].get("type"))
         if kind not in ("Polygon", "MultiPolygon"):
             wrong[kind] = wrong.get(kind, 0) + 1
             continue
         try:
-            found.append(shape(one["geometry"]))
+            polygons.append(shape(one["geometry"]))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, shapely.errors.ShapelyError):
             wrong["damaged polygon"] = wrong.get("damaged polygon", 0) + 1
     if wrong:
@@ -237,7 +237,7 @@ def _geometries(features: list[Mapping[str, Any]], ids: list[Any], path: Path) -
             f"'{path}' has cells that are no polygons: {named}. Export the outlines of the cells. A table of positions "
             "is read by sfm.io.read_cells."
         )
-    array = shapely.force_2d(np.array(found, dtype=object))
+    array = shapely.force_2d(np.array(polygons, dtype=object))
     valid = shapely.is_valid(array)
     if not valid.all():
         array[~valid] = [_area_of(one) for one in shapely.make_valid(array[~valid])]

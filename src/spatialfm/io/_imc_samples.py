@@ -75,28 +75,28 @@ def find_acquisitions(paths: Sequence[Path], wanted: Sequence[int | str] | None)
         If there is none, a file is neither .mcd nor .txt, an .mcd is broken and has no .txt files, or an acquisition
         that is wanted is not there.
     """
-    found, problems = Found(), []
+    acquisitions, problems = Found(), []
     files = _files(paths)
     stems = {file.stem for file in files if _is_mcd(file)}
     for file in files:
         try:
-            samples = _of_mcd(file, stems, found) if _is_mcd(file) else [_of_text(file)]
+            samples = _of_mcd(file, stems, acquisitions) if _is_mcd(file) else [_of_text(file)]
         except InputFileError as error:
             problems.append(str(error))
         else:
-            found.samples += samples
+            acquisitions.samples += samples
     if problems:
         raise InputFileError("\n".join(problems))
     if wanted is not None:
-        found.samples = _wanted(found.samples, wanted)
+        acquisitions.samples = _wanted(acquisitions.samples, wanted)
     seen: dict[str, ImcSample] = {}
-    for one in found.samples:
+    for one in acquisitions.samples:
         if (other := seen.setdefault(one.sample.casefold(), one)) is not one:
             raise InputFileError(
                 f"'{other.file}' and '{one.file}' would both be sample {one.sample!r}. Rename a file, or read them "
                 "apart."
             )
-    return found
+    return acquisitions
 
 
 def _is_mcd(file: Path) -> bool:
@@ -131,7 +131,7 @@ def _of_text(file: Path) -> ImcSample:
     return ImcSample(sample_name(file.stem), None, file.stem, file, text=open_text(file))
 
 
-def _of_mcd(file: Path, stems: set[str], found: Found) -> list[ImcSample]:
+def _of_mcd(file: Path, stems: set[str], acquisitions: Found) -> list[ImcSample]:
     texts = _texts_of(file, stems) if file.is_file() else {}
     try:
         contents = read_contents(file)
@@ -139,7 +139,7 @@ def _of_mcd(file: Path, stems: set[str], found: Found) -> list[ImcSample]:
         if not texts:
             raise
         return [_recovered(file, number, files, str(error)) for number, files in sorted(texts.items())]
-    found.contents.append((file, contents))
+    acquisitions.contents.append((file, contents))
     if not contents.acquisitions:
         raise InputFileError(f"'{file}' has no acquisition: only the slide was set up. Leave it out.")
     return [_of_acquisition(file, contents, one, texts.get(one.id, [])) for one in contents.acquisitions]

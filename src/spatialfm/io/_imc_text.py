@@ -80,10 +80,10 @@ def _channels(line: bytes, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
             f"'{path}' is no text file of an imaging mass cytometer: it begins with {listed(columns[:3])}, not with "
             f"{listed(_FIRST, 3)}."
         )
-    found = [_CHANNEL.fullmatch(column) for column in columns[len(_FIRST) :]]
-    if odd := [column for column, one in zip(columns[len(_FIRST) :], found, strict=True) if one is None]:
+    matched = [_CHANNEL.fullmatch(column) for column in columns[len(_FIRST) :]]
+    if odd := [column for column, one in zip(columns[len(_FIRST) :], matched, strict=True) if one is None]:
         raise InputFileError(f"'{path}' has columns that name no metal: {listed(odd)}. Export it again.")
-    matches = [one for one in found if one is not None]
+    matches = [one for one in matched if one is not None]
     metals = tuple(one["metal"] + one["mass"] for one in matches)
     if not metals or len(set(metals)) < len(metals):
         raise InputFileError(f"'{path}' has {'a metal twice' if metals else 'no channel'}. Export it again.")

@@ -171,12 +171,12 @@ def _open(gaps: np.ndarray, inner: np.ndarray, membrane: np.ndarray, owner: np.n
 
 def _beside(gaps: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Pairs of gap and cell that share a side."""
-    found = []
+    pairs = []
     for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         for a, b in ((one, other), (other, one)):
             touch = (gaps[a] > 0) & (cells[b] > 0)
-            found.append(np.stack([gaps[a][touch], cells[b][touch]], axis=1).astype(np.int64))
-    return np.unique(np.concatenate(found), axis=0)
+            pairs.append(np.stack([gaps[a][touch], cells[b][touch]], axis=1).astype(np.int64))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _descriptions(path: Path) -> list[list[str]]:

@@ -115,16 +115,16 @@ def frame_of_field(
 
 def _intensities(rows: pd.DataFrame, compartment: str | None, source: str) -> tuple[dict[str, str], list[str]]:
     """Column of the mean of each marker, and columns of intensities of other parts and statistics."""
-    found = {name: match for name in rows if (match := _INTENSITY.fullmatch(str(name)))}
-    there = dict.fromkeys(match[1] for match in found.values() if match[3] == "Mean")
+    intensities = {name: match for name in rows if (match := _INTENSITY.fullmatch(str(name)))}
+    there = dict.fromkeys(match[1] for match in intensities.values() if match[3] == "Mean")
     part = compartment or next((one for one in COMPARTMENTS if one in there), None)
     part = {one.lower(): one for one in COMPARTMENTS}.get(str(part).lower(), part)
-    if found and part not in there:
+    if intensities and part not in there:
         raise TableError(
             f"{source} has no mean of the compartment {part!r}, but of {listed(there)}. Correct compartment=."
         )
-    chosen = {match[2]: name for name, match in found.items() if match[1] == part and match[3] == "Mean"}
-    return chosen, [name for name in found if name not in chosen.values()]
+    chosen = {match[2]: name for name, match in intensities.items() if match[1] == part and match[3] == "Mean"}
+    return chosen, [name for name in intensities if name not in chosen.values()]
 
 
 def _in_field(cells: InformCells, xy: np.ndarray, shape: tuple[int, int], mpp: float) -> np.ndarray:

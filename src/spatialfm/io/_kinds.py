@@ -75,34 +75,34 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData, taken: dic
         If there are several, none of them of that name; or another row has it already.
     """
     records: Mapping[str, dict[str, Any]] = sdata.attrs[ATTRS]["samples"]
-    found = sample if sample in records else next(iter(records)) if len(records) == 1 else None
-    if found is None:
+    own_name = sample if sample in records else next(iter(records)) if len(records) == 1 else None
+    if own_name is None:
         raise InputFileError(
             f"'{path}' ({kind}) holds {counted(len(records), 'sample')}: {listed(records, 12)}. Name the sample of "
             "each row as one of these, with one row per sample and the same path in each."
         )
-    if (other := taken.setdefault(found, sample)) != sample:
+    if (other := taken.setdefault(own_name, sample)) != sample:
         raise InputFileError(
-            f"'{path}' ({kind}) holds sample {found!r} alone, which row {other!r} has already. Correct the path of one "
-            "of the two rows."
+            f"'{path}' ({kind}) holds sample {own_name!r} alone, which row {other!r} has already. Correct the path of "
+            "one of the two rows."
         )
     from ..pp.arrays import channel_names
     from ._elements import ReadSample
 
-    image = sdata.images.get(image_name(found))
+    image = sdata.images.get(image_name(own_name))
     if image is None:
-        raise InputFileError(f"'{path}' ({kind}) has no image of sample {found!r}, only its cells.")
-    shapes = sdata.shapes[cells_name(found)] if cells_name(found) in sdata.shapes else None
-    labels = sdata.labels[cells_name(found)] if cells_name(found) in sdata.labels else None
-    channels = tuple(channel_names(sdata, image_name(found)))
+        raise InputFileError(f"'{path}' ({kind}) has no image of sample {own_name!r}, only its cells.")
+    shapes = sdata.shapes[cells_name(own_name)] if cells_name(own_name) in sdata.shapes else None
+    labels = sdata.labels[cells_name(own_name)] if cells_name(own_name) in sdata.labels else None
+    channels = tuple(channel_names(sdata, image_name(own_name)))
     return ReadSample(
         sample=sample,
-        images={image_name(sample): _moved(image, found, sample)},
-        labels={} if labels is None else {cells_name(sample): _moved(labels, found, sample)},
+        images={image_name(sample): _moved(image, own_name, sample)},
+        labels={} if labels is None else {cells_name(sample): _moved(labels, own_name, sample)},
         channel_names=channels,
-        record={**records[found], "kind": kind},
+        record={**records[own_name], "kind": kind},
         found_names=channels,
-        shapes={} if shapes is None else {cells_name(sample): _moved(shapes, found, sample)},
+        shapes={} if shapes is None else {cells_name(sample): _moved(shapes, own_name, sample)},
     )
 
 

@@ -115,13 +115,13 @@ def read_contents(path: Path) -> McdContents:
 
 def _unlinked(schema: str, known: set[int]) -> list[Acquisition]:
     """Acquisitions of no region, which readimc does not give: without a word they would be missing."""
-    found = []
+    acquisitions = []
     for element in ElementTree.fromstring(schema):
         if element.tag.rpartition("}")[2] != "Acquisition":
             continue
         stated = {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in element}
         if stated.get("ID", "").isdecimal() and int(stated["ID"]) not in known:
-            found.append(
+            acquisitions.append(
                 Acquisition(
                     id=int(stated["ID"]),
                     description=stated.get("Description", ""),
@@ -135,7 +135,7 @@ def _unlinked(schema: str, known: set[int]) -> list[Acquisition]:
                     problem="it belongs to no region of a slide in the schema of the file",
                 )
             )
-    return found
+    return acquisitions
 
 
 def _acquisition(one: _Acquisition, state: FileState) -> Acquisition:

@@ -198,14 +198,14 @@ def _methods(image: McmicroImage, images: Sequence[McmicroImage]) -> dict[str, P
         return {}
     own = {image.image_id, image.image_id.removesuffix(_SUBTRACTED), f"{image.image_id}{_SUBTRACTED}"}
     others = {one.image_id for one in images if one.project == image.project} - own
-    found: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
     for path in sorted((one for one in folder.iterdir() if one.is_dir()), key=lambda one: natural_key(one.name)):
         named = [name for name in own if path.name.endswith(f"-{name}")]
         longer = [name for name in others if path.name.endswith(f"-{name}")]
         # method-a-1 is of image a-1 where there is one, not of image 1
         if named and len(max(named, key=len)) > max(map(len, longer), default=0):
-            found[path.name.removesuffix(f"-{max(named, key=len)}")] = path
-    return found
+            masks[path.name.removesuffix(f"-{max(named, key=len)}")] = path
+    return masks
 
 
 def _mask_files(folder: Path | None) -> dict[str, Path]:

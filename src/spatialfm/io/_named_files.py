@@ -59,10 +59,10 @@ def files_by_sample(
                 "the folder of their files, or a mapping {<sample>: <file>}."
             )
         return {next(iter(samples)): path}, []
-    found = _by_name(path.iterdir(), suffixes, ending)
+    by_name = _by_name(path.iterdir(), suffixes, ending)
     files, problems = {}, []
     for name, called in samples.items():
-        ours = found.get(bare(called, suffixes).casefold()) or found.get(name.casefold()) or []
+        ours = by_name.get(bare(called, suffixes).casefold()) or by_name.get(name.casefold()) or []
         if len(ours) == 1:
             files[name] = ours[0]
         else:
@@ -72,7 +72,7 @@ def files_by_sample(
 
 
 def _by_name(paths: Iterable[Path], suffixes: Sequence[str], ending: str) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in sorted(paths, key=lambda one: natural_key(one.name)):
         if path.name.startswith(".") or not path.name.lower().endswith(tuple(suffixes)):
             continue
@@ -81,8 +81,8 @@ def _by_name(paths: Iterable[Path], suffixes: Sequence[str], ending: str) -> dic
             continue
         name = name[: len(name) - len(ending)]
         for one in {name.casefold(), sample_name_or_empty(name).casefold()}:
-            found.setdefault(one, []).append(path)
-    return found
+            by_name.setdefault(one, []).append(path)
+    return by_name
 
 
 def sample_names(called: Iterable[str], suffixes: Sequence[str], source: str) -> dict[str, str]:

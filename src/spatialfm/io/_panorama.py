@@ -53,7 +53,7 @@ def _transformations(picture: Picture, samples: Sequence[ImcSample], width: int,
     if picture.corners is None:
         return {}
     to_slide = _plane(picture.corners, width, height)
-    found = {}
+    placed = {}
     for sample in samples:
         corners = None if sample.acquisition is None else sample.acquisition.corners
         if sample.acquisition is not None and sample.acquisition.slide != picture.slide:
@@ -64,8 +64,8 @@ def _transformations(picture: Picture, samples: Sequence[ImcSample], width: int,
         place = np.linalg.solve(to_slide, centre)
         if 0 <= place[0] <= width and 0 <= place[1] <= height:
             matrix = np.linalg.solve(_plane_um(corners), to_slide)
-            found[sample.sample] = Affine(np.round(matrix, 9), input_axes=("x", "y"), output_axes=("x", "y"))
-    return found
+            placed[sample.sample] = Affine(np.round(matrix, 9), input_axes=("x", "y"), output_axes=("x", "y"))
+    return placed
 
 
 def _own(name: str, picture: Picture, width: int) -> dict[str, Any]:

@@ -74,15 +74,17 @@ def chosen_intensities(names: Iterable[str], compartment: str | None, statistic:
     TableError
         If there are intensities, but not of this compartment and statistic, or the compartment has to be said.
     """
-    found = {name: kind for name in names if (kind := intensity(plain(name))) is not None}
-    ours = {name: kind for name, kind in found.items() if kind.statistic == statistic.lower()}
+    intensities = {name: kind for name in names if (kind := intensity(plain(name))) is not None}
+    ours = {name: kind for name, kind in intensities.items() if kind.statistic == statistic.lower()}
     there = list(dict.fromkeys(kind.compartment for kind in ours.values()))
-    if not found:
+    if not intensities:
         return {}
     if compartment is None:
         compartment = "cell" if "cell" in there else there[0] if len(there) == 1 else None
     if compartment is None or compartment.lower() not in there:
-        have = listed(dict.fromkeys(f"{k.compartment or 'no compartment'}, {k.statistic}" for k in found.values()))
+        have = listed(
+            dict.fromkeys(f"{k.compartment or 'no compartment'}, {k.statistic}" for k in intensities.values())
+        )
         raise TableError(
             f"{source[0].upper()}{source[1:]} has no {statistic} of the {compartment or 'cell'}; intensities are of "
             f"{have}. Pass compartment= and statistic=."

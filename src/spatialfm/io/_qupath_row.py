@@ -85,12 +85,12 @@ def _name_in_table(row: Row, table: QuPathTable, called: dict[str, str]) -> str:
     file = bare(row.image.name, IMAGE_SUFFIXES).casefold()
     by_file = [name for name, one in called.items() if bare(one, IMAGE_SUFFIXES).casefold() == file]
     by_sample = [name for name in called if name.casefold() == row.sample.casefold()]
-    found = list(dict.fromkeys([*by_file, *by_sample]))
-    if len(found) == 1:
-        return found[0]
-    if found:
+    names = list(dict.fromkeys([*by_file, *by_sample]))
+    if len(names) == 1:
+        return names[0]
+    if names:
         raise InputFileError(
-            f"{table.source} has cells of {called[found[0]]!r}, as the image is called, and of {called[found[1]]!r}, "
+            f"{table.source} has cells of {called[names[0]]!r}, as the image is called, and of {called[names[1]]!r}, "
             "as the sample is. Rename the sample, or correct the path of the image."
         )
     raise InputFileError(

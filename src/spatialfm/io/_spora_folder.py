@@ -96,15 +96,17 @@ def find_layout(root: Path, modality: str | None, samples: Sequence[str] | None)
     if (name := modality or there[0]) not in there:
         raise InputFileError(f"'{root}' has no {CHANNELS_FILE} of {name!r}; it has {listed(there)}. Correct modality=.")
     resolution = _resolution(root / name)
-    found = {
+    images = {
         path.name.removesuffix(".zarr").removesuffix(".ome"): path
         for path in sorted((root / name / resolution / "images").glob("*.zarr"), key=lambda one: natural_key(one.name))
     }
-    if not found:
+    if not images:
         raise InputFileError(f"No image in '{root / name / resolution / 'images'}'. Download them there.")
-    if unknown := [one for one in samples or () if one not in found]:
-        raise InputFileError(f"samples= names {listed(unknown)}, of which there is no image; there is {listed(found)}.")
-    if odd := [one for one in found if not is_sample_name(one)]:
+    if unknown := [one for one in samples or () if one not in images]:
+        raise InputFileError(
+            f"samples= names {listed(unknown)}, of which there is no image; there is {listed(images)}."
+        )
+    if odd := [one for one in images if not is_sample_name(one)]:
         raise InputFileError(f"Images {listed(odd)} have names that cannot name elements. Rename them everywhere.")
     masks = root / "segmentations" / resolution
     whole, part = _RESOLUTION.fullmatch(resolution).groups()  # type: ignore[union-attr]  # it was found by this
@@ -112,7 +114,7 @@ def find_layout(root: Path, modality: str | None, samples: Sequence[str] | None)
     return SporaLayout(
         root=root,
         modality=name,
-        images={one: path for one, path in found.items() if samples is None or one in samples},
+        images={one: path for one, path in images.items() if samples is None or one in samples},
         cells=masks / "cell_masks" / "instances",
         tissue=masks / "tissue_masks",
         statistics=statistics if statistics.is_dir() else None,
@@ -174,12 +176,12 @@ def _truths(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         word = str(value).strip().lower()
         return True if word in TRUE_WORDS else False if word in FALSE_WORDS | {""} else None
 
-    found = frame.astype(object).map(truth)
-    if odd := [(name, frame[name][found[name].isna()].iloc[0]) for name in frame if found[name].isna().any()]:
+    truths = frame.astype(object).map(truth)
+    if odd := [(name, frame[name][truths[name].isna()].iloc[0]) for name in frame if truths[name].isna().any()]:
         raise PanelError(
             f"'{path}' has {odd[0][1]!r} in column {odd[0][0]!r}, which is neither true nor false. Correct it."
         )
-    return found.astype(bool)
+    return truths.astype(bool)
 
 
 def read_tissues(layout: SporaLayout) -> tuple[pd.DataFrame, int]:

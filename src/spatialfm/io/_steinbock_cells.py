@@ -133,15 +133,16 @@ def _places_in_mask(
     frame = CellFrame(sample.sample, ids, np.empty((0, 2)), pd.DataFrame(), pd.DataFrame())
     if text := missing_ids(frame, in_mask):
         raise TableError(f"{text}. The tables were measured with other masks than '{sample.mask}'; measure again.")
-    found = np.stack([y, x], axis=1)[np.searchsorted(in_mask, ids)]
-    if places is not None and (moved := np.abs(found - places).max(axis=1) > _SAME_PLACE).any():
+    centroids = np.stack([y, x], axis=1)[np.searchsorted(in_mask, ids)]
+    if places is not None and (moved := np.abs(centroids - places).max(axis=1) > _SAME_PLACE).any():
         i = int(np.argmax(moved))
         raise TableError(
             f"sample {sample.sample!r}: {counted(int(moved.sum()), 'cell')} of {ids.size:,} have another centroid in "
             f"the region properties than in '{sample.mask}' (cell {ids[i]}: {places[i, 1]:.1f}, {places[i, 0]:.1f} and "
-            f"{found[i, 1]:.1f}, {found[i, 0]:.1f}, x and y). They were measured with other masks; measure again."
+            f"{centroids[i, 1]:.1f}, {centroids[i, 0]:.1f}, x and y). They were measured with other masks; measure "
+            "again."
         )
-    return found, np.setdiff1d(in_mask[in_mask > 0], ids)
+    return centroids, np.setdiff1d(in_mask[in_mask > 0], ids)
 
 
 def warn_of_unmeasured(unmeasured: dict[str, np.ndarray]) -> None:

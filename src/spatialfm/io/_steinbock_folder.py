@@ -170,14 +170,14 @@ def _mask_folder(folder: Path, masks: str | bool) -> Path | None:
         if not _tiffs(folder / masks):
             raise InputFileError(f"masks={masks!r}: '{folder / masks}' contains no TIFF file. Pass another folder.")
         return folder / masks
-    found = [one for one in sorted(folder.glob("masks*")) if one.is_dir() and _tiffs(one)]
-    if len(found) > 1:
-        names = [one.name for one in found]
+    folders = [one for one in sorted(folder.glob("masks*")) if one.is_dir() and _tiffs(one)]
+    if len(folders) > 1:
+        names = [one.name for one in folders]
         raise InputFileError(
-            f"'{folder}' has {len(found)} folders of masks: {listed(names)}. Say which holds the cells: "
+            f"'{folder}' has {len(folders)} folders of masks: {listed(names)}. Say which holds the cells: "
             f"masks={names[0]!r}."
         )
-    return found[0] if found else None
+    return folders[0] if folders else None
 
 
 def _tiffs(folder: Path | None) -> list[Path]:

@@ -48,21 +48,21 @@ def read_zarr_image(
             f"'{ngff.path}' has metadata but no pixels: no chunk of its array {ngff.levels[0]!r} is there, so that all "
             "of it would be zeros. Copy the store again."
         )
-    found, given = ngff.channel_names, channel_names
+    in_metadata, given = ngff.channel_names, channel_names
     if stacks:
-        found, given = names_of_planes(found, given, stacks, axes)
-    names, found = resolved_names(found, given, levels[0].shape[0], f"'{ngff.path}'", needs_all_names)
+        in_metadata, given = names_of_planes(in_metadata, given, stacks, axes)
+    names, in_metadata = resolved_names(in_metadata, given, levels[0].shape[0], f"'{ngff.path}'", needs_all_names)
     return LazyImage(
         levels=tuple(levels),
         channel_names=names,
         is_named=ngff.channel_names is not None or isinstance(channel_names, list),
-        found_names=found,
+        found_names=in_metadata,
         pixel_size=ngff.pixel_size,
         other_size=None,
         ignored_size=ngff.ignored_size,
         path=str(ngff.path.resolve()),
         origin=ngff.origin,
-        notes=tuple(moved_names(found, given)),
+        notes=tuple(moved_names(in_metadata, given)),
         identity=frozenset({(str((ngff.path / ngff.levels[0]).resolve()), 0)}),
     )
 

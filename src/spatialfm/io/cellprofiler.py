@@ -197,13 +197,13 @@ def _files(tables, samples, names, labels, of_labels, base) -> dict[int, tuple[l
 
     files, problems = {}, []
     for number, sample in samples.items():
-        found = [file_of(tables, number, name, base, is_objects=False) for name in names]
+        places = [file_of(tables, number, name, base, is_objects=False) for name in names]
         if of_labels is not None:
-            found.append(file_of(tables, number, of_labels[0], base, is_objects=of_labels[1]))
+            places.append(file_of(tables, number, of_labels[0], base, is_objects=of_labels[1]))
         elif labels is not None:
-            found.append(file_by_template(tables, number, labels, base))
-        problems += [f"sample {sample!r}: {text}" for _, text in found if text]
-        paths = [path for path, _ in found]
+            places.append(file_by_template(tables, number, labels, base))
+        problems += [f"sample {sample!r}: {text}" for _, text in places if text]
+        paths = [path for path, _ in places]
         has_labels = labels is not None or of_labels is not None
         files[number] = (paths[: len(names)], paths[-1] if has_labels else None)
     problems += same_files(tables, samples, names, files)

@@ -209,23 +209,23 @@ def _sizes(
     notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str
 ) -> dict[str, float]:
     """Side of a tile in µm, and what is known of it in pixels of the model and of the image."""
-    found: dict[str, float] = {}
+    sizes: dict[str, float] = {}
     window, used = notes.get("window"), _of_sample(notes.get("mpp_used"), sample)
     own = _of_sample(notes.get("mpp_image"), sample)
     if tile_um is None:
         if notes.get("mode") != "grid" or not window or not used:
             raise TableError("The side of the tiles is not known: pass tile_um=<µm>. Cells need it, too.")
-        tile_um, found["tile_px"] = float(window) * used, float(window)
-    found["tile_um"] = float(tile_um)
+        tile_um, sizes["tile_px"] = float(window) * used, float(window)
+    sizes["tile_um"] = float(tile_um)
     if mpp is not None or own:
-        found["mpp"] = float(mpp if mpp is not None else own)  # type: ignore[arg-type]
-    if not found["tile_um"] > 0:
+        sizes["mpp"] = float(mpp if mpp is not None else own)  # type: ignore[arg-type]
+    if not sizes["tile_um"] > 0:
         raise TableError(f"tile_um={tile_um:g} is not the side of a tile. Pass µm above 0.")
-    if layout == "trident" and "mpp" not in found:
+    if layout == "trident" and "mpp" not in sizes:
         raise TableError("TRIDENT's coordinates are pixels, whose size is not known: pass mpp=<µm per pixel>.")
-    if layout == "trident" and round(found["tile_um"] / found["mpp"]) < 1:
-        raise TableError(f"Tiles of {found['tile_um']:g} µm are less than a pixel of {found['mpp']:g} µm. Check mpp=.")
-    return found
+    if layout == "trident" and round(sizes["tile_um"] / sizes["mpp"]) < 1:
+        raise TableError(f"Tiles of {sizes['tile_um']:g} µm are less than a pixel of {sizes['mpp']:g} µm. Check mpp=.")
+    return sizes
 
 
 def _of_sample(sizes: object, sample: str) -> float | None:
@@ -284,13 +284,13 @@ def _write(
 
 def _paths(path: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
     given = [path] if isinstance(path, str | PathLike) else list(path)
-    found: list[Path] = []
+    files: list[Path] = []
     for one in map(Path, given):
         whole = one.expanduser()
-        found += sorted(whole.glob("*.h5")) if whole.is_dir() else [whole]
-    if not found:
+        files += sorted(whole.glob("*.h5")) if whole.is_dir() else [whole]
+    if not files:
         raise InputFileError(f"No .h5 files in {listed(map(str, given), 3)}. Pass the folder that has them, or files.")
-    return found
+    return files
 
 
 def _check_together(files: Sequence[FeaturesFile]) -> None:

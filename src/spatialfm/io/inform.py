@@ -180,21 +180,21 @@ def _files(root: Path, fields: dict[str, InformCells], labels) -> tuple[dict[str
     from ._names import IMAGE_SUFFIXES
 
     called = {name: field.called for name, field in fields.items()}
-    found, problems = [], []
+    files_of_kind, problems = [], []
     for ending in (_IMAGE, _MAPS):
         files, missing = files_by_sample(root, called, IMAGE_SUFFIXES, "folder", ending)
         missing = [f"sample {name!r}: no file '{one}{ending}.tif'" for name, one in called.items() if name not in files]
-        found.append(files)
+        files_of_kind.append(files)
         if files and not (labels is not None and ending == _MAPS):
             problems += missing
     masks: dict[str, Path] = {}
     if labels is not None:
         masks, missing = files_by_sample(labels, called, (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES), "labels")
         problems += missing
-        if not found[0]:
+        if not files_of_kind[0]:
             problems.append("labels= needs the component images, which tell their size")
     refuse_all(problems)
-    return found[0], {} if labels is not None else found[1], masks
+    return files_of_kind[0], {} if labels is not None else files_of_kind[1], masks
 
 
 def _other_names(fields: dict[str, InformCells]) -> dict[str, str]:

@@ -140,8 +140,8 @@ def read_mcd(
     from ._steinbock_folder import read_panel
 
     paths = [path] if isinstance(path, str | PathLike) else list(path)
-    found = find_acquisitions([Path(one).expanduser() for one in paths], acquisitions)
-    samples, broken = without_broken(found.samples, on_broken == "drop")
+    acquired = find_acquisitions([Path(one).expanduser() for one in paths], acquisitions)
+    samples, broken = without_broken(acquired.samples, on_broken == "drop")
     mask_of = _masks(samples, masks)
     kept = None if panel is None else read_panel(Path(panel).expanduser())
     given = given_channel_names(channel_names)
@@ -160,7 +160,7 @@ def read_mcd(
         check_sizes(read, "Pass")
     sdata = assemble(read, obs)
     _say(samples, broken)
-    if panoramas and (pictures := panorama_elements(found.contents, samples)):
+    if panoramas and (pictures := panorama_elements(acquired.contents, samples)):
         for name, element in pictures.items():
             sdata.images[name] = element
         sdata.attrs[ATTRS][PANORAMAS] = list(pictures)
@@ -181,22 +181,22 @@ def _masks(samples: Sequence[ImcSample], folder: str | PathLike | None) -> dict[
     for file in sorted(one for one in root.iterdir() if is_tiff_name(one)):
         if (other := files.setdefault(_mask_stem(file), file)) is not file:
             raise InputFileError(f"Masks '{other}' and '{file}' would be of one acquisition. Move one away.")
-    found = {
+    mask_of = {
         one.sample: files[name.casefold()]
         for one in samples
         for name in reversed(one.names)
         if name.casefold() in files
     }
-    if not found:
+    if not mask_of:
         raise InputFileError(
             f"'{root}' has no mask named as an acquisition: it has {listed([one.name for one in files.values()], 3)}, "
             f"and the acquisitions are {listed([one.sample for one in samples], 3)}. Name them so."
         )
-    if bare := [one.sample for one in samples if one.sample not in found]:
+    if bare := [one.sample for one in samples if one.sample not in mask_of]:
         warn(
             f"{counted(len(bare), 'acquisition has', 'acquisitions have')} no mask, and so no cells: {listed(bare, 3)}."
         )
-    return found
+    return mask_of
 
 
 def _mask_stem(file: Path) -> str:

@@ -128,22 +128,22 @@ def read_qupath(
 
     positive_mpp(mpp)
     path = find_path(str(table))
-    found = read_qupath_table(path)
-    samples, rows = samples_of_table(found, path)
+    cells_table = read_qupath_table(path)
+    samples, rows = samples_of_table(cells_table, path)
     polygon_files, image_files = _files(cells, images, samples)
     obs = sample_rows(
         pd.DataFrame(index=pd.Index(list(samples), dtype=object)),
-        found.source,
+        cells_table.source,
         clinical,
         library_key=library_key,
         patient_key=patient_key,
         other_names={called: name for name, called in samples.items()},
     )
     names, kinds = given_channel_names(channel_names), (compartment, statistic)
-    read, frames = _opened(samples, rows, found, polygon_files, image_files, mpp, names, kinds)
+    read, frames = _opened(samples, rows, cells_table, polygon_files, image_files, mpp, names, kinds)
     check_sizes(read, "Pass")
-    sdata = assemble(read, obs, table_of_cells(frames, source=found.source))
-    logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in {found.source}")
+    sdata = assemble(read, obs, table_of_cells(frames, source=cells_table.source))
+    logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in {cells_table.source}")
     return sdata
 
 

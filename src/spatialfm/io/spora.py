@@ -191,11 +191,11 @@ def _tissue(path: Path, image: LazyImage):
 
 def _found(layout: SporaLayout) -> dict[str, str]:
     """What of the data set embedding may take, as paths."""
-    found = {"dataset": layout.root.resolve().name, "modality": layout.modality}
+    paths = {"dataset": layout.root.resolve().name, "modality": layout.modality}
     for name, path in (("statistics", layout.statistics), ("embeddings", layout.embeddings)):
         if path is not None:
-            found[name] = str(path.resolve())
-    return found
+            paths[name] = str(path.resolve())
+    return paths
 
 
 def _warn_of_missing(layout: SporaLayout, read: Sequence[ReadSample], n_without: int) -> None:
