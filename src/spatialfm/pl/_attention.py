@@ -203,14 +203,14 @@ def _values_of(
             raise TableError(f"output={output!r} is of gradients and contributions. Pass values='gradient' with it.")
         if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
             raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
-        found, scale = adata.obs[column].to_numpy(dtype=float)[rows], _Scale(LABEL, True)
-        drawn = np.log2(np.maximum(found, LOWEST))
+        numbers, scale = adata.obs[column].to_numpy(dtype=float)[rows], _Scale(LABEL, True)
+        drawn = np.log2(np.maximum(numbers, LOWEST))
     else:
         table, output = _of_output(adata, key, values, output)
-        found = drawn = table[output].to_numpy(dtype=float)[rows]
+        numbers = drawn = table[output].to_numpy(dtype=float)[rows]
         what = "Gradient × input of" if values == "gradient" else "Contribution to"
         scale = _Scale(f"{what} {output!r}", False)
-    if np.isnan(found).all():
+    if np.isnan(numbers).all():
         raise TableError(
             f"The patient of sample {sample!r} was left out, as what is predicted was missing: no attention."
         )
@@ -230,15 +230,15 @@ def _of_tissue(
             "channel-summary tokens. Embed with the adapter of sfm.train.finetune(..., level='tissue') and "
             "outputs=['patch', 'marker']."
         )
-    found, names = np.asarray(adata.obsm[key], dtype=float)[rows], [str(name) for name in notes["markers"]]
+    attention, names = np.asarray(adata.obsm[key], dtype=float)[rows], [str(name) for name in notes["markers"]]
     if notes["output"] == "patch":
         if output is not None:
             raise TableError(f"output={output!r}: obsm[{key!r}] is of the patch summaries. Pass the key of 'marker'.")
-        numbers, what = found[:, 0], "the patch summaries"
+        numbers, what = attention[:, 0], "the patch summaries"
     else:
         if output is None or output not in names:
             raise TableError(f"output={output!r} is not one of the markers {listed(names, 60)}. Pass the one to draw.")
-        numbers, what = found[:, names.index(output)], output
+        numbers, what = attention[:, names.index(output)], output
     return np.log2(np.maximum(numbers, LOWEST)), _Scale(f"Attention of {what}\nover that of the average place", True)
 
 

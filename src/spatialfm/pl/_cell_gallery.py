@@ -185,10 +185,10 @@ def _asked(table: AnnData, names: list[str], annotation_key: str | None, n_colum
 def _annotation(table: AnnData, key: str | None) -> tuple[pd.Series, np.ndarray]:
     """Predicted types and how sure they are."""
     if key is None or key not in table.obs or f"{key}_confidence" not in table.obs:
-        found = [str(name).removesuffix("_confidence") for name in table.obs if str(name).endswith("_confidence")]
+        annotations = [str(name).removesuffix("_confidence") for name in table.obs if str(name).endswith("_confidence")]
         raise TableError(
-            f"No annotation {key!r} in obs of the table (annotation_key=); found {listed(found)}. Pass cells= (names "
-            "of cells), or make one with sfm.tl.annotate(adata, label_key, use_rep=...)."
+            f"No annotation {key!r} in obs of the table (annotation_key=); found {listed(annotations)}. Pass cells= "
+            "(names of cells), or make one with sfm.tl.annotate(adata, label_key, use_rep=...)."
         )
     return table.obs[key], table.obs[f"{key}_confidence"].to_numpy(dtype=float)
 
@@ -237,16 +237,16 @@ class _Cuts:
                 f"Cell {name!r} is of element {region!r}, which belongs to no image; found {listed(self._pairs)}."
             )
         place = self._places[row]
-        found = None
+        picture = None
         if np.isfinite(place).all():
-            found = cut_around(self._sdata, self._pairs[region], place, int(self._numbers[row]), self._size)
-        if found is None:
+            picture = cut_around(self._sdata, self._pairs[region], place, int(self._numbers[row]), self._size)
+        if picture is None:
             raise TableError(
                 f"The mask of cell {name!r} is not within {self._size:g} µm around its place in obsm['spatial'], or "
                 "fills the whole cut: the picture would show another cell. Pass size= that is larger than a cell, or "
                 "correct the table: sfm.pp.cell_table(sdata, table_name=<new name>)."
             )
-        return found
+        return picture
 
     def check_channels(self, cuts: list[Cut], channels: list[str]) -> None:
         """Refuse a channel that an image or the table lacks."""

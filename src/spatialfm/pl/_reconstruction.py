@@ -95,8 +95,8 @@ def reconstruction(
     >>> [ax.get_title(loc="left") for ax in axes[0, [0, 1, 3]]]
     ['measured', 'input (grey: hidden)', 'difference']
     """
-    found = _chosen(predicted_images(sdata, key), samples)
-    shown = {sample: paired_pixels(sdata, image, marker, MOST) for sample, image in found.items()}
+    images = _chosen(predicted_images(sdata, key), samples)
+    shown = {sample: paired_pixels(sdata, image, marker, MOST) for sample, image in images.items()}
     own, axes = ax is None, _axes(ax, len(shown), figsize)
     for number, (row, (sample, one)) in enumerate(zip(axes, shown.items(), strict=True)):
         _draw(row, one)

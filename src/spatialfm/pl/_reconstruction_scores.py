@@ -138,11 +138,11 @@ def _scores(adata: AnnData, key: str, score: str) -> pd.DataFrame:
 
 
 def _method(table: pd.DataFrame, method: str | None) -> str:
-    found = list(dict.fromkeys(table["method"]))
+    methods = list(dict.fromkeys(table["method"]))
     if method is None:
-        return next((name for name in (MODEL, "linear") if name in found), found[0])
-    if method not in found:
-        raise TableError(f"method={method!r} was not scored; found {listed(found)}.")
+        return next((name for name in (MODEL, "linear") if name in methods), methods[0])
+    if method not in methods:
+        raise TableError(f"method={method!r} was not scored; found {listed(methods)}.")
     return method
 
 

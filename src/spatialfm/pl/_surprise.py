@@ -140,8 +140,8 @@ def _draw_cells(
         )
     rows = np.flatnonzero(adata.obs[library_key].astype(str).to_numpy() == sample)
     if not len(rows):
-        found = pd.unique(adata.obs[library_key].astype(str))
-        raise TableError(f"No sample {sample!r} in obs[{library_key!r}]; found {listed(found, 12)}.")
+        samples = pd.unique(adata.obs[library_key].astype(str))
+        raise TableError(f"No sample {sample!r} in obs[{library_key!r}]; found {listed(samples, 12)}.")
     rows = in_random_order(rows)
     xy = places_in(coordinates(adata, spatial_key, finite=False)[rows], sample, spatial_key)
     if marker is None:
