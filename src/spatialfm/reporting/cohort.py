@@ -50,8 +50,8 @@ def cohort_section(source: Source) -> Section:
 def _origins(source: Source) -> list[str]:
     """Where pixel sizes come from, as far as the reader said so."""
     attrs = {} if source.sdata is None else source.sdata.attrs.get(ATTRS, {})
-    found = attrs.get("samples", {}) if isinstance(attrs, Mapping) else {}
-    return sorted({str(one.get("mpp_source") or "") for one in found.values() if isinstance(one, Mapping)} - {""})
+    samples = attrs.get("samples", {}) if isinstance(attrs, Mapping) else {}
+    return sorted({str(one.get("mpp_source") or "") for one in samples.values() if isinstance(one, Mapping)} - {""})
 
 
 def sample_table(source: Source) -> pd.DataFrame:
@@ -118,10 +118,10 @@ def _missing_markers(record: Mapping[str, Any]) -> dict[str, list[str]]:
     import json
 
     try:
-        found = json.loads(str(record.get("markers_missing", "{}")))
+        markers_of = json.loads(str(record.get("markers_missing", "{}")))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return markers_of if isinstance(markers_of, dict) else {}
 
 
 def _lacking(union: list[str], panels: dict[str, list[str]]) -> list[Html]:
@@ -146,15 +146,15 @@ def _lacking(union: list[str], panels: dict[str, list[str]]) -> list[Html]:
 def _resolved(union: list[str]) -> list[Html]:
     """Which protein each channel was read as, and what decided."""
     try:
-        found = match_markers(union)
+        matched = match_markers(union)
     except PanelError as error:
         return [note(f"Channels were not read as markers: {error}", kind="caution")]
-    frame = pd.DataFrame(found).set_index("channel")
+    frame = pd.DataFrame(matched).set_index("channel")
     shown = ("status", "marker", "gene", "uniprot", "compartment", "duplicate_of", "via", "stripped", "suggestions")
     frame = frame[[name for name in shown if name in ("status", "marker") or (frame[name].astype(str) != "").any()]]
     body = [
         tag("h3", "Channels read as markers"),
-        tag("p", found.summary + ". Names are compared as sfm.pp.match_markers does without a mapping. What was "
+        tag("p", matched.summary + ". Names are compared as sfm.pp.match_markers does without a mapping. What was "
             "decided by a mapping at embedding is in the record of the embedding."),
     ]  # fmt: skip
     open_ones = frame.index[frame["status"].isin(["ambiguous", "unknown"])]

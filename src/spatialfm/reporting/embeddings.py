@@ -31,13 +31,13 @@ def embeddings_section(source: Source) -> Section:
 
 def records_of(source: Source) -> dict[str, dict[str, Any]]:
     """Record of each embedding that has one."""
-    found = {}
+    records = {}
     for key in source.keys.embeddings:
         try:
-            found[key] = record(source.cells, key)
+            records[key] = record(source.cells, key)
         except SpatialfmError:
             continue  # the section says so
-    return found
+    return records
 
 
 def _embedding(source: Source, key: str) -> list[Html]:

@@ -73,7 +73,7 @@ def choose(source: Source, key: str) -> dict[str, list[Cut]]:
     there = np.isin(regions, list(pairs)) & np.isfinite(xy).all(axis=1) & cells.obs[key].notna().to_numpy()
     rows = np.flatnonzero(there)
     rng = np.random.default_rng(0)
-    found: dict[str, list[Cut]] = {}
+    cuts: dict[str, list[Cut]] = {}
     types = cells.obs[key].astype(str).to_numpy()[rows]
     for name in sorted(set(types)):
         examples: list[Cut] = []
@@ -83,8 +83,8 @@ def choose(source: Source, key: str) -> dict[str, list[Cut]]:
                 examples.append(example)
             if len(examples) == N_EXAMPLES:
                 break
-        found[str(name)] = examples
-    return found
+        cuts[str(name)] = examples
+    return cuts
 
 
 def _lacking(source: Source) -> str:

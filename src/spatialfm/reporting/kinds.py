@@ -316,19 +316,19 @@ def counts_of(record: Record) -> dict[str, int]:
     """Patients, events and cells that a result rests on, as far as it says so."""
     params = record.get("params", {})
     params = params if isinstance(params, Mapping) else {}
-    found = {name: record.get(name, params.get(name)) for name in ("n", "events", "n_patients", "n_cells")}
+    stated = {name: record.get(name, params.get(name)) for name in ("n", "events", "n_patients", "n_cells")}
     groups = record.get("groups")
-    if found["n"] is None and isinstance(groups, pd.DataFrame) and "n" in groups:
+    if stated["n"] is None and isinstance(groups, pd.DataFrame) and "n" in groups:
         by_group = groups[groups["event"] == groups["event"].iloc[0]] if "event" in groups else groups
-        found["n"] = int(by_group["n"].sum())
-        if "events" in groups and found["events"] is None:
-            found["events"] = int(groups["events"].sum())
+        stated["n"] = int(by_group["n"].sum())
+        if "events" in groups and stated["events"] is None:
+            stated["events"] = int(groups["events"].sum())
     each = record.get("regressions")
     if isinstance(each, pd.DataFrame) and {"n", "events"} <= set(each):  # the most, as some may lack patients
-        found |= {name: each[name].max() for name in ("n", "events") if each[name].notna().any()}
-    if found["n"] is None and found["n_patients"] is None:
-        found["n_patients"] = _of_two_groups(record.get("table"))
-    counts = {name: int(value) for name, value in found.items() if isinstance(value, int | float | np.number)}
+        stated |= {name: each[name].max() for name in ("n", "events") if each[name].notna().any()}
+    if stated["n"] is None and stated["n_patients"] is None:
+        stated["n_patients"] = _of_two_groups(record.get("table"))
+    counts = {name: int(value) for name, value in stated.items() if isinstance(value, int | float | np.number)}
     if "n" in counts and "n_clusters" not in record:  # rows of the table are patients
         counts = {
             "n_patients": counts["n"],

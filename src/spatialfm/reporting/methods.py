@@ -108,15 +108,15 @@ def sentences(source: Source) -> list[str]:
 
 def references(source: Source) -> list[str]:
     """Papers of the models, methods and formats that were used, each once."""
-    found = []
+    papers = []
     for notes in records_of(source).values():
         try:
-            found.append(card(str(notes.get("model"))).reference)
+            papers.append(card(str(notes.get("model"))).reference)
         except ModelError:
-            found.append(f"{notes.get('model')}: this model is not registered here; cite its paper")
+            papers.append(f"{notes.get('model')}: this model is not registered here; cite its paper")
     for one in results_of(source):
-        found += REFERENCES.get(one.kind.function, ())
-    return list(dict.fromkeys([*found, *SOFTWARE]))
+        papers += REFERENCES.get(one.kind.function, ())
+    return list(dict.fromkeys([*papers, *SOFTWARE]))
 
 
 def versions() -> pd.DataFrame:

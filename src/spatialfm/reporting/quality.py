@@ -123,17 +123,17 @@ def _flagged(source: Source) -> tuple[pd.DataFrame, str]:
         counts.insert(0, "cells", sample.value_counts().reindex(counts.index))
         return counts, "as sfm.pp.segmentation_quality wrote them into the table"
     samples = [pair.sample for pair in source.looked_at if pair.labels is not None]
-    found = segmentation_quality(source.sdata, samples=samples).set_index("sample")
+    quality = segmentation_quality(source.sdata, samples=samples).set_index("sample")
     names = ("n_cells", *FLAGS, "n_seams", "n_nuclei", "nuclei_outside")
-    return found[[name for name in names if name in found]], "as sfm.pp.segmentation_quality finds them"
+    return quality[[name for name in names if name in quality]], "as sfm.pp.segmentation_quality finds them"
 
 
 def _channels(source: Source, samples: list[str]) -> list[Html]:
     try:
-        found = channel_quality(source.sdata, samples=samples)
+        quality = channel_quality(source.sdata, samples=samples)
     except SpatialfmError as error:
         return [note(f"Channels were not measured: {error}", kind="caution")]
-    flagged = found.loc[found["note"].astype(str) != "", "note"].reset_index()
+    flagged = quality.loc[quality["note"].astype(str) != "", "note"].reset_index()
     body = []
     if len(flagged):
         worst = flagged.groupby(["note", "channel"], sort=False)["sample"].agg(["size", list]).reset_index()
@@ -143,8 +143,8 @@ def _channels(source: Source, samples: list[str]) -> list[Html]:
         body.append(table(worst[["note", "meaning", "samples", "which"]], "Channels to look at.", index="channel"))
     else:
         body.append(tag("p", "No channel is constant, blank, negative or saturated in any of these images."))
-    median = found.groupby(level="channel", sort=False)[list(SHOWN)].median()
-    median.insert(0, "images", found.groupby(level="channel", sort=False).size())
+    median = quality.groupby(level="channel", sort=False)[list(SHOWN)].median()
+    median.insert(0, "images", quality.groupby(level="channel", sort=False).size())
     body.append(
         table(
             median,
@@ -165,18 +165,18 @@ def _masks(source: Source, samples: list[str]) -> list[Html]:
     if not with_labels:
         return body
     try:
-        found = check_labels(source.sdata, samples=with_labels)
+        checked = check_labels(source.sdata, samples=with_labels)
     except SpatialfmError as error:
         return [*body, note(f"Masks were not checked: {error}", kind="caution")]
-    cells = found.drop_duplicates("labels")
+    cells = checked.drop_duplicates("labels")
     body.append(
         tag("p", f"{counted(int(cells['n_cells'].sum()), 'cell')} in {counted(len(cells), 'mask')}; median area of a ",
             f"cell {cells['median_area'].median():.4g} pixels (median over masks).")
     )  # fmt: skip
-    odd = found[~found["severity"].isin(["ok", "note"])]
+    odd = checked[~checked["severity"].isin(["ok", "note"])]
     if not len(odd):
         body.append(tag("p", "No mask has cells that are doubled, cut, joined or not cells."))
-    frame = pd.DataFrame(found[found["severity"] != "ok"]).set_index("sample")
+    frame = pd.DataFrame(checked[checked["severity"] != "ok"]).set_index("sample")
     if len(frame):
         columns = ["finding", "severity", "n", "share", "message"]
         body.append(table(frame[columns], "What was found in masks, the worst of a sample first.", index="sample"))

@@ -72,7 +72,7 @@ class Result:
 
 def results_of(source: Source) -> list[Result]:
     """All results that are recognised."""
-    found: list[Result] = []
+    results: list[Result] = []
     taken: Counter[str] = Counter()
     for name, adata, key, record in source.records():
         kind = kind_of(record)
@@ -81,8 +81,8 @@ def results_of(source: Source) -> list[Result]:
             anchor = "result-" + "".join(letters)
             taken[anchor] += 1
             number = f"-{taken[anchor]}" if taken[anchor] > 1 else ""
-            found.append(Result(name, adata, key, record, kind, anchor + number))
-    return found
+            results.append(Result(name, adata, key, record, kind, anchor + number))
+    return results
 
 
 def results_section(source: Source) -> Section:
@@ -201,10 +201,8 @@ def _details(one: Result) -> list[Html]:
         facts({**counts, **values}),
     ]
     for part in ("trend", "test"):
-        if isinstance(found := record.get(part), Mapping):
-            body.append(
-                facts({f"{part}, {name.replace('_', ' ')}": cell(value, name) for name, value in found.items()})
-            )
+        if isinstance(test := record.get(part), Mapping):
+            body.append(facts({f"{part}, {name.replace('_', ' ')}": cell(value, name) for name, value in test.items()}))
     one_only = kind.function == "leiden_sweep" and len(record["table"]) < 2  # one resolution has no tree
     for draw, caption in () if one_only else DRAWN.get(kind.function, ()):
         body.append(

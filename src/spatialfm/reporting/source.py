@@ -162,8 +162,8 @@ def _found(cells: AnnData | None, keys: Keys) -> Keys:
     if embeddings:
         for key in embeddings:
             if cells is None or key not in cells.obsm:
-                found = [] if cells is None else list(cells.obsm)
-                raise ElementError(f"No embedding {key!r} in obsm (use_rep=); found {listed(found)}.")
+                embedded = [] if cells is None else list(cells.obsm)
+                raise ElementError(f"No embedding {key!r} in obsm (use_rep=); found {listed(embedded)}.")
     elif isinstance(records, Mapping) and cells is not None:
         of_cells = [key for key in records if key in cells.obsm and isinstance(records[key], Mapping)]
         embeddings = tuple(key for key in of_cells if not is_imputed(cells, key))
