@@ -84,12 +84,12 @@ class Stage:
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Option]:
         """Settings by name; of a stage that borrows some, those that go with the given ones."""
-        found = options_of(self.run)
+        settings = options_of(self.run)
         if self.borrowed is not None:
             function, without = self.borrowed(given)
             other = options_of(function)
-            found |= {name: one for name, one in other.items() if name not in without and name not in found}
-        return found
+            settings |= {name: one for name, one in other.items() if name not in without and name not in settings}
+        return settings
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, the defaults of those that are not given."""

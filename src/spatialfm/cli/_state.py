@@ -222,8 +222,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _quick(path: Path) -> Stamp:
-    found = path.stat()
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _contents(stamps: Mapping[str, Stamp]) -> dict[str, Any]:

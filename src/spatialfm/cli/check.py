@@ -55,13 +55,13 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     analysis = analysis_of(args, {})
     with screen.noting():
         sdata = images_of(analysis, from_files=True)
-        found = described(analysis, sdata)
-        problems = [*found.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
+        description = described(analysis, sdata)
+        problems = [*description.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
         if not args.no_estimate and not problems:
-            found["cost"] = estimated(analysis, sdata)
-    _show(found, problems, screen)
+            description["cost"] = estimated(analysis, sdata)
+    _show(description, problems, screen)
     status = "refused" if problems else "fine"
-    screen.document({"command": "check", "status": status, **found, "problems": problems, "notes": screen.notes})
+    screen.document({"command": "check", "status": status, **description, "problems": problems, "notes": screen.notes})
     return 1 if problems else 0
 
 
@@ -213,11 +213,11 @@ def _free(out: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _show(found: dict[str, Any], problems: list[str], screen: Screen) -> None:
+def _show(description: dict[str, Any], problems: list[str], screen: Screen) -> None:
     from ..embed.planned import _duration, _size
 
-    samples = found["samples"]
-    patients = "" if found["patients"] is None else f" of {counted(found['patients'], 'patient')}"
+    samples = description["samples"]
+    patients = "" if description["patients"] is None else f" of {counted(description['patients'], 'patient')}"
     screen.show(f"{counted(len(samples), 'sample')}{patients}")
     rows = pd.DataFrame(
         {
@@ -233,20 +233,20 @@ def _show(found: dict[str, Any], problems: list[str], screen: Screen) -> None:
     screen.show(rows.head(SHOWN).to_string(index=False))
     if len(samples) > SHOWN:
         screen.show(f"... and {len(samples) - SHOWN} more")
-    channels = pd.DataFrame(found["channels"])
+    channels = pd.DataFrame(description["channels"])
     channels["samples"] = [f"{n} of {len(samples)}" for n in channels["samples"]]
     screen.show("\nchannels\n" + channels.fillna("-").to_string(index=False))
-    if found["columns"]:
-        screen.show("\nclinical columns\n" + pd.DataFrame(found["columns"]).to_string(index=False))
-    if found["outcome"] is not None:
+    if description["columns"]:
+        screen.show("\nclinical columns\n" + pd.DataFrame(description["columns"]).to_string(index=False))
+    if description["outcome"] is not None:
         screen.show(
             "\nsurvival: {patients} patients, {events} events (time {time_key!r}, event {event_key!r})".format(
-                **found["outcome"]
+                **description["outcome"]
             )
         )
     else:
         screen.show("\nsurvival: no columns of time and event; set survival.time_key and survival.event_key")
-    if cost := found.get("cost"):
+    if cost := description.get("cost"):
         screen.show(
             f"\nestimates from sample {cost['from_sample']!r}: about {cost['cells']:,} cells; "
             f"{_duration(cost['seconds_measuring'])} to measure and "

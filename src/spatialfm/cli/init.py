@@ -64,15 +64,15 @@ def run(args: argparse.Namespace, screen: Screen) -> None:
 
 def guessed(columns: Sequence[str]) -> dict[tuple[str, str], str]:
     """Columns that are probably meant, where they do not have the default name; one that two may be is not guessed."""
-    found = {}
+    guesses = {}
     plain = {name: "".join(letter for letter in name.lower() if letter.isalnum()) for name in columns}
     for key, usual in USUAL.items():
         if usual[0] in columns:
             continue
         hits = [name for name in columns if plain[name] in usual]
         if len(hits) == 1:
-            found[key] = hits[0]
-    return found
+            guesses[key] = hits[0]
+    return guesses
 
 
 def _lines(path: Path, out: str, columns: Sequence[str]) -> Iterator[str]:

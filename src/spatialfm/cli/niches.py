@@ -58,9 +58,9 @@ def niches(
     )
 
 
-def described(enrichment: pd.DataFrame, found: pd.Series) -> list[tuple[str, int, str]]:
+def described(enrichment: pd.DataFrame, niche_of_cells: pd.Series) -> list[tuple[str, int, str]]:
     """Each niche with its cells and the phenotypes that are most enriched in it."""
-    rows, sizes = [], found.value_counts()
+    rows, sizes = [], niche_of_cells.value_counts()
     for name, row in enrichment.astype(float).iterrows():
         top = row.sort_values(ascending=False)[:2]
         what = ", ".join(f"{2**value:.1f} times {phenotype}" for phenotype, value in top.items() if value > 0)

@@ -137,14 +137,14 @@ def _named(
             f"{listed(table.obs[CLUSTER].cat.categories, 40)}."
         )
     if usable:
-        found = name_clusters(profiles, CLUSTER, usable, batch_key="slide", copy=True).astype(str)
+        phenotypes = name_clusters(profiles, CLUSTER, usable, batch_key="slide", copy=True).astype(str)
     else:
-        found = "cluster " + clusters
+        phenotypes = "cluster " + clusters
     own = clusters.map({str(key): name for key, name in names.items()})
-    found = own.where(own.notna(), found).astype(str)
-    order = [name for name in [*usable, *names.values()] if name in set(found)]
-    rest = sorted(set(found) - set(order) - {OTHER}) + ([OTHER] if OTHER in set(found) else [])
-    return pd.Series(pd.Categorical(found, list(dict.fromkeys([*order, *rest]))), index=table.obs_names)
+    phenotypes = own.where(own.notna(), phenotypes).astype(str)
+    order = [name for name in [*usable, *names.values()] if name in set(phenotypes)]
+    rest = sorted(set(phenotypes) - set(order) - {OTHER}) + ([OTHER] if OTHER in set(phenotypes) else [])
+    return pd.Series(pd.Categorical(phenotypes, list(dict.fromkeys([*order, *rest]))), index=table.obs_names)
 
 
 def usable_signatures(
@@ -154,11 +154,11 @@ def usable_signatures(
     asked = {name: [_sign(one) for one in said] for name, said in (signatures or SIGNATURES).items()}
     canonical = marker_names([*markers, *(one for said in asked.values() for one, _ in said)])
     measured = {canonical[name]: name for name in markers}
-    found = {}
+    usable = {}
     for name, said in asked.items():
         if all(canonical[one] in measured for one, _ in said):
-            found[name] = tuple(measured[canonical[one]] + sign for one, sign in said)
-    return found
+            usable[name] = tuple(measured[canonical[one]] + sign for one, sign in said)
+    return usable
 
 
 def _sign(marker: str) -> tuple[str, str]:
