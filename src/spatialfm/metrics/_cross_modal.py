@@ -146,14 +146,14 @@ def pair_table(
             "have fewer candidates, which chance allows for."
         )
     table: list[dict[str, Any]] = []
-    for query, found, asking, answering in ((names[0], names[1], one, two), (names[1], names[0], two, one)):
+    for query, answer, asking, answering in ((names[0], names[1], one, two), (names[1], names[0], two, one)):
         compared = beaten(asking, answering, group, within=among == "patient")
         result, rows = scores(compared, n_candidates), compared.counted()
         common = {"n": int(rows.sum()), "n_patients": len(np.unique(group[rows]))}
         common["n_candidates"] = min(n_candidates or most, most)
         of_k = [{"measure": f"R@{number}"} | result.recall(number) for number in k]
         for row in [*of_k, {"measure": "median rank"} | result.median_rank()]:
-            table.append({"query": query, "found": found} | row | common)
+            table.append({"query": query, "found": answer} | row | common)
     return pd.DataFrame(table)
 
 
@@ -205,11 +205,11 @@ def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
 def _values(adata: AnnData, rep: str, argument: str) -> np.ndarray:
     if rep != "X" and rep not in adata.obsm:
         raise TableError(f"No {rep!r} in obsm ({argument}=); found 'X' and {listed(adata.obsm, 12)}.")
-    found = dense(adata.X if rep == "X" else adata.obsm[rep])
+    stored = dense(adata.X if rep == "X" else adata.obsm[rep])
     try:
-        values = np.asarray(found, dtype=np.float64)
+        values = np.asarray(stored, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TableError(f"{rep!r} ({argument}=) holds {found.dtype}, not numbers.") from None
+        raise TableError(f"{rep!r} ({argument}=) holds {stored.dtype}, not numbers.") from None
     if values.ndim != 2 or not np.isfinite(values).all():
         raise TableError(f"{rep!r} ({argument}=) holds NaN or infinite values. Leave those rows or columns out.")
     return prepare(values, preparation(adata, rep))
