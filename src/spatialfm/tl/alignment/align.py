@@ -316,10 +316,10 @@ def _split(
     if split_key is None:
         return codes, three_parts(len(names), test_size, validation_size, np.random.default_rng(seed))[codes]
     column = obs_column(adata, split_key, "split_key", rows="rows").astype(str)
-    if found := sorted(set(column) ^ set(PARTS)):
+    if wrong_parts := sorted(set(column) ^ set(PARTS)):
         raise TableError(
             f"obs[{split_key!r}] (split_key=) must hold 'train', 'validation' and 'test', each at least once; "
-            f"{found[0]!r} is {'missing' if found[0] in PARTS else 'something else'}."
+            f"{wrong_parts[0]!r} is {'missing' if wrong_parts[0] in PARTS else 'something else'}."
         )
     pairs = pd.DataFrame({"patient": codes, "part": column.to_numpy()}).drop_duplicates()
     if (twice := pairs["patient"].duplicated()).any():

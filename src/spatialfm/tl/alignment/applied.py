@@ -47,11 +47,11 @@ class Known:
         """How the heads were made."""
         from ...learn.alignment import AlignmentRecipe
 
-        found = {}
+        options = {}
         for one in fields(AlignmentRecipe):
             value = self.params[one.name]
-            found[one.name] = value.item() if isinstance(value, np.generic) else value
-        return AlignmentRecipe(**found)
+            options[one.name] = value.item() if isinstance(value, np.generic) else value
+        return AlignmentRecipe(**options)
 
 
 def known_alignment(source: AnnData, key: str) -> Known:

@@ -313,9 +313,9 @@ def _predict_all(
     predicted, rows = np.empty_like(y), []
     for number in progress_bar(range(int(fold.max()) + 1), desc="folds"):
         fit, test = order[fold[order] != number], np.flatnonzero(fold == number)
-        found = fit_predict(x[fit], y[fit], codes[fit], x[test], recipe, seed, n_jobs)
-        predicted[test] = found.values
-        rows.append({"floor": y[fit].mean(axis=0), "n_components": found.n_components, "alpha": found.alpha})
+        fitted = fit_predict(x[fit], y[fit], codes[fit], x[test], recipe, seed, n_jobs)
+        predicted[test] = fitted.values
+        rows.append({"floor": y[fit].mean(axis=0), "n_components": fitted.n_components, "alpha": fitted.alpha})
     return predicted, rows
 
 

@@ -170,17 +170,17 @@ def calibrate_imputation(
     predicted = _predicted(there, key, imputed, old, random_state)
     new, old, predicted, thresholds = _in_units(imputed, new, old, predicted, thresholds)
     ranks = _ranks(new, old, imputed.seen)
-    found = {}
+    by_marker = {}
     for name in progress_bar(names, desc="markers", unit="marker"):
         known = _known(old, name, predicted, thresholds)
         unstained = (~np.isfinite(new.measured[name]) & np.isfinite(imputed.values[name])).to_numpy()
-        found[name] = calibrated(known, new.patients[unstained], ranks, asked)
+        by_marker[name] = calibrated(known, new.patients[unstained], ranks, asked)
 
-    result = tables_of(found)
+    result = tables_of(by_marker)
     images = image_scores(data if source is None else source, key, names, _patients(there, library_key, patient_key))
     if images is not None:
         result |= {"summary": result["summary"].join(summary_of_images(images, names, asked)), "images": images}
-    for end, values in _intervals(imputed, new, old, found).items():
+    for end, values in _intervals(imputed, new, old, by_marker).items():
         write_obsm(here, f"{key}_{end}", values)
     params = {"key": key, "layer": layer or "X", "coverage": coverage, "n_levels": n_levels, "guarantee": guarantee}
     params |= {"positive_key": positive_key or "", "patient_key": patient_key, "method": imputed.method}
@@ -263,19 +263,19 @@ def _thresholds(there: AnnData, old: Side, positive_key: str | None, library_key
     if positive_key is None:
         means = old.measured.mean()
         return pd.DataFrame(np.tile(means, (there.n_obs, 1)), index=there.obs_names, columns=old.measured.columns)
-    found = named_table(there, positive_key, "thresholds")
-    if lacking := [name for name in old.measured if name not in found]:
+    table = named_table(there, positive_key, "thresholds")
+    if lacking := [name for name in old.measured if name not in table]:
         raise PanelError(
             f"uns[{positive_key!r}] (positive_key=) has no thresholds of {lacking[0]!r}; found "
-            f"{listed(found.columns, 60)}. Call sfm.tl.marker_positivity with that marker."
+            f"{listed(table.columns, 60)}. Call sfm.tl.marker_positivity with that marker."
         )
     samples = obs_column(there, library_key, "library_key").astype(str)
-    if strange := sorted(set(samples) - set(map(str, found.index))):
+    if strange := sorted(set(samples) - set(map(str, table.index))):
         raise TableError(
             f"uns[{positive_key!r}] (positive_key=) has no thresholds of sample {strange[0]!r}; found "
-            f"{listed(found.index, 12)}."
+            f"{listed(table.index, 12)}."
         )
-    by_sample = found.set_axis(found.index.astype(str))[list(old.measured.columns)]
+    by_sample = table.set_axis(table.index.astype(str))[list(old.measured.columns)]
     return by_sample.loc[samples].set_axis(there.obs_names).astype(float)
 
 
@@ -290,7 +290,7 @@ def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_sta
                 f"{listed(other.seen, 60)}). Impute both with the same call."
             )
         return other.values.reindex(columns=names)
-    found = pd.DataFrame(np.nan, index=there.obs_names, columns=names)
+    predicted = pd.DataFrame(np.nan, index=there.obs_names, columns=names)
     stained = np.isfinite(old.measured.to_numpy())
     for pattern in np.unique(stained.T, axis=0):  # markers that were stained in the same cells are fitted together
         columns = np.flatnonzero((stained.T == pattern).all(axis=1))
@@ -298,8 +298,8 @@ def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_sta
         targets = old.measured.to_numpy()[np.ix_(rows, columns)]
         values = predict_left_out(imputed.method, old.seen[rows], targets, old.patients[rows], random_state)
         lowest = np.where(targets.min(axis=0) >= 0, 0.0, -np.inf)  # as impute_markers has it
-        found.iloc[rows, columns] = np.maximum(values, lowest)
-    return found
+        predicted.iloc[rows, columns] = np.maximum(values, lowest)
+    return predicted
 
 
 def _in_units(
@@ -334,10 +334,10 @@ def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFra
     return Known(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
 
 
-def _intervals(imputed: Imputed, new: Side, old: Side, found: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
+def _intervals(imputed: Imputed, new: Side, old: Side, by_marker: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
     """Lower and upper ends, cells by markers; NaN where a marker was measured."""
-    ends = {end: pd.DataFrame(np.nan, index=new.measured.index, columns=list(found)) for end in ("lower", "upper")}
-    for name, one in found.items():
+    ends = {end: pd.DataFrame(np.nan, index=new.measured.index, columns=list(by_marker)) for end in ("lower", "upper")}
+    for name, one in by_marker.items():
         values = imputed.values[name].where(~np.isfinite(new.measured[name])).to_numpy(float)
         half = one.widths.of(values)
         lower = values - half

@@ -231,7 +231,7 @@ def impute_pixels(
     _check_one_unit(learned, lacking)
     check_image_names(sdata, [one.pair.sample for one in lacking], key_added)
     every = [one.pair for one in own]
-    found = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None, every)
+    table_and_cells = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None, every)
     seen = [
         name for name in lacking[0].channels if name not in names and all(name in o.channels for o in learned + lacking)
     ]
@@ -260,8 +260,8 @@ def impute_pixels(
         "random_state": random_state,
     }
     pairs = [one.pair for one in lacking]
-    if found is not None:
-        table, cells = found
+    if table_and_cells is not None:
+        table, cells = table_and_cells
         readers = [_reader(one) for one in lacking]
         means = table_means(sdata, pairs, readers, table, cells, partial(read_written, folder), names)
         called = _called(sdata, own, table, [*seen, *names], dict(zip(names, markers, strict=True)))
@@ -302,15 +302,15 @@ def _samples(
     image, labels = (None, {}) if elements is None else (elements.image, elements.labels)
     pairs = match_elements(sdata, image, labels, samples=samples, need_labels=False, table_name=table_name)
     wanted = None if meant.markers is None else {*(known_as([marker])[marker] for marker in meant.markers), *names}
-    found = []
+    opened = []
     for pair in pairs:
         every = channel_names(sdata, pair.image)
         mapping = {name: to for name, to in (meant.mapping or {}).items() if name in every}
         one = resolve_panel([every], mapping=mapping, on_unknown=meant.on_unknown or "keep", nuisance=meant.nuisance)
         channels = dict(zip(one.markers, one.channels[0], strict=True))
         channels = {name: at for name, at in channels.items() if wanted is None or name in wanted}
-        found.append(_Sample(pair, image_array(sdata, pair.image).data, channels))
-    return found
+        opened.append(_Sample(pair, image_array(sdata, pair.image).data, channels))
+    return opened
 
 
 def _parts(own: list[_Sample], others: list[_Sample], names: Sequence[str]) -> tuple[list[_Sample], list[_Sample]]:

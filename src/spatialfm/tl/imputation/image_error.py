@@ -23,7 +23,7 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
     """
     if not hasattr(data, "images"):
         return None
-    found = []
+    rows = []
     for sample, image in find_predicted(data, key.removeprefix("X_")).items():
         if image.space != INTENSITY or sample not in patient_of:
             continue
@@ -34,8 +34,8 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
             of_pixels = scores(pair.measured, pair.predicted, float(pair.measured.mean()))
             row: dict[str, object] = {"marker": name, "sample": sample, "patient": patient_of[sample]}
             row |= {"ssim": structural_similarity(pair.measured, pair.predicted)}
-            found.append(row | {f"{score}_pixel": value for score, value in of_pixels.items()})
-    return pd.DataFrame(found) if found else None
+            rows.append(row | {f"{score}_pixel": value for score, value in of_pixels.items()})
+    return pd.DataFrame(rows) if rows else None
 
 
 def summary_of_images(images: pd.DataFrame, names: Sequence[str], asked: Asked) -> pd.DataFrame:

@@ -216,14 +216,14 @@ def _with_model(
     devices = check_run(how)
     encoder = encoder.to(devices[0])
     request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=elements, cells=False)
-    found = cells_of(sdata, pairs, table_name, elements.on_pieces, request.recipe.intensity_max)
+    table_and_cells = cells_of(sdata, pairs, table_name, elements.on_pieces, request.recipe.intensity_max)
     made = paint_samples(
         sdata, without_labels(pairs), encoder, request, devices, markers, mode=TOGETHER, space=space, overlap=overlap,
         stride=stride,
     )  # fmt: skip
     inputs = made.inputs
-    if found is not None:
-        table, cells = found
+    if table_and_cells is not None:
+        table, cells = table_and_cells
         read = partial(read_written, made.folder)
         means = table_means(sdata, pairs, inputs.raw, table, cells, read, made.markers)
         given = dict(zip(made.markers, markers, strict=True))

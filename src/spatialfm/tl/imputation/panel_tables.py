@@ -58,9 +58,9 @@ def ranking_of(
     chosen = panels[search.n_markers].markers
     for marker in chosen:
         panel.toggle(marker)
-    found = roles(panel, chosen, keep=search.keep)
+    role_of = roles(panel, chosen, keep=search.keep)
     none = Role(np.nan, None, np.nan)
-    of = [found.get(place, none) for place in range(len(names))]
+    of = [role_of.get(place, none) for place in range(len(names))]
     size = [
         min((n for n, one in panels.items() if place in one.markers), default=np.nan) for place in range(len(names))
     ]

@@ -267,17 +267,17 @@ def _moved(
     asked = dict(told) | {"recipe": Recipe.of(told["recipe"], encoder.card.recipe).replace(standardize=False)}
     asked |= {"weights": None, "samples": None, "on_missing": "raise", "key_added": None, "outputs": outputs}
     asked |= {"markers": None, "reduce": None, "copy": True}
-    found = []
+    embeddings = []
     for change in (None, *changes):
         plan = plan_embedding_of(sdata, encoder, change=change, **asked)
         results, _ = run_plan(plan.run, plan.request, plan.devices, None)
         values = np.full((plan.table.n_obs, next(iter(results.values())).values.shape[1]), np.nan)
         values[plan.cells.rows] = np.asarray(next(iter(results.values())).values, dtype=np.float64)
-        found.append(values)
+        embeddings.append(values)
     changed = {plan.run.panel.markers[place_of(plan.run.panel, name)] for name in changes[0].values}
-    spread = np.sqrt(np.nanvar(found[0], axis=0).sum())
+    spread = np.sqrt(np.nanvar(embeddings[0], axis=0).sum())
     unit = max(spread, np.finfo(float).tiny)
-    return [np.linalg.norm(values - found[0], axis=1) / unit for values in found[1:]], changed
+    return [np.linalg.norm(values - embeddings[0], axis=1) / unit for values in embeddings[1:]], changed
 
 
 def _expected(

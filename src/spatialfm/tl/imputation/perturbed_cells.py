@@ -51,7 +51,7 @@ def moved_cells(
         raise PanelError(f"No marker {lacking[0]!r} among those measured in all cells; found {listed(names, 60)}.")
     if not set(names) - set(values):
         raise PanelError("values= sets all markers: none is left whose expected value could change.")
-    cofactors = np.array([found if np.isfinite(found := find_cofactor(column)) else np.inf for column in x.T])
+    cofactors = np.array([cofactor if np.isfinite(cofactor := find_cofactor(column)) else np.inf for column in x.T])
     z, center, scale = standardised(_compressed(x, cofactors))
     to = np.array([[values.get(name, 0.0) for name in names]])
     wanted = ((_compressed(to, cofactors) - center) / scale)[0]

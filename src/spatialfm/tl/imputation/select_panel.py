@@ -207,7 +207,7 @@ def select_panel(
         seen = see_tiles(
             data, adata, model, weights, None if markers is None else as_names(markers), max_tiles, call=of_call,
             patient_key=patient_key, library_key=library_key, table_name=table_name, random_state=random_state,
-            check=lambda found: (_kept(found, keep, n_markers), _costs(adata, found, costs)),
+            check=lambda candidates: (_kept(candidates, keep, n_markers), _costs(adata, candidates, costs)),
         )  # fmt: skip
         names = seen.names
     else:
@@ -323,10 +323,10 @@ def _costs(adata: AnnData, names: list[str], costs: str | Mapping[str, float] | 
     if isinstance(costs, str):
         if costs not in adata.var:
             raise TableError(f"No column {costs!r} in var (costs=); found {listed(adata.var.columns)}.")
-        found = pd.to_numeric(adata.var[costs], errors="coerce").reindex(names)
+        cost_of_marker = pd.to_numeric(adata.var[costs], errors="coerce").reindex(names)
     else:
-        found = pd.Series({str(name): float(cost) for name, cost in costs.items()}, dtype=float).reindex(names)
-    price = found.to_numpy(dtype=float)
+        cost_of_marker = pd.Series({str(name): float(cost) for name, cost in costs.items()}, dtype=float).reindex(names)
+    price = cost_of_marker.to_numpy(dtype=float)
     wrong = [name for name, cost in zip(names, price, strict=True) if not (np.isfinite(cost) and cost > 0)]
     if wrong:
         raise TableError(

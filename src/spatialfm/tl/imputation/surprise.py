@@ -351,9 +351,9 @@ def _parts(
     return Parts(names, residual[:n_own], expected[:n_own], errors, explained, usual, said, model)
 
 
-def _in_order(found: pd.DataFrame, table: AnnData) -> np.ndarray:
+def _in_order(values: pd.DataFrame, table: AnnData) -> np.ndarray:
     """Rows of the table, of which images are read sample by sample."""
-    return found.reindex(table.obs_names).to_numpy(dtype=float)
+    return values.reindex(table.obs_names).to_numpy(dtype=float)
 
 
 def _is_object(reference: object) -> bool:

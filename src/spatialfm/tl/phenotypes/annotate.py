@@ -232,20 +232,20 @@ def annotate(
     prior = _prior(adata, signatures, layer, random_state)
     neighbors = _neighbors(adata, smoothing, library_key, spatial_key)
     cells = Cells(values, scaler_of(blocks, values), groups, known, random_state)
-    found = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
-    table = certainty(found.probability, found.classes, adata.obs_names, ordered=labels.ordered)
-    _tell(found, len(known))
+    answered = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
+    table = certainty(answered.probability, answered.classes, adata.obs_names, ordered=labels.ordered)
+    _tell(answered, len(known))
     unsure = (table["confidence"] < min_probability).to_numpy()
     table["label"] = table["label"].where(~unsure)
     if unsure.any():
         logger.info("%d cells have no label: none of their classes reaches %g", unsure.sum(), min_probability)
-    if found.sets is not None:
-        table["set_size"] = found.sets.sum(axis=1)
-    shares = None if method != "bcos" else _shares(adata, found, blocks)
+    if answered.sets is not None:
+        table["set_size"] = answered.sets.sum(axis=1)
+    shares = None if method != "bcos" else _shares(adata, answered, blocks)
     if shares is not None:
         table["logit"] = shares.pop("logit")
-        called = found.probability.argmax(axis=1)[~unsure]
-        found.tables["contributions"] = mean_shares(shares[~unsure], called, found.classes)
+        called = answered.probability.argmax(axis=1)[~unsure]
+        answered.tables["contributions"] = mean_shares(shares[~unsure], called, answered.classes)
     key = key_added or default_key(f"{label_key or 'signature'}_predicted")
     for block in blocks:
         remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
@@ -258,19 +258,19 @@ def annotate(
         "combine": combine if len(blocks) > 1 else "",
         "method": method if len(known) else "signatures",
         "preparation": ("" if cofactors.empty else ARCSINH) + BY_ALL,
-        **found.notes,
+        **answered.notes,
         "n_labelled": len(known),
-        "temperature": found.calibration.temperature,
-        "n_held_out": found.calibration.n_held_out,
-        "calibration_error": found.calibration.error,
+        "temperature": answered.calibration.temperature,
+        "n_held_out": answered.calibration.n_held_out,
+        "calibration_error": answered.calibration.error,
         "min_probability": min_probability,
         "n_unlabelled": int(unsure.sum()),
         "coverage": np.nan if coverage is None else coverage,
         "coverage_of": "" if coverage is None else coverage_of,
         "random_state": random_state,
     }
-    tables = found.tables if cofactors.empty else {**found.tables, "cofactors": cofactors}
-    _write(adata, key, table, found, {"params": params, **tables})
+    tables = answered.tables if cofactors.empty else {**answered.tables, "cofactors": cofactors}
+    _write(adata, key, table, answered, {"params": params, **tables})
     if shares is not None:
         adata.obs[f"{key}_logit"] = table["logit"]
         write_obsm(adata, f"{key}_contribution", shares)
@@ -288,14 +288,14 @@ def _check_adds_up(signatures: object, smoothing: object, combine: str, n_blocks
         )
 
 
-def _shares(adata: AnnData, found: Answer, blocks: Sequence[Block]) -> pd.DataFrame:
+def _shares(adata: AnnData, answered: Answer, blocks: Sequence[Block]) -> pd.DataFrame:
     """What each column contributes to the label of each cell."""
     names = [
         f"{block.name}: {name}" if len(blocks) > 1 else name
         for block in blocks
         for name in column_names(adata, block.name, block.width)
     ]
-    shares = shares_of(cast("RuleFitted", found.fitted), found.probability.argmax(axis=1), names)
+    shares = shares_of(cast("RuleFitted", answered.fitted), answered.probability.argmax(axis=1), names)
     return shares.set_axis(adata.obs_names, axis=0)
 
 
@@ -306,19 +306,19 @@ def check_alone(signatures: object, smoothing: object) -> None:
         raise TableError(f"coverage= makes sets of what a method says alone. Pass it without {name}=.")
 
 
-def _tell(found: Answer, n_labelled: int) -> None:
+def _tell(answered: Answer, n_labelled: int) -> None:
     """Say what was chosen, and what it costs."""
     logger.info(
-        "annotated %d cells from %d labels of %d classes", len(found.probability), n_labelled, len(found.classes)
+        "annotated %d cells from %d labels of %d classes", len(answered.probability), n_labelled, len(answered.classes)
     )
-    if "why" in found.notes:
-        logger.info("method: %s", found.notes["why"])
-    table = found.tables.get("smoothing")
-    if table is None or not found.notes["smoothing_weight"]:
+    if "why" in answered.notes:
+        logger.info("method: %s", answered.notes["why"])
+    table = answered.tables.get("smoothing")
+    if table is None or not answered.notes["smoothing_weight"]:
         return
     lost = table[table["recall_smoothed"] < table["recall"]]
     costs = ", ".join(f"{name} {row.recall:.2f} to {row.recall_smoothed:.2f}" for name, row in lost.iterrows())
-    weight = found.notes["smoothing_weight"]
+    weight = answered.notes["smoothing_weight"]
     logger.info("smoothing, weight %.2g; lower recall of held-out cells: %s", weight, costs or "of no class")
 
 
@@ -379,14 +379,14 @@ def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tupl
     return known, labels
 
 
-def _write(adata: AnnData, key: str, table: pd.DataFrame, found: Answer, record: dict[str, object]) -> None:
+def _write(adata: AnnData, key: str, table: pd.DataFrame, answered: Answer, record: dict[str, object]) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
-    probability = pd.DataFrame(found.probability, index=adata.obs_names, columns=found.classes)
+    probability = pd.DataFrame(answered.probability, index=adata.obs_names, columns=answered.classes)
     write_obsm(adata, f"{key}_probability", probability)
-    if found.sets is not None:
-        write_obsm(adata, f"{key}_set", pd.DataFrame(found.sets, index=adata.obs_names, columns=found.classes))
+    if answered.sets is not None:
+        write_obsm(adata, f"{key}_set", pd.DataFrame(answered.sets, index=adata.obs_names, columns=answered.classes))
         adata.obs[f"{key}_set_size"] = table["set_size"]
     write_uns(adata, key, record)

@@ -104,19 +104,19 @@ def label_report(
         values[rows], codes, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
         n_folds=n_folds, random_state=random_state,
     )  # fmt: skip
-    found = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
+    labelled = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
     how = preparation(adata, use_rep)
     scaled = prepare(values, how)
     nearer_than = usual_distance(scaled, random_state)
     pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
 
-    table = _cells(found, pairs, patient_key)
-    types = _types(found, table)
+    table = _cells(labelled, pairs, patient_key)
+    types = _types(labelled, table)
     params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
     params |= {"preparation": how, "n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
-    record = {"cells": table, "types": types, "counts": _counts(found), "params": params}
-    write_uns(adata, key_added, record | {"conflicts": _conflicts(found, pairs, distance)})
+    record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
+    write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})
     _tell(table, types, len(pairs))
     return table
 
@@ -150,29 +150,29 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
     return rows, labels
 
 
-def _cells(found: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:
-    wrong = found.doubts.likelier != found.codes
-    table = pd.DataFrame({"label": found.labels}, index=pd.Index(found.cells, name="cell"))
-    table["likelier"] = pd.Categorical.from_codes(np.where(wrong, found.doubts.likelier, -1), found.names)
-    table["score"], table["likely_wrong"] = found.doubts.score, wrong
-    table["n_conflicts"] = np.bincount(pairs.ravel(), minlength=len(found.codes))
-    if found.patients is not None:
-        table[patient_key] = found.patients
+def _cells(labelled: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:
+    wrong = labelled.doubts.likelier != labelled.codes
+    table = pd.DataFrame({"label": labelled.labels}, index=pd.Index(labelled.cells, name="cell"))
+    table["likelier"] = pd.Categorical.from_codes(np.where(wrong, labelled.doubts.likelier, -1), labelled.names)
+    table["score"], table["likely_wrong"] = labelled.doubts.score, wrong
+    table["n_conflicts"] = np.bincount(pairs.ravel(), minlength=len(labelled.codes))
+    if labelled.patients is not None:
+        table[patient_key] = labelled.patients
     # doubted ones first, of these the most doubtful; rows are in the order of names
-    order = np.lexsort((-np.nan_to_num(found.doubts.score, nan=-1.0), ~wrong))
+    order = np.lexsort((-np.nan_to_num(labelled.doubts.score, nan=-1.0), ~wrong))
     return table.iloc[order]
 
 
-def _types(found: _Found, table: pd.DataFrame) -> pd.DataFrame:
-    own = found.doubts.probability[np.arange(len(found.codes)), found.codes]
+def _types(labelled: _Found, table: pd.DataFrame) -> pd.DataFrame:
+    own = labelled.doubts.probability[np.arange(len(labelled.codes)), labelled.codes]
     by_type = table.groupby("label", observed=False)
-    types = pd.DataFrame(index=pd.Index(found.names, name="type"))
-    types["n_labelled"] = by_type.size().reindex(found.names)
-    patients = found.patients if found.patients is not None else np.full(len(found.codes), "")
-    types["n_patients"] = [len(np.unique(patients[found.codes == code])) for code in range(len(found.names))]
-    types["n_likely_wrong"] = by_type["likely_wrong"].sum().reindex(found.names).astype(int)
-    types["n_conflicts"] = by_type["n_conflicts"].sum().reindex(found.names).astype(int)
-    types["mean_probability"] = [_mean(own[found.codes == code]) for code in range(len(found.names))]
+    types = pd.DataFrame(index=pd.Index(labelled.names, name="type"))
+    types["n_labelled"] = by_type.size().reindex(labelled.names)
+    patients = labelled.patients if labelled.patients is not None else np.full(len(labelled.codes), "")
+    types["n_patients"] = [len(np.unique(patients[labelled.codes == code])) for code in range(len(labelled.names))]
+    types["n_likely_wrong"] = by_type["likely_wrong"].sum().reindex(labelled.names).astype(int)
+    types["n_conflicts"] = by_type["n_conflicts"].sum().reindex(labelled.names).astype(int)
+    types["mean_probability"] = [_mean(own[labelled.codes == code]) for code in range(len(labelled.names))]
     return types
 
 
@@ -181,13 +181,13 @@ def _mean(values: np.ndarray) -> float:
     return float(finite.mean()) if len(finite) else np.nan
 
 
-def _counts(found: _Found) -> pd.DataFrame:
-    patients = found.patients if found.patients is not None else np.full(len(found.codes), "all")
-    return pd.crosstab(pd.Series(patients, name="patient"), pd.Series(found.labels, name="type")).astype(int)
+def _counts(labelled: _Found) -> pd.DataFrame:
+    patients = labelled.patients if labelled.patients is not None else np.full(len(labelled.codes), "all")
+    return pd.crosstab(pd.Series(patients, name="patient"), pd.Series(labelled.labels, name="type")).astype(int)
 
 
-def _conflicts(found: _Found, pairs: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
-    cells, labels = found.cells.to_numpy(dtype=object), np.array(found.names, dtype=object)[found.codes]
+def _conflicts(labelled: _Found, pairs: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
+    cells, labels = labelled.cells.to_numpy(dtype=object), np.array(labelled.names, dtype=object)[labelled.codes]
     columns = {"first": 0, "second": 1}
     table = {name: cells[pairs[:, side]] for name, side in columns.items()}
     table |= {f"{name}_label": labels[pairs[:, side]] for name, side in columns.items()}

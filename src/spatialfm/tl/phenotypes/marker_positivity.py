@@ -328,12 +328,12 @@ def _others(adata: AnnData, names: list[str], compare_with: str | Mapping[str, s
     for marker, column in compare_with.items():
         if marker not in names:
             raise PanelError(f"compare_with= has {marker!r}, which is not among the markers {listed(names, 60)}.")
-        found = obs_column(adata, column, "compare_with", allow_missing=True)
+        calls = obs_column(adata, column, "compare_with", allow_missing=True)
         try:
-            columns[marker] = found.astype(float)
+            columns[marker] = calls.astype(float)
         except (TypeError, ValueError):
             raise TableError(
-                f"obs[{column!r}] (compare_with=) holds {listed(found.dropna().unique(), 3)}, not 0 and 1, True and "
+                f"obs[{column!r}] (compare_with=) holds {listed(calls.dropna().unique(), 3)}, not 0 and 1, True and "
                 "False, or probabilities."
             ) from None
     return _as_calls(pd.DataFrame(columns, index=adata.obs_names))

@@ -155,9 +155,9 @@ def pixie(
     learned = some_pixels(profiles, share, random_state) / ceiling.astype(np.float32)
     nodes = train_som(learned, side, random_state=random_state)
     del learned
-    found = _assign(profiles, nodes, ceiling, cells)
-    pixels = meta_clusters(found.means, found.sizes, n_pixel_clusters, "pixels")
-    frequency = found.frequencies(pixels, n_pixel_clusters)
+    assigned = _assign(profiles, nodes, ceiling, cells)
+    pixels = meta_clusters(assigned.means, assigned.sizes, n_pixel_clusters, "pixels")
+    frequency = assigned.frequencies(pixels, n_pixel_clusters)
     order = np.lexsort((cells.labels, cells.sample))  # a map depends on the order of what it learns from
     of_cells = np.empty(len(order), int)
     of_cells[order] = _cell_clusters(frequency[order], side, n_clusters, random_state)
@@ -167,7 +167,7 @@ def pixie(
         **{"blur": blur, "train_share": share, "max_pixels": max_pixels, "random_state": random_state},
         **{"scale": profiles.scale, "least": profiles.least, "ceiling": ceiling, "table_name": table_name},
     }
-    result = _tables(found, nodes, pixels, frequency, of_cells, names) | {"params": params}
+    result = _tables(assigned, nodes, pixels, frequency, of_cells, names) | {"params": params}
     _write(table, cells, of_cells, frequency, result, key_added)
     if table_name not in sdata.tables:
         sdata[table_name] = table
@@ -293,7 +293,7 @@ def _cell_clusters(frequency: np.ndarray, side: int, n_clusters: int, random_sta
 
 
 def _tables(
-    found: Found,
+    assigned: Found,
     nodes: np.ndarray,
     pixels: np.ndarray,
     frequency: np.ndarray,
@@ -302,15 +302,15 @@ def _tables(
 ) -> dict[str, pd.DataFrame]:
     """Means of the clusters of pixels and of cells, and the nodes."""
     used, names = pixels >= 0, _names(frequency.shape[1])
-    member = (pixels[used][None] == np.arange(len(names))[:, None]) * found.sizes[used]
-    of_pixels = pd.DataFrame(member @ found.means[used] / member.sum(1, keepdims=True), names, markers)
+    member = (pixels[used][None] == np.arange(len(names))[:, None]) * assigned.sizes[used]
+    of_pixels = pd.DataFrame(member @ assigned.means[used] / member.sum(1, keepdims=True), names, markers)
     of_pixels["n_pixels"] = member.sum(axis=1)
     sizes = np.bincount(of_cells[of_cells >= 0])
     means = np.stack([frequency[of_cells == cluster].mean(axis=0) for cluster in range(len(sizes))])
     clusters = pd.DataFrame(means, _names(len(sizes)), names)
     clusters["n_cells"] = sizes
     table = pd.DataFrame(nodes, list(map(str, range(len(nodes)))), markers)
-    table["cluster"], table["n_pixels"] = pixels + 1, found.sizes
+    table["cluster"], table["n_pixels"] = pixels + 1, assigned.sizes
     return {"pixel_clusters": of_pixels, "clusters": clusters, "nodes": table}
 
 

@@ -150,22 +150,22 @@ def propose_types(
     labelled = np.flatnonzero(codes >= 0)
     groups = None if patients is None else patients[rows][labelled]
     scaler = column_scaler(values[rows], None, intensities(adata, use_rep))  # as annotate scales them
-    found = doubt(
+    doubts = doubt(
         values[rows], labelled, codes[labelled], graph, groups=groups, scaler=scaler, C=C, random_state=random_state
     )
-    novel = novelty(found, codes[labelled])
+    novel = novelty(doubts, codes[labelled])
     proposed = doubted_clusters(
         graph, novel > 1 - alpha, resolution=resolution, min_cells=min_cells, min_share=min_share,
         random_state=random_state,
     )  # fmt: skip
 
-    result = _Result(labels, patients, *_of_all(scaled, rows, proposed, novel, found, random_state))
+    result = _Result(labels, patients, *_of_all(scaled, rows, proposed, novel, doubts, random_state))
     cells = pd.DataFrame({"proposed": result.names, "novelty": result.novelty}, index=adata.obs_names)
     remember_groups(adata, "propose_types", use_rep, cells["proposed"], written=not copy, place=f"obs:{key_added}")
     if copy:
         return cells
     params = {"label_key": label_key, "use_rep": use_rep, "alpha": alpha, "min_share": min_share, "preparation": how}
-    params |= {"min_cells": min_cells, "resolution": resolution, "n_neighbors": n_neighbors, "C": found.C}
+    params |= {"min_cells": min_cells, "resolution": resolution, "n_neighbors": n_neighbors, "C": doubts.C}
     params |= {"n_labelled": len(labelled), "novel": float((result.novelty > 1 - alpha).mean())}
     params |= {"n_looked_at": len(rows), "random_state": random_state}
     markers = _markers(adata, result)
@@ -220,16 +220,16 @@ def _looked_at(adata: AnnData, known: np.ndarray, sketch: Size, random_state: in
 
 
 def _of_all(
-    scaled: np.ndarray, rows: np.ndarray, proposed: np.ndarray, novel: np.ndarray, found: Doubt, random_state: int
+    scaled: np.ndarray, rows: np.ndarray, proposed: np.ndarray, novel: np.ndarray, doubts: Doubt, random_state: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Proposal, novelty and predicted type of all cells; of those that were not looked at, by their nearest."""
     n = len(scaled)
     codes, share, predicted = np.full(n, -1), np.full(n, np.nan), np.full(n, -1)
-    codes[rows], share[rows], predicted[rows] = proposed, novel, found.predicted
+    codes[rows], share[rows], predicted[rows] = proposed, novel, doubts.predicted
     rest = np.setdiff1d(np.arange(n), rows)
     if len(rest):
         nearest = Nearest(scaled[rows], N_VOTES, random_state)
-        codes[rest], predicted[rest] = nearest.votes(scaled[rest], np.stack([proposed, found.predicted]), N_VOTES)
+        codes[rest], predicted[rest] = nearest.votes(scaled[rest], np.stack([proposed, doubts.predicted]), N_VOTES)
         share[rest] = nearest.means(scaled[rest], novel, N_VOTES)
     return codes, share, predicted
 

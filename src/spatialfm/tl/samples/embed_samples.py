@@ -249,11 +249,11 @@ def _encoded(
     """Vectors of all samples, which must be of one length and finite."""
     vectors: list[np.ndarray] = []
     for mine, name in zip(progress_bar(rows, desc="samples"), names, strict=True):
-        found = encode(values[mine], None if places is None else places[mine])
+        output = encode(values[mine], None if places is None else places[mine])
         try:
-            vector = np.asarray(found, np.float64)
+            vector = np.asarray(output, np.float64)
         except (TypeError, ValueError):
-            raise TableError(f"model= gave {type(found).__name__} for sample {name!r}, not a finite vector.") from None
+            raise TableError(f"model= gave {type(output).__name__} for sample {name!r}, not a finite vector.") from None
         if vector.ndim != 1 or not np.isfinite(vector).all() or not len(vector):
             raise TableError(f"model= gave an array of shape {vector.shape} for sample {name!r}, not a finite vector.")
         if vectors and len(vector) != len(vectors[0]):

@@ -325,11 +325,11 @@ def cells_of(
 ) -> dict[str, pd.Series | pd.DataFrame]:  # fmt: skip
     """What is written for each cell, by what it is; NaN for the cells that did not take part."""
     of_all = cases.spread(attention, adata.n_obs)
-    found: dict[str, Any] = {"attention": pd.Series(of_all, index=adata.obs_names, name=f"{key}_attention")}
+    by_kind: dict[str, Any] = {"attention": pd.Series(of_all, index=adata.obs_names, name=f"{key}_attention")}
     for what, values in tables.items():
         if values is not None:
-            found[what] = pd.DataFrame(cases.spread(values, adata.n_obs), index=adata.obs_names, columns=outputs)
-    return found
+            by_kind[what] = pd.DataFrame(cases.spread(values, adata.n_obs), index=adata.obs_names, columns=outputs)
+    return by_kind
 
 
 def write_bags(
@@ -337,11 +337,11 @@ def write_bags(
 ) -> None:
     """Record and what `cells_of` has found, in place of what an earlier call left under the key."""
     remove_earlier(adata, key)
-    for what, found in of_cells.items():
-        if isinstance(found, pd.Series):
-            adata.obs[f"{key}_{what}"] = found
+    for what, values in of_cells.items():
+        if isinstance(values, pd.Series):
+            adata.obs[f"{key}_{what}"] = values
         else:
-            write_obsm(adata, f"{key}_{what}", found)
+            write_obsm(adata, f"{key}_{what}", values)
     write_uns(adata, key, record)
 
 

@@ -133,13 +133,13 @@ def predict_bags(
     cases = read_cases(adata, {}, patient_key=patient_key, library_key=library_key, on_missing="raise")
     part, cases = in_order(adata, cases)
     bags, _ = bags_of_cases(representation(part, use_rep), cases, "patient")
-    found = apply(network, bags, target, gradients, resolve_device(device))
-    patients = _patients(found, cases, target.task, names, told.get(MEDIAN))
+    applied = apply(network, bags, target, gradients, resolve_device(device))
+    patients = _patients(applied, cases, target.task, names, told.get(MEDIAN))
     record = {"patients": patients, "params": cases.params()}
     record["params"] |= {"use_rep": use_rep, "weights": path.name, "network": type(network).__name__}
     record["params"] |= {"task": target.task, "classes": names if target.task == "classification" else []}
     outputs = _outputs(target.task, names, n_outputs)
-    of_cells = cells_of(adata, cases, found.attention, {"gradient": found.gradient}, outputs, key_added)
+    of_cells = cells_of(adata, cases, applied.attention, {"gradient": applied.gradient}, outputs, key_added)
     logger.info("%s: %d %ss predicted by %s", path.name, len(cases.names), cases.unit, type(network).__name__)
     if copy:
         return record | of_cells  # type: ignore[return-value]
@@ -154,12 +154,12 @@ def representation_width(adata: AnnData, use_rep: str) -> int:
 
 def _task(task: TaskName | None, told: dict[str, Any], n_outputs: int) -> TaskName:
     said = told.get("task")
-    found: TaskName = task or (said if said in TASKS else "classification")  # type: ignore[assignment]
-    if found != "classification" and n_outputs > 1:
+    chosen: TaskName = task or (said if said in TASKS else "classification")  # type: ignore[assignment]
+    if chosen != "classification" and n_outputs > 1:
         raise TableError(
-            f"task={found!r} is one number, and the network gives {n_outputs}. Pass task='classification'."
+            f"task={chosen!r} is one number, and the network gives {n_outputs}. Pass task='classification'."
         )
-    return found
+    return chosen
 
 
 def _outputs(task: str, names: list[str], n_outputs: int) -> list[str]:
@@ -168,15 +168,15 @@ def _outputs(task: str, names: list[str], n_outputs: int) -> list[str]:
     return names if n_outputs > 1 else names[1:]
 
 
-def _patients(found: Applied, cases: Cases, task: str, names: list[str], median: object) -> pd.DataFrame:
+def _patients(applied: Applied, cases: Cases, task: str, names: list[str], median: object) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(cases.names, name=cases.unit))
     table["n"] = np.bincount(cases.codes, minlength=len(cases.names))
     if task != "classification":
-        table[_outputs(task, names, 1)[0]] = found.predicted[:, 0]
+        table[_outputs(task, names, 1)[0]] = applied.predicted[:, 0]
         if task == "survival" and isinstance(median, int | float):
-            table["risk_group"] = np.where(found.predicted[:, 0] > median, "high", "low")
+            table["risk_group"] = np.where(applied.predicted[:, 0] > median, "high", "low")
         return table
     for k, name in enumerate(names):
-        table[f"p_{name}"] = found.predicted[:, k]
-    table["predicted"] = np.array(names, dtype=object)[found.predicted.argmax(axis=1)]
+        table[f"p_{name}"] = applied.predicted[:, k]
+    table["predicted"] = np.array(names, dtype=object)[applied.predicted.argmax(axis=1)]
     return table
