@@ -102,11 +102,11 @@ def agreement(labels, reference_at: Callable[[Box], np.ndarray]) -> Agreement:
     ids, area = _summed(areas)
     reference_ids, reference_area = _summed(references)
     both = np.concatenate([np.empty((0, 3), np.int64), *pairs])
-    found, reference = np.searchsorted(ids, both[:, 0]), np.searchsorted(reference_ids, both[:, 1])
-    keys, place = np.unique(found * (reference_ids.size + 1) + reference, return_inverse=True)
+    segmented, reference = np.searchsorted(ids, both[:, 0]), np.searchsorted(reference_ids, both[:, 1])
+    keys, place = np.unique(segmented * (reference_ids.size + 1) + reference, return_inverse=True)
     shared = np.bincount(place, both[:, 2], keys.size).astype(np.int64)
-    found, reference = np.divmod(keys, reference_ids.size + 1)
-    return Agreement(ids, reference_ids, found, reference, shared, area, reference_area)
+    segmented, reference = np.divmod(keys, reference_ids.size + 1)
+    return Agreement(ids, reference_ids, segmented, reference, shared, area, reference_area)
 
 
 def _summed(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -209,10 +209,12 @@ def _values(adata: AnnData, use_rep: str | None, layer: str | None) -> np.ndarra
         raise TableError(f"No {use_rep!r} in obsm (use_rep=); found {listed(adata.obsm, 12)}.")
     if layer is not None and layer not in adata.layers:
         raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
-    found: ArrayLike = adata.obsm[use_rep] if use_rep is not None else adata.X if layer is None else adata.layers[layer]
-    if found is None:
+    stored: ArrayLike = (
+        adata.obsm[use_rep] if use_rep is not None else adata.X if layer is None else adata.layers[layer]
+    )
+    if stored is None:
         raise TableError("The table has no X. Pass use_rep= or layer=.")
-    values = dense(found)
+    values = dense(stored)
     values = values.astype(np.float32) if values.dtype.kind in "iub" else values
     if values.dtype.kind != "f":
         raise TableError(f"{use_rep or layer or 'X'} holds {values.dtype}, not numbers.")

@@ -125,9 +125,9 @@ def _annotated(adata: AnnData, table: AnnData, cell_key: str, column: str) -> pd
     ours, theirs = _elements(adata), _elements(table)
     if ours is not None and theirs is not None:
         place = ours.get_indexer(theirs) if ours.is_unique else np.full(table.n_obs, -1)
-        found = np.where(place >= 0, adata.obs_names.to_numpy(dtype=object)[place], None)
+        names_here = np.where(place >= 0, adata.obs_names.to_numpy(dtype=object)[place], None)
         told = [f"{region}: {number}" for region, number in theirs]
-        names = pd.Index([own if own is not None else other for own, other in zip(found, told, strict=True)])
+        names = pd.Index([own if own is not None else other for own, other in zip(names_here, told, strict=True)])
     return pd.DataFrame({cell_key: names.to_numpy(dtype=object), column: table.obs[column].to_numpy(dtype=object)})
 
 

@@ -150,8 +150,8 @@ def check_labels(
     >>> mask = np.kron(np.eye(6, dtype="uint8"), np.ones((8, 8), "uint8"))  # six squares, touching at corners
     >>> apart = np.kron(np.eye(6, dtype="uint8"), np.pad(np.full((6, 6), 255, "uint8"), 1))
     >>> labels = {"one": Labels2DModel.parse(mask), "six": Labels2DModel.parse(apart)}
-    >>> found = sfm.pp.check_labels(sd.SpatialData(labels=labels), ["one", "six"])
-    >>> found[["labels", "finding", "n_cells", "n_pieces"]]
+    >>> result = sfm.pp.check_labels(sd.SpatialData(labels=labels), ["one", "six"])
+    >>> result[["labels", "finding", "n_cells", "n_pieces"]]
       labels   finding  n_cells  n_pieces
     0    one      none        1         1
     1    six  repeated        1         6

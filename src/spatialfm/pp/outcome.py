@@ -81,10 +81,10 @@ def tables_with(adata: AnnData | SpatialData, columns: tuple[str, ...]) -> list[
     named = {name: adata.tables[name] for name in (SAMPLES, TABLE) if name in adata.tables}
     tables = [table for table in named.values() if set(columns) <= set(table.obs)]
     if not tables:
-        found = {name: listed(table.obs.columns, 12) for name, table in named.items()}
+        columns_of = {name: listed(table.obs.columns, 12) for name, table in named.items()}
         raise SurvivalError(
             f"No table of sdata has the columns {listed(columns)}; there are "
-            f"{'; '.join(f'{name!r} with {text}' for name, text in found.items()) or 'none'}. Join them first with "
-            "sfm.pp.add_clinical(sdata, table, on=...)."
+            f"{'; '.join(f'{name!r} with {text}' for name, text in columns_of.items()) or 'none'}. Join them first "
+            "with sfm.pp.add_clinical(sdata, table, on=...)."
         )
     return tables

@@ -61,14 +61,14 @@ def predicted_name(sample: str, key: str) -> str:
 
 def find_predicted(sdata: SpatialData, key: str) -> dict[str, Predicted]:
     """Predicted images whose names end in `key`, by sample; there may be none."""
-    found = {}
+    by_sample = {}
     for element, notes in sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).items():
         sample = str(notes["sample"])
         pixels = notes.get("holds", "values") == "values"  # not one number per cell
         if element == predicted_name(sample, key) and element in sdata.images and pixels:
             record: Any = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
-            found[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
-    return found
+            by_sample[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
+    return by_sample
 
 
 def predicted_images(sdata: SpatialData, key: str) -> dict[str, Predicted]:
@@ -79,14 +79,14 @@ def predicted_images(sdata: SpatialData, key: str) -> dict[str, Predicted]:
     ElementError
         If there is none.
     """
-    found = find_predicted(sdata, key)
-    if not found:
+    images = find_predicted(sdata, key)
+    if not images:
         records = sdata.attrs.get(ATTRS, {}).get(IMPUTED, {})
         raise ElementError(
             f"No image that a model predicted ends in {key!r} (key=); there are {listed(records)}. Make them with "
             "sfm.tl.reconstruct(sdata, model, space='intensity')."
         )
-    return found
+    return images
 
 
 def channel_of(sdata: SpatialData, image: str, marker: str) -> int | None:

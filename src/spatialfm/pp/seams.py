@@ -45,7 +45,7 @@ def seams(ends: np.ndarray) -> np.ndarray:
 
 def cut_cells(labels, ids: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which cells ``(n,)`` end at a seam along a good part of their side; the seams between rows, between columns."""
-    cut, found = np.zeros(ids.size, bool), []
+    cut, seams_of_axis = np.zeros(ids.size, bool), []
     for axis, ends in enumerate(ends_on_lines(labels)):
         kept = []
         for line in seams(ends):
@@ -59,5 +59,5 @@ def cut_cells(labels, ids: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np
             if on_line.sum() >= _FEW:
                 kept.append(line)
                 cut |= on_line
-        found.append(np.array(kept, np.int64))
-    return cut, found[0], found[1]
+        seams_of_axis.append(np.array(kept, np.int64))
+    return cut, seams_of_axis[0], seams_of_axis[1]

@@ -102,7 +102,7 @@ def find_cells(
         # of the network in its pixels, which are 1 µm
         area = float(network.segmenter.smallest) if asked.min_area is None else asked.min_area
         inputs, jobs = plan_images(sdata, pairs, network, asked.tile_size, asked.overlap, area)
-        found = run_images(network, inputs, jobs)
+        cells_of_images = run_images(network, inputs, jobs)
     common = record_of(network, inputs)
     records: list[dict[str, object]] = [
         {
@@ -117,9 +117,9 @@ def find_cells(
             "n_cells": cells.n,
             **common,
         }
-        for job, cells in zip(jobs, found, strict=True)
+        for job, cells in zip(jobs, cells_of_images, strict=True)
     ]
-    return found, records, network.segmenter.answers
+    return cells_of_images, records, network.segmenter.answers
 
 
 def forget_phenotypes(sdata: SpatialData, key_added: str) -> None:
@@ -133,13 +133,13 @@ def write_phenotypes(
     key_added: str,
     samples: Sequence[str],
     names: Sequence[str],
-    found: Sequence[FoundCells],
+    cells_of_images: Sequence[FoundCells],
     answers: Sequence[str],
 ) -> None:
     """Write the table of phenotypes, one row per cell; none where the head has no phenotypes, or no cell was found."""
     with_any = [
         (sample, name, cells.phenotypes)
-        for sample, name, cells in zip(samples, names, found, strict=True)
+        for sample, name, cells in zip(samples, names, cells_of_images, strict=True)
         if cells.phenotypes is not None and cells.n
     ]
     if not with_any:

@@ -143,8 +143,8 @@ def segmentation_quality(
     --------
     >>> import spatialfm as sfm
     >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
-    >>> found = sfm.pp.segmentation_quality(sdata, reference="true_cells_P001_1")
-    >>> found[["n_cells", "n_reference", "merges", "splits"]].iloc[0].to_dict()
+    >>> result = sfm.pp.segmentation_quality(sdata, reference="true_cells_P001_1")
+    >>> result[["n_cells", "n_reference", "merges", "splits"]].iloc[0].to_dict()
     {'n_cells': 48, 'n_reference': 49, 'merges': 1, 'splits': 1}
     >>> made = sdata.attrs["truth"]["segmentation"]["P001_1"]
     >>> made["segmented_cells"], made["true_cells"], made["merges"], made["splits"]

@@ -177,12 +177,12 @@ def segment_cells(
         check_arguments({"nuclear": nuclear, "membrane": membrane})
         check_table(sdata, key_added, names, overwrite)
         asked = Asked(weights, request.options, mpp, tile_size, shared, min_area)
-        found, records, answers = find_cells(sdata, pairs, asked)
+        cells_of_images, records, answers = find_cells(sdata, pairs, asked)
         forget_phenotypes(sdata, key_added)
-        for pair, name, cells, record in zip(pairs, names, found, records, strict=True):
+        for pair, name, cells, record in zip(pairs, names, cells_of_images, records, strict=True):
             _write(sdata, pair, name, cells.labels, record)
-        write_phenotypes(sdata, key_added, [pair.sample for pair in pairs], names, found, answers)
-        _say(names, [cells.n for cells in found])
+        write_phenotypes(sdata, key_added, [pair.sample for pair in pairs], names, cells_of_images, answers)
+        _say(names, [cells.n for cells in cells_of_images])
         return
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=True)
     area = MIN_AREA * np.pi / 4 * diameter**2 if min_area is None else min_area

@@ -196,7 +196,7 @@ def _instanseg(request: Request):
                 f"InstanSeg cannot take {len(pixels)} channels of {tile.shape[-2]} x {tile.shape[-1]} pixels. Name "
                 "fewer in nuclear= and membrane=."
             )
-        found = model.eval_small_image(
+        output = model.eval_small_image(
             torch.from_numpy(pixels)[None],
             pixel_size=mpp,
             normalise=False,
@@ -204,7 +204,7 @@ def _instanseg(request: Request):
             rescale_output=True,
             **options,
         )
-        labels = np.asarray(found).reshape(-1, *tile.shape[-2:])
+        labels = np.asarray(output).reshape(-1, *tile.shape[-2:])
         if len(labels) != 1:
             raise SpatialfmError(
                 f"InstanSeg returned {len(labels)} label images where one is needed. Pass "

@@ -145,8 +145,8 @@ def _fitting(stored: Sequence[StoredChunks], array: Any) -> StoredChunks | None:
 def _stored_arrays(array: object) -> dict[str, Any]:
     """The zarr arrays that a dask array is made of, by their folder."""
     graph = getattr(array, "__dask_graph__", None)
-    found = [] if graph is None else list(_leaves(dict(graph()).values()))
-    return {folder: value for value in found if (folder := zarr_folder(value)) is not None}
+    values = [] if graph is None else list(_leaves(dict(graph()).values()))
+    return {folder: value for value in values if (folder := zarr_folder(value)) is not None}
 
 
 def _chunks_of(folder: str, value: Any) -> StoredChunks:
