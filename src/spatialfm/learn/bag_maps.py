@@ -66,8 +66,8 @@ def bcos_shares(trained: Trained, bags: Bags, bag: int, recipe: BagRecipe, devic
         for start in range(0, len(rows), ROWS):
             some = x[0, start : start + ROWS]
             shares, intercept = network.contributions(some)
-            found = shares.double().cpu().numpy() * (len(some) / len(rows))
-            cells[start : start + ROWS], columns = found.sum(axis=2), columns + found.sum(axis=0)
+            weighted = shares.double().cpu().numpy() * (len(some) / len(rows))
+            cells[start : start + ROWS], columns = weighted.sum(axis=2), columns + weighted.sum(axis=0)
         output, _ = network(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
     mean = getattr(trained.target, "mean", 0.0)
     numbers = (output[0] * unit + mean, intercept * unit + mean)

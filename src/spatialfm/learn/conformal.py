@@ -101,11 +101,11 @@ def thresholds(
     """
     scores = 1 - probability[np.arange(len(codes)), codes]
     if not by_type:
-        found = np.full(probability.shape[1], threshold(scores, groups, coverage))
+        quantiles = np.full(probability.shape[1], threshold(scores, groups, coverage))
     else:
         mine = [codes == code for code in range(probability.shape[1])]
-        found = np.array([threshold(scores[rows], groups[rows], coverage) for rows in mine])
-    return np.where(np.isfinite(found), np.clip(1 - found, 0, 1), 0.0)
+        quantiles = np.array([threshold(scores[rows], groups[rows], coverage) for rows in mine])
+    return np.where(np.isfinite(quantiles), np.clip(1 - quantiles, 0, 1), 0.0)
 
 
 def sets_of(probability: np.ndarray, least: np.ndarray) -> np.ndarray:
@@ -116,9 +116,9 @@ def sets_of(probability: np.ndarray, least: np.ndarray) -> np.ndarray:
     >>> sets_of(np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]]), np.array([0.3, 0.3, 0.3])).astype(int).tolist()
     [[1, 0, 0], [1, 1, 0]]
     """
-    found = probability >= least - 1e-12  # a cell with exactly the score of the threshold is covered
-    found[np.arange(len(probability)), probability.argmax(axis=1)] = True
-    return found
+    members = probability >= least - 1e-12  # a cell with exactly the score of the threshold is covered
+    members[np.arange(len(probability)), probability.argmax(axis=1)] = True
+    return members
 
 
 def accuracy_of_surest(

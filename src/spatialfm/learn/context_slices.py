@@ -243,21 +243,21 @@ def distances(xy: np.ndarray, types: np.ndarray, n_neighbors: int = 50) -> np.nd
     """
     n = len(xy)
     near = min(n_neighbors, n - 1)
-    found = np.zeros((n, n), np.float32)
+    known = np.zeros((n, n), np.float32)
     away, which = cKDTree(xy).query(xy, k=np.arange(1, near + 1))
-    np.put_along_axis(found, which, away.astype(np.float32), axis=1)
+    np.put_along_axis(known, which, away.astype(np.float32), axis=1)
     virtual = types == VIRTUAL
     exact = cdist(xy[virtual], xy)
-    found[virtual], found[:, virtual] = exact, exact.T
-    found[found == 0] = FAR
-    return settled(found)
+    known[virtual], known[:, virtual] = exact, exact.T
+    known[known == 0] = FAR
+    return settled(known)
 
 
-def settled(found: np.ndarray) -> np.ndarray:
+def settled(known: np.ndarray) -> np.ndarray:
     """Distances with the first token at 0 and each to itself, known in both directions where one knows them."""
-    found[0], found[:, 0] = 0.0, 0.0
-    other = found.T
-    one_way = (found == FAR) & (other != FAR)
-    settled = np.where(one_way, other, found)
+    known[0], known[:, 0] = 0.0, 0.0
+    other = known.T
+    one_way = (known == FAR) & (other != FAR)
+    settled = np.where(one_way, other, known)
     np.fill_diagonal(settled, 0.0)
     return settled

@@ -134,8 +134,8 @@ def column_pearson(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """
     (one, varies), (two, moves) = _centred(truth), _centred(predicted)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (one * two).sum(axis=0) / np.sqrt((one**2).sum(axis=0) * (two**2).sum(axis=0))
-    return np.where(varies, np.where(moves, found, 0.0), np.nan)
+        correlation = (one * two).sum(axis=0) / np.sqrt((one**2).sum(axis=0) * (two**2).sum(axis=0))
+    return np.where(varies, np.where(moves, correlation, 0.0), np.nan)
 
 
 def _centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

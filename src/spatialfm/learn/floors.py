@@ -97,7 +97,7 @@ def floors(
             around = rows.around if method == "linear" and rows.around is not None else visible
             filled = np.where(hidden, around, rows.measured) if masked else rows.measured  # type: ignore[arg-type]
             complete = np.isfinite(filled).all(axis=0)
-            found = np.full((len(filled), len(places)), np.nan)
+            predicted = np.full((len(filled), len(places)), np.nan)
             for number, place in enumerate(places):
                 others = np.flatnonzero(complete & (np.arange(len(complete)) != place))
                 target, x = rows.measured[:, place], filled[:, others]
@@ -109,8 +109,8 @@ def floors(
                     if len(known) < 2:
                         continue
                     fitted = fit_imputer(method, x[known], target[known, None], rows.patients[known], random_state)
-                    found[test, number] = fitted.predict(x[test])[:, 0]
-            yield method, found
+                    predicted[test, number] = fitted.predict(x[test])[:, 0]
+            yield method, predicted
 
 
 def score_patients(
@@ -130,7 +130,7 @@ def score_patients(
     judged
         ``(n,)`` whether a row is of a patient who counts.
     """
-    found = []
+    records = []
     columns = [rows.measured[:, place] for place in places]
     thresholds = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in columns]
     for patient in np.unique(rows.patients[judged]):
@@ -145,15 +145,15 @@ def score_patients(
                 score = scores(measured[used], values[used], thresholds[number])
                 if np.ptp(values[used]) == 0:
                     score["f1"] = np.nan
-            found.append({"patient": str(patient), "marker": name, "n": int(used.sum()), **score})
-    return pd.DataFrame(found)
+            records.append({"patient": str(patient), "marker": name, "n": int(used.sum()), **score})
+    return pd.DataFrame(records)
 
 
 def summarise(patients: pd.DataFrame, n_bootstrap: int, random_state: int) -> pd.DataFrame:
     """Means over patients with intervals, of each marker and of the mean over markers (``"all"``); one row a score."""
     means = patients.groupby(["patient", "mode", "unit", "method"], sort=False)[list(SCORES)].mean().reset_index()
     together = pd.concat([means.assign(marker=ALL), patients], ignore_index=True)
-    found = []
+    records = []
     for key in KEYS:  # in the order in which they came
         together[key] = pd.Categorical(together[key], list(dict.fromkeys(together[key])))
     for key, part in together.groupby(KEYS, observed=True):
@@ -162,8 +162,8 @@ def summarise(patients: pd.DataFrame, n_bootstrap: int, random_state: int) -> pd
             mean, low, high = over_patients(part[score].to_numpy(float), n_bootstrap, rng, limits=LIMITS[score])
             n = int(part[score].notna().sum())
             ends = {"mean": mean, "low": low, "high": high, "n_patients": n}
-            found.append({**dict(zip(KEYS, key, strict=True)), "score": score, **ends})
-    return pd.DataFrame(found)
+            records.append({**dict(zip(KEYS, key, strict=True)), "score": score, **ends})
+    return pd.DataFrame(records)
 
 
 def evaluated(

@@ -59,12 +59,12 @@ def by_patient(known: Known, widths: Widths) -> pd.DataFrame:
     rows = []
     for name in names:
         own = np.flatnonzero(known.patients == name)
-        found: Mapping[str, float] = dict.fromkeys(SCORES, np.nan)
+        score_of: Mapping[str, float] = dict.fromkeys(SCORES, np.nan)
         if len(own) >= MIN_ROWS:
-            found = scores(known.measured[own], known.predicted[own], known.threshold[own])
+            score_of = scores(known.measured[own], known.predicted[own], known.threshold[own])
             if np.isnan(known.threshold[own]).any():
-                found = {**found, "f1": np.nan}
-        rows.append({"patient": str(name), "n_cells": len(own), **found})
+                score_of = {**score_of, "f1": np.nan}
+        rows.append({"patient": str(name), "n_cells": len(own), **score_of})
     return pd.DataFrame(rows).assign(coverage=widths.left_out)
 
 
@@ -126,36 +126,36 @@ def calibrated(known: Known, new: np.ndarray, ranks: Ranks, asked: Asked) -> Cal
     for name in (*SCORES, "coverage"):
         summary |= with_interval(name, patients[name].to_numpy(), asked.n_bootstrap, rng)
     new = np.setdiff1d(new, known.patients)
-    found = shift_of(ranks, np.unique(known.patients), new, asked)
-    furthest = [""] * len(new) if found is None else [ranks.names[place] for place in found.column_of_patient]
+    shift = shift_of(ranks, np.unique(known.patients), new, asked)
+    furthest = [""] * len(new) if shift is None else [ranks.names[place] for place in shift.column_of_patient]
     each = pd.DataFrame(
         {
             "patient": new.astype(object),
-            "p_value": np.nan if found is None else found.p_of_patient,
+            "p_value": np.nan if shift is None else shift.p_of_patient,
             "furthest": furthest,
         }
     )
     summary |= {
         "n_new_patients": len(new),
-        "shift_p": np.nan if found is None else found.p_value,
-        "shift_in": "" if found is None else ranks.names[found.column],
+        "shift_p": np.nan if shift is None else shift.p_value,
+        "shift_in": "" if shift is None else ranks.names[shift.column],
     }
     return Calibrated(widths, patients, summary, each)
 
 
-def tables_of(found: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
+def tables_of(by_marker: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
     """``summary`` by marker, and ``patients``, ``levels`` and ``shift`` of all markers below each other."""
 
     def together(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
         return pd.concat([part.assign(marker=name) for name, part in parts.items()], ignore_index=True)
 
     return {
-        "summary": pd.DataFrame({name: one.summary for name, one in found.items()})
+        "summary": pd.DataFrame({name: one.summary for name, one in by_marker.items()})
         .T.rename_axis("marker")
         .infer_objects(),
-        "patients": together({name: one.patients for name, one in found.items()}),
-        "levels": together({name: levels_of(one.widths) for name, one in found.items()}),
-        "shift": together({name: one.new for name, one in found.items()}),
+        "patients": together({name: one.patients for name, one in by_marker.items()}),
+        "levels": together({name: levels_of(one.widths) for name, one in by_marker.items()}),
+        "shift": together({name: one.new for name, one in by_marker.items()}),
     }
 
 

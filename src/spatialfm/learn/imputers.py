@@ -158,10 +158,10 @@ def predict_left_out(
     x, targets, groups = np.asarray(x, dtype=float), np.asarray(targets, dtype=float), np.asarray(groups)
     if len(np.unique(groups)) < 2:
         raise TableError("Rows are of one patient: nothing is left to fit when it is held out. Pass more patients.")
-    found = np.full(targets.shape, np.nan)
+    predicted = np.full(targets.shape, np.nan)
     for train, test in held_out_patients(groups, random_state):
-        found[test] = fit_imputer(method, x[train], targets[train], groups[train], random_state).predict(x[test])
-    return found
+        predicted[test] = fit_imputer(method, x[train], targets[train], groups[train], random_state).predict(x[test])
+    return predicted
 
 
 def standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -114,13 +114,13 @@ def covered_when_left_out(sizes: np.ndarray, codes: np.ndarray, quantiles: np.nd
     counts = np.bincount(codes)
     reached = np.cumsum(1 / counts[codes])
     last = np.searchsorted(sizes, sizes, side="right") - 1  # a tie is covered as a whole
-    found = np.empty((len(counts), len(quantiles)))
+    covered = np.empty((len(counts), len(quantiles)))
     for code in range(len(counts)):
         own = np.cumsum(codes == code) / counts[code]
         others = (reached - own) / (len(counts) - 1)
         place = np.minimum(np.searchsorted(others, quantiles - 1e-9), len(sizes) - 1)
-        found[code] = own[last[place]]
-    return found
+        covered[code] = own[last[place]]
+    return covered
 
 
 def _quantile(left_out: np.ndarray, coverage: float, n: int, guarantee: bool) -> float:
@@ -149,8 +149,8 @@ def _edges(predicted: np.ndarray, codes: np.ndarray, n_levels: int) -> np.ndarra
     counts = np.bincount(codes)
     reached = np.cumsum(1 / counts[codes[order]]) / len(counts)
     places = np.searchsorted(reached, np.arange(1, n_levels) / n_levels - 1e-9) + 1
-    found = np.unique(predicted[order[np.minimum(places, len(order) - 1)]])
-    return found[found > predicted.min()]
+    edges = np.unique(predicted[order[np.minimum(places, len(order) - 1)]])
+    return edges[edges > predicted.min()]
 
 
 def _check_patients(n: int, level: tuple[int, int] | None) -> None:

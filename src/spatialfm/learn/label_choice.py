@@ -183,10 +183,10 @@ def choose(strategies: list[Strategy], quota: Quota, n: int) -> list[tuple[int, 
     while len(chosen) < n:
         before = len(chosen)
         for strategy in strategies[: n - len(chosen)]:
-            found = strategy.next(quota)
-            if found is None:
+            suggestion = strategy.next(quota)
+            if suggestion is None:
                 continue
-            row, score = found
+            row, score = suggestion
             quota.take(row)
             for other in strategies:
                 other.chose(row)

@@ -125,8 +125,8 @@ def doubts(probability: np.ndarray, codes: np.ndarray) -> Doubts:
     Of the four rows that are called 0, the last looks like 1 more than those that are called 1 do:
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.1, 0.9], [0.3, 0.7], [0.4, 0.6]])
-    >>> found = doubts(p, np.array([0, 0, 0, 0, 1, 1]))
-    >>> found.likelier.tolist(), found.score.round(2).tolist()
+    >>> result = doubts(p, np.array([0, 0, 0, 0, 1, 1]))
+    >>> result.likelier.tolist(), result.score.round(2).tolist()
     ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.1, 0.9, 0.3, 0.4])
     """
     rows, judged = np.arange(len(codes)), np.isfinite(probability).all(axis=1)

@@ -120,7 +120,7 @@ def _mean_of_neighbours(graph: csr_matrix) -> csr_matrix:
     return (diags(1 / np.asarray(with_itself.sum(axis=1)).ravel()) @ with_itself).tocsr()
 
 
-def novelty(found: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarray:
+def novelty(doubts: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarray:
     """Share ``(n,)`` of held-out labelled rows that are doubted less than each row.
 
     Those of the class that a row would be given weigh 1 each, and once more together with all others, classes weighing
@@ -128,24 +128,24 @@ def novelty(found: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarr
 
     Examples
     --------
-    >>> found = Doubt(np.array([0.15, 0.9]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0]), 1.0)
-    >>> novelty(found, np.array([0, 0, 1, 1]), pooled=0.0).round(3).tolist()
+    >>> result = Doubt(np.array([0.15, 0.9]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0]), 1.0)
+    >>> novelty(result, np.array([0, 0, 1, 1]), pooled=0.0).round(3).tolist()
     [0.333, 0.667]
     """
-    kept = np.isfinite(found.held_out)
-    scores, codes = found.held_out[kept], codes[kept]
+    kept = np.isfinite(doubts.held_out)
+    scores, codes = doubts.held_out[kept], codes[kept]
     order = np.argsort(scores, kind="stable")
     # types weigh as they occur among all rows, by what they are predicted as: a rare one that is never recognised when
     # it is held out would otherwise decide what doubt is usual
-    n_classes = int(max(codes.max(), found.predicted.max())) + 1
-    alike = np.bincount(found.predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
+    n_classes = int(max(codes.max(), doubts.predicted.max())) + 1
+    alike = np.bincount(doubts.predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
     alike = alike * pooled / max(alike.sum(), 1)
-    out = np.zeros(len(found.score))
-    for code in np.unique(found.predicted):
+    out = np.zeros(len(doubts.score))
+    for code in np.unique(doubts.predicted):
         weight = (alike + (codes == code))[order]
         reached = np.concatenate([[0.0], np.cumsum(weight)]) / (weight.sum() + 1)
-        rows = found.predicted == code
-        out[rows] = reached[np.searchsorted(scores[order], found.score[rows], side="left")]
+        rows = doubts.predicted == code
+        out[rows] = reached[np.searchsorted(scores[order], doubts.score[rows], side="left")]
     return out
 
 

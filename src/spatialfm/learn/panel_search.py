@@ -170,6 +170,6 @@ def redundancy_groups(values: np.ndarray, patient: np.ndarray, redundancy: float
     np.fill_diagonal(distance, 0)
     if len(distance) == 1:
         return np.ones(1, int)
-    found = fcluster(linkage(squareform(distance, checks=False), "average"), 1 - redundancy, "distance")
-    _, first, codes = np.unique(found, return_index=True, return_inverse=True)
+    clusters = fcluster(linkage(squareform(distance, checks=False), "average"), 1 - redundancy, "distance")
+    _, first, codes = np.unique(clusters, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[codes] + 1  # numbered in the order of the markers

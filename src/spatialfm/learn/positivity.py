@@ -137,17 +137,17 @@ def thinned(values: np.ndarray, most: int = MOST_CELLS) -> np.ndarray:
     return values[np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
-def lie_apart(found: Components, values: np.ndarray, min_share: float) -> bool:
+def lie_apart(components: Components, values: np.ndarray, min_share: float) -> bool:
     """Whether two populations are there: far apart, each with cells enough, and fewer cells between them.
 
     A mixture of two fits a continuum too, and its halves lie apart by Ashman's D. So there has to be a valley: the
     density of the cells between the means, smoothed over half of the narrower component, falls to `VALLEY` of that of
     the lower hill.
     """
-    if not min_share <= found.share <= 1 - min_share or found.separation < SEPARATION:
+    if not min_share <= components.share <= 1 - min_share or components.separation < SEPARATION:
         return False
-    (low, high), width = found.means, min(found.sds) / 2
-    grid = np.linspace(low, high + found.sds[1], 101)
+    (low, high), width = components.means, min(components.sds) / 2
+    grid = np.linspace(low, high + components.sds[1], 101)
     values = thinned(values)
     density = np.exp(-(((grid[:, None] - values[None]) / width) ** 2) / 2).sum(axis=1)
     between = np.flatnonzero(grid <= high)
@@ -187,9 +187,9 @@ def reference_of(samples: list[Sample], min_share: float, random_state: int = 0)
         return None
     places = np.linspace(0, 1, min(max(map(len, samples)), 2_000))
     pooled = np.concatenate([np.quantile(one.values, places, method="nearest") for one in samples])
-    found = fit_components(pooled, random_state)
-    if found is not None and lie_apart(found, pooled, min_share / 10):
-        return found
+    components = fit_components(pooled, random_state)
+    if components is not None and lie_apart(components, pooled, min_share / 10):
+        return components
     apart = [own for one in samples if (own := one.split(min_share)) is not None]
     if len(apart) < max(2, 0.1 * len(samples)):
         return None

@@ -93,13 +93,13 @@ def column_scaler(
 
 def cofactors_of(scaler: object) -> list[dict[str, float]]:
     """Cofactors of the columns that went through arcsinh, by their names; of each representation side by side."""
-    found = []
+    by_rep = []
     for one in getattr(scaler, "scalers", [scaler]):
         cofactors = getattr(one, "cofactors_", ())
         names = one.intensities.names if len(cofactors) else ()
         pairs = zip(names, cofactors, strict=True)
-        found.append({name: float(value) for name, value in pairs if np.isfinite(value)})
-    return found
+        by_rep.append({name: float(value) for name, value in pairs if np.isfinite(value)})
+    return by_rep
 
 
 def make_head(

@@ -74,12 +74,12 @@ def nearest_nodes(nodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     >>> nearest_nodes(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([[0.4, 0.1], [2.0, 1.0]]))
     array([0, 1])
     """
-    found = np.empty(len(rows), np.int64)
+    nearest = np.empty(len(rows), np.int64)
     half = 0.5 * np.einsum("ij,ij->i", nodes, nodes)
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS].astype(np.float64)
-        found[start : start + ROWS] = (half - part @ nodes.T).argmin(axis=1)
-    return found
+        nearest[start : start + ROWS] = (half - part @ nodes.T).argmin(axis=1)
+    return nearest
 
 
 def meta_clusters(means: np.ndarray, sizes: np.ndarray, n_clusters: int, what: str) -> np.ndarray:

@@ -130,8 +130,8 @@ def errors_of(residual: np.ndarray, expected: np.ndarray, patient: np.ndarray) -
             # with all cells of which as much is expected: those of a dark marker are in several levels
             part = (at >= values[0]) & (at <= values[-1])
             level[number, marker] = np.median(values)
-            center[number, marker], found = _width(one[part], weight[part])
-            scale[number, marker] = max(found, FLOOR * whole, np.finfo(float).tiny)
+            center[number, marker], width = _width(one[part], weight[part])
+            scale[number, marker] = max(width, FLOOR * whole, np.finfo(float).tiny)
     return Errors(level, center, scale)
 
 

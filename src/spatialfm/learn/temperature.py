@@ -133,10 +133,10 @@ def predicted_without(
     predict
         Called with rows to fit and rows to judge, as `held_out_parts` gives them; makes ``(judged, classes)``.
     """
-    found, places = [], []
+    probabilities, places = [], []
     for train, test in held_out_parts(codes, groups, random_state):
-        found.append(predict(train, test))
+        probabilities.append(predict(train, test))
         places.append(test)
     if not places:
         return np.zeros((0, int(codes.max()) + 1)), np.zeros(0, int)
-    return np.concatenate(found), np.concatenate(places)
+    return np.concatenate(probabilities), np.concatenate(places)

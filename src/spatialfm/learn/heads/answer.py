@@ -106,8 +106,8 @@ def answer(
     if prior is not None:
         everyone = union(classes, prior.types)
         markers = spread_over(prior.probability, prior.types, everyone)
-        found, places = held_out_probability(again, rows, codes, groups, options.random_state)
-        weight = best_weight(spread_over(found, classes, everyone), markers[rows[places]], codes[places])
+        held_out, places = held_out_probability(again, rows, codes, groups, options.random_state)
+        weight = best_weight(spread_over(held_out, classes, everyone), markers[rows[places]], codes[places])
         probability = with_prior(spread_over(probability, classes, everyone), markers, weight)
         classes, notes["signature_weight"] = everyone, weight
     sets = None
@@ -149,7 +149,7 @@ def cofactor_rows(blocks: Sequence[Block], cells: Cells) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"use_rep": block.name, "column": name, "cofactor": value}
-            for block, found in zip(blocks, cofactors_of(cells.scaler), strict=True)
-            for name, value in found.items()
+            for block, cofactors in zip(blocks, cofactors_of(cells.scaler), strict=True)
+            for name, value in cofactors.items()
         ]
     )

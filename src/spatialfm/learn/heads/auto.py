@@ -117,15 +117,15 @@ def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, 
         return Choice(FIRST, why, pd.DataFrame())
     some, places = _some(cells, rows, options.random_state)
     groups, plain = some.groups_of(places), replace(options, calibrate=False)
-    found = {}
+    probabilities = {}
     for name in (FIRST, *OTHERS):
         fit = partial(fit_codes, name, some, classes=classes, options=plain)
-        found[name], held_out = held_out_probability(fit, places, codes, groups, options.random_state)
+        probabilities[name], held_out = held_out_probability(fit, places, codes, groups, options.random_state)
     truth = codes[held_out]
-    return decide(found, truth, None if groups is None else groups[held_out])
+    return decide(probabilities, truth, None if groups is None else groups[held_out])
 
 
-def decide(found: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray | None) -> Choice:
+def decide(probabilities: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray | None) -> Choice:
     """The method by held-out probabilities ``(n, classes)`` of each; the first is the one to be beaten.
 
     Parameters
@@ -137,12 +137,12 @@ def decide(found: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray |
     """
     of_class = np.bincount(truth)
     share = 1 / (of_class[truth] * (of_class > 0).sum())
-    right = {name: share * (probability.argmax(axis=1) == truth) for name, probability in found.items()}
-    first, *others = found
+    right = {name: share * (probability.argmax(axis=1) == truth) for name, probability in probabilities.items()}
+    first, *others = probabilities
     rows = []
-    for name in found:
+    for name in probabilities:
         apart = right[name] - right[first]
-        probability = tempered(found[name], find_temperature(found[name], truth))
+        probability = tempered(probabilities[name], find_temperature(probabilities[name], truth))
         of_truth = np.maximum(probability[np.arange(len(truth)), truth], np.finfo(float).tiny)
         rows.append(
             {

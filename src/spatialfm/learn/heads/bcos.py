@@ -58,14 +58,14 @@ class Bcos:
         """
         import torch
 
-        found = np.empty(scaled.shape)
+        of_columns = np.empty(scaled.shape)
         for start in range(0, len(scaled), ROWS):
             part = slice(start, start + ROWS)
             x = torch.from_numpy(np.asarray(scaled[part], dtype=np.float64))
             with torch.no_grad():
                 shares = self.units.contributions_to(x, torch.from_numpy(codes[part]))
-            found[part] = self.scale * shares.numpy()
-        return found
+            of_columns[part] = self.scale * shares.numpy()
+        return of_columns
 
 
 def shares_of(fitted: RuleFitted, codes: np.ndarray, names: list[str]) -> pd.DataFrame:

@@ -56,6 +56,6 @@ def least_probabilities(
             continue  # the patients of the others have a single type: nothing was expected of these cells
         part, _ = fit_of(name, blocks, stacked, cells, rows[train], labels[train], options)
         places = [classes.index(one) for one in part.classes]
-        found = tempered(part.predict_seen(rows[test]), fitted.calibration.temperature)
-        probability[np.ix_(test, places)] = found
+        of_part = tempered(part.predict_seen(rows[test]), fitted.calibration.temperature)
+        probability[np.ix_(test, places)] = of_part
     return thresholds(probability, codes, groups, wanted.coverage, by_type=wanted.by_type)

@@ -105,11 +105,11 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
                     seed = options.random_state + number + DRAW * draw
                     part = draw_per_class(task.names, fold.train, size, seed)
                 rooms |= {rep: _trained(task, fold, rep, part, options) for rep in task.trained}
-                found = [(rep, head, *_run(task, fold, rooms[rep], part, rep, head, options))
+                results = [(rep, head, *_run(task, fold, rooms[rep], part, rep, head, options))
                          for rep in rooms for head in task.heads]  # fmt: skip
-                found += by_markers
-                found += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
-                for rep, head, scores, seconds, notes in found:
+                results += by_markers
+                results += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
+                for rep, head, scores, seconds, notes in results:
                     marks = {"use_rep": rep, "head": head, "n_train": size or len(part), "fold": number, **notes}
                     marks |= {"asked": "all" if size is None else str(size), "draw": draw, "seconds": seconds}
                     rows.append(scores.reset_index().assign(**marks, preparation=_prepared(task, rooms.get(rep))))
@@ -184,10 +184,10 @@ def _by_markers(
     rows = slice(None) if task.transductive else fold.train
     also = markers.others if task.transductive else markers.others[task.seen(fold)]
     seen = np.concatenate([markers.values[rows], also])
-    found = fit_signatures(seen, markers.types, markers.signs, options.random_state)
+    fitted = fit_signatures(seen, markers.types, markers.signs, options.random_state)
     everyone = union(task.classes, markers.types)
     probability = np.zeros((len(fold.test), len(everyone)))
-    probability[:, [everyone.index(name) for name in markers.types]] = found.predict_proba(markers.values[fold.test])
+    probability[:, [everyone.index(name) for name in markers.types]] = fitted.predict_proba(markers.values[fold.test])
     scores = _scores(task, fold, probability, everyone)
     return markers.rep, "signatures", scores, time.perf_counter() - started, {"C": np.nan, "chosen": "signatures"}
 

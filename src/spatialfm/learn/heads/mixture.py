@@ -32,13 +32,15 @@ class Mixture:
 
     def predict_proba(self, values: np.ndarray) -> np.ndarray:
         """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
-        found = [part.predict_proba(values[:, columns]) for part, columns in zip(self.parts, self.columns, strict=True)]
-        return tempered(pooled(found, self.weights), self.calibration.temperature)
+        by_part = [
+            part.predict_proba(values[:, columns]) for part, columns in zip(self.parts, self.columns, strict=True)
+        ]
+        return tempered(pooled(by_part, self.weights), self.calibration.temperature)
 
     def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Probabilities of rows of the cells."""
-        found = [part.predict_seen(rows) for part in self.parts]
-        return tempered(pooled(found, self.weights), self.calibration.temperature)
+        by_part = [part.predict_seen(rows) for part in self.parts]
+        return tempered(pooled(by_part, self.weights), self.calibration.temperature)
 
 
 def pooled(probabilities: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -92,14 +94,14 @@ def fit_mixture(
     places = held_out[0][1]
     if len(places) < MIN_HELD_OUT:
         return fitted
-    found, truth = [probability for probability, _ in held_out], codes[places]
+    probabilities, truth = [probability for probability, _ in held_out], codes[places]
     if weigh:
-        weights = best_weights(found, truth)
+        weights = best_weights(probabilities, truth)
     fitted = replace(fitted, weights=weights)
     if not calibrate:
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
-    return replace(fitted, calibration=calibration_of(pooled(found, weights), truth, shares))
+    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares))
 
 
 def best_weights(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:

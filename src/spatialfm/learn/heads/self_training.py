@@ -83,14 +83,14 @@ def sure_of(probability: np.ndarray, least: float) -> np.ndarray:
     >>> sure_of(np.array([[0.99, 0.01], [0.95, 0.05], [0.92, 0.08], [0.05, 0.95], [0.6, 0.4]]), 0.9).tolist()
     [0, -1, -1, 1, -1]
     """
-    found, confidence = probability.argmax(axis=1), probability.max(axis=1)
+    predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
     sure = np.flatnonzero(confidence >= least)
-    counts = np.bincount(found[sure], minlength=probability.shape[1])
+    counts = np.bincount(predicted[sure], minlength=probability.shape[1])
     occurring = np.sort(counts[counts > 0])
     most = int(occurring[1 if len(occurring) > 2 else 0]) if len(occurring) else 0
     out = np.full(len(probability), -1)
     for code in range(probability.shape[1]):
-        mine = sure[found[sure] == code]
+        mine = sure[predicted[sure] == code]
         out[mine[np.argsort(-confidence[mine], kind="stable")][:most]] = code
     return out
 

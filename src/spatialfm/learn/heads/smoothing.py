@@ -116,6 +116,6 @@ def cost(before: np.ndarray, after: np.ndarray, truth: np.ndarray, classes: list
     codes = np.arange(len(classes))
     table["n"] = np.bincount(truth, minlength=len(classes))
     for name, score in (("recall", recall_score), ("f1", f1_score)):
-        for ending, found in (("", before), ("_smoothed", after)):
-            table[name + ending] = score(truth, found.argmax(axis=1), labels=codes, average=None, zero_division=0)
+        for ending, probability in (("", before), ("_smoothed", after)):
+            table[name + ending] = score(truth, probability.argmax(axis=1), labels=codes, average=None, zero_division=0)
     return table[table["n"] > 0]

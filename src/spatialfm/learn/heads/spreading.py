@@ -111,8 +111,8 @@ def spread_labels(graph: csr_matrix, start: np.ndarray, alpha: float) -> np.ndar
     >>> spread_labels(graph, np.array([[1.0], [0.0]]), 0.5).round(3).ravel().tolist()
     [0.667, 0.333]
     """
-    found = (1 - alpha) * start
-    rest = found - (found - alpha * (graph @ found))
+    spread = (1 - alpha) * start
+    rest = spread - (spread - alpha * (graph @ spread))
     direction, size = rest.copy(), (rest**2).sum(axis=0)
     enough = TOLERANCE**2 * (start**2).sum(axis=0)
     for _ in range(MOST_STEPS):
@@ -120,9 +120,9 @@ def spread_labels(graph: csr_matrix, start: np.ndarray, alpha: float) -> np.ndar
             break
         moved = direction - alpha * (graph @ direction)
         step = np.divide(size, (direction * moved).sum(axis=0), out=np.zeros_like(size), where=size > 0)
-        found += step * direction
+        spread += step * direction
         rest -= step * moved
         now = (rest**2).sum(axis=0)
         direction = rest + np.divide(now, size, out=np.zeros_like(size), where=size > 0) * direction
         size = now
-    return found
+    return spread

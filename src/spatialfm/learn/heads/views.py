@@ -43,9 +43,9 @@ def mean_columns(scaler: object) -> np.ndarray:
     widths = getattr(scaler, "widths", None)
     scalers: list[Any] = list(getattr(scaler, "scalers", [scaler]))
     starts = [0] if widths is None else np.cumsum([0, *widths[:-1]]).tolist()
-    found = [np.zeros(0, int)]
+    columns = [np.zeros(0, int)]
     for one, start in zip(scalers, starts, strict=True):
         cofactors = getattr(one, "cofactors_", None)
         if cofactors is not None:
-            found.append(start + one.intensities.places[np.isfinite(cofactors)])
-    return np.sort(np.concatenate(found))
+            columns.append(start + one.intensities.places[np.isfinite(cofactors)])
+    return np.sort(np.concatenate(columns))
