@@ -114,10 +114,10 @@ def run_plan(
     if not how.resume:
         for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
             remove_finished(folder, call_of(n_components, bases[name], dtype))
-    found = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
-    results = {name: result for name, result in found.items() if result is not None}
+    stored_results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    results = {name: result for name, result in stored_results.items() if result is not None}
     where = where_of(how, devices)
-    if len(results) == len(found):
+    if len(results) == len(stored_results):
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what is in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0

@@ -67,8 +67,8 @@ def protein_embeddings(
 
     Examples
     --------
-    >>> found, reasons = protein_embeddings(["CD4", "DAPI"], {"P01730": np.ones(640)}, 640)
-    >>> found["CD4"].shape, reasons
+    >>> result, reasons = protein_embeddings(["CD4", "DAPI"], {"P01730": np.ones(640)}, 640)
+    >>> result["CD4"].shape, reasons
     ((640,), {'DAPI': 'no protein sequence (DNA stain)'})
     """
     return find_embeddings(markers, source, dim, nuclear=nuclear)[:2]
@@ -118,8 +118,8 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
 
     Examples
     --------
-    >>> found = find_embeddings(["CD4", "DAPI"], None, 640, nuclear="histone")
-    >>> found.vectors["CD4"].shape, found.origins["DAPI"]
+    >>> result = find_embeddings(["CD4", "DAPI"], None, 640, nuclear="histone")
+    >>> result.vectors["CD4"].shape, result.origins["DAPI"]
     ((640,), 'P68431, shipped with spatialfm')
     """
     proteins = proteins_of(markers, nuclear)

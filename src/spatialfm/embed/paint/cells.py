@@ -48,12 +48,12 @@ def cell_means(
         index = np.flatnonzero(rows >= 0)
         if not index.size:
             continue  # without cells nothing is read
-        found, local = compact(rows[index])
-        counts[found] += np.bincount(local)
+        rows_here, local = compact(rows[index])
+        counts[rows_here] += np.bincount(local)
         for channels in groups:
             for channel, pixels in zip(channels, read(box, channels), strict=True):
                 values = pixels.ravel()[index].astype(np.float64)
-                sums[found, channel] += np.bincount(local, weights=values)
+                sums[rows_here, channel] += np.bincount(local, weights=values)
     means = sums / np.maximum(counts, 1)[:, None]
     height, width = reader.shape
     for row in np.flatnonzero(counts == 0):

@@ -72,7 +72,7 @@ class PartlySeen:
     def predicted(self, seen: Sequence[int], asked: Sequence[int]) -> np.ndarray:
         """Means ``(n, k)`` of the markers that are asked for, with all tokens hidden but those of the seen ones."""
         device, n = self.job.encoder.device, self.job.n_tokens
-        found = []
+        means = []
         with torch.inference_mode():
             for first in range(0, len(self.tiles), self.batch_size):
                 part = self.tiles[first : first + self.batch_size]
@@ -83,8 +83,8 @@ class PartlySeen:
                 for tile, one in zip(part, pixels, strict=True):
                     number, y, x = tile.place
                     self.job.refuse_nan(one.reshape(1, -1), np.array([f"at row {y}, column {x}"]), number)
-                    found.append(tile.means @ _flat(one))
-        return np.concatenate(found)
+                    means.append(tile.means @ _flat(one))
+        return np.concatenate(means)
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
 def places_of_tiles(plan: RunPlan, inputs: Inputs, cells: Cells) -> np.ndarray:
     """Sample, row and column ``(n, 3)`` of the tiles in which cells lie as a whole."""
     job = cast(PaintJob, plan.job)
-    found = []
+    places = []
     for block in cast("list[TileBlock]", plan.blocks):
         shape = inputs.raw[block.sample].shape
         y0, y1, x0, x1 = (cells.boxes[cells.sample == block.sample] / inputs.ratios[block.sample]).T
@@ -105,8 +105,8 @@ def places_of_tiles(plan: RunPlan, inputs: Inputs, cells: Cells) -> np.ndarray:
                 inside &= ((low > start) | (start == 0)) & ((high < stop) | (stop >= size))
                 inside &= (low >= start) & (high <= max(stop, size))
             if inside.any():
-                found.append((block.sample, int(y), int(x)))
-    return np.array(sorted(found), np.int64).reshape(-1, 3)
+                places.append((block.sample, int(y), int(x)))
+    return np.array(sorted(places), np.int64).reshape(-1, 3)
 
 
 def read_tiles(plan: RunPlan, inputs: Inputs, cells: Cells, places: np.ndarray, batch_size: int) -> PartlySeen:

@@ -118,15 +118,15 @@ def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> Targets:
             f"Markers in all images: {listed(panel.markers, 20)}."
         )
     width: Any = encoder.marker_dim  # of models that take protein embeddings
-    found = find_embeddings(list(added), request.panel.embeddings, width, nuclear=encoder.nuclear)
-    if found.reasons:
-        name, why = next(iter(found.reasons.items()))
+    embeddings = find_embeddings(list(added), request.panel.embeddings, width, nuclear=encoder.nuclear)
+    if embeddings.reasons:
+        name, why = next(iter(embeddings.reasons.items()))
         raise PanelError(
             f"Marker {name!r} is neither in the panel of all images nor has a protein embedding ({why}). Pass "
             f"panel={{'embeddings': {{{name!r}: <vector of {width} numbers>}}}}, or leave it out of markers=."
         )
-    vectors = torch.tensor(np.stack([found.vectors[name] for name in added]))
-    return Targets(tuple(names), places, added, vectors, {name: found.origins[name] for name in added})
+    vectors = torch.tensor(np.stack([embeddings.vectors[name] for name in added]))
+    return Targets(tuple(names), places, added, vectors, {name: embeddings.origins[name] for name in added})
 
 
 def _name_of(marker: str, inputs: Inputs) -> str:

@@ -78,8 +78,8 @@ class Regression(Encoder):
         own = weights[range(len(places)), places]
         others = weights.clone()
         others[range(len(places)), places] = 0
-        found = torch.einsum("km,bmhw->bkhw", others, filled)
-        return found + own[:, None, None] * around[:, places] + self.intercept[places][:, None, None]
+        of_others = torch.einsum("km,bmhw->bkhw", others, filled)
+        return of_others + own[:, None, None] * around[:, places] + self.intercept[places][:, None, None]
 
 
 def filled_and_around(pixels: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

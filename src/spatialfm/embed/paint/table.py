@@ -59,9 +59,9 @@ def table_means(
         for number in numbers
     ]
     ratios = np.array([grid.ratio for grid in grids])
-    found = means_of_cells(grids, ratios, cells, lambda one, box, ones: read(numbers[one], box, ones), len(markers))
+    means = means_of_cells(grids, ratios, cells, lambda one, box, ones: read(numbers[one], box, ones), len(markers))
     values = np.full((table.n_obs, len(markers)), np.nan, np.float32)
-    values[cells.rows] = found
+    values[cells.rows] = means
     return pd.DataFrame(values, table.obs_names, pd.Index(markers, dtype=object))
 
 

@@ -33,10 +33,10 @@ def normalizers_of(
     random_state
         Seed of the draw, which is the same for all markers.
     """
-    found = {}
+    normalizers = {}
     for marker, images in progress_bar(readers.items(), desc="normalisers", unit="marker"):
         if marker in given:
-            found[marker] = float(given[marker])
+            normalizers[marker] = float(given[marker])
             continue
         values: list[float] = []
         for place, number in enumerate(np.random.default_rng(random_state).permutation(len(images))):
@@ -44,8 +44,8 @@ def normalizers_of(
                 break
             value = bright_quantile(images[number])
             values += [] if np.isnan(value) else [value]
-        found[marker] = float(np.mean(values)) if values else NOTHING
-    return found
+        normalizers[marker] = float(np.mean(values)) if values else NOTHING
+    return normalizers
 
 
 def bright_quantile(reader: SampleReader) -> float:

@@ -92,7 +92,7 @@ def plan_probabilities(
         name: [reader for reader, (_, place) in zip(readers, places, strict=True) if place == j]
         for j, name in enumerate(markers)
     }
-    found = normalizers_of(by_marker, normalizers, random_state)
+    normalizer_of = normalizers_of(by_marker, normalizers, random_state)
     job = ProbabilityJob(
         encoder=network,  # type: ignore[arg-type]  # what the engine asks of it, it has: a card, a device, tensors
         readers=readers,
@@ -101,7 +101,7 @@ def plan_probabilities(
         centers=np.zeros((0, 2)),
         markers=None,
         mean=torch.zeros(len(readers)),
-        std=torch.tensor([found[markers[place]] for _, place in places], dtype=torch.float32),
+        std=torch.tensor([normalizer_of[markers[place]] for _, place in places], dtype=torch.float32),
         window=LARGEST,
         background="keep",
         outputs=(),
@@ -120,7 +120,8 @@ def plan_probabilities(
         "magnification": magnification,
         # tables, as names of markers and samples need not be keys that a store can hold
         "normalizers": pd.DataFrame(
-            {"normalizer": found.values(), "given": [name in normalizers for name in found]}, index=list(found)
+            {"normalizer": normalizer_of.values(), "given": [name in normalizers for name in normalizer_of]},
+            index=list(normalizer_of),
         ),
         "images": pd.DataFrame(
             {"mpp": pd.Series(sizes, dtype=float).to_numpy(), "pixels_per_pixel": ratios}, index=samples

@@ -176,13 +176,13 @@ def _model(weights: str | os.PathLike, named: object) -> str:
             )
         return str(named)
     parts = Path(os.fspath(weights)).parts
-    found = [model for folder, model in _FOLDERS.items() if folder in parts]
-    if len(found) != 1:
+    models = [model for folder, model in _FOLDERS.items() if folder in parts]
+    if len(models) != 1:
         raise ArgumentError(
             f"weights={os.fspath(weights)!r} does not say which set of weights it is of. Pass options={{'model': "
             f"'virtues'}} (sp31, MIT) or options={{'model': 'virtues-sp32'}} (no commercial use)."
         )
-    return found[0]
+    return models[0]
 
 
 def _beside(weights: str | os.PathLike) -> str | os.PathLike:

@@ -150,8 +150,8 @@ def on_image_grid(
         out = lazy[rows][:, columns]
     if ratio >= 1:  # every pixel of the network has one of the image
         return out, None
-    found = [np.unique(loaded(out[y0:y1, x0:x1])) for y0, y1, x0, x1 in squares_of(shape, _SIDE)]  # type: ignore[index]
-    there = np.unique(np.concatenate(found))
+    parts = [np.unique(loaded(out[y0:y1, x0:x1])) for y0, y1, x0, x1 in squares_of(shape, _SIDE)]  # type: ignore[index]
+    there = np.unique(np.concatenate(parts))
     there = there[there > 0].astype(np.int64)
     if len(there) == n:
         return out, None

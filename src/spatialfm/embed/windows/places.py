@@ -81,11 +81,11 @@ def say_places(
         xy = given_coordinates(table)
     except TableError:  # who needs positions says what is wrong with these
         return
-    found: dict[Reading, list[str]] = {}
+    names_of_reading: dict[Reading, list[str]] = {}
     for name, mine, where in zip(samples, rows, centers, strict=True):
         if reading := reading_of(xy[mine], where):
-            found.setdefault(reading, []).append(name)
-    for reading, names in found.items():
+            names_of_reading.setdefault(reading, []).append(name)
+    for reading, names in names_of_reading.items():
         of = "" if len(names) == len(samples) else f" in {counted(len(names), 'sample')} ({listed(names, 5)})"
         fix = "Correct them"
         if reading == "exchanged":
