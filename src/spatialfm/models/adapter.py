@@ -155,11 +155,11 @@ def merge(encoder: Encoder, adapter: Adapter) -> None:
             f"{encoder.card.name} holds adapter {encoder.weights.adapter!r} already. Load it without adapter= first."
         )
     base = adapter.card["base"]
-    if (found := base_digest(encoder)) != base["parameters_sha256"]:
+    if (digest := base_digest(encoder)) != base["parameters_sha256"]:
         raise ModelError(
             f"Adapter {adapter.source!r} belongs to other weights of {encoder.card.name}: it was trained on "
             f"{base['weights']!r} (SHA-256 of its parameters {base['parameters_sha256'][:12]}…), and these are "
-            f"{encoder.weights.source!r} ({found[:12]}…). Pass the weights that it was trained on as weights=."
+            f"{encoder.weights.source!r} ({digest[:12]}…). Pass the weights that it was trained on as weights=."
         )
     extend(encoder, adapter)
     add(encoder, adapter.tensors, adapter.scale, adapter.source)

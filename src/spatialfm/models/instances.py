@@ -112,8 +112,8 @@ def find_seeds(depth: Tensor, rule: InstanceRule = RELEASED) -> Tensor:
     around, width = rule.distance, depth.shape[-1]
     highest, place = F.max_pool2d(depth[None, None], 2 * around + 1, 1, around, return_indices=True)
     own = torch.arange(depth.numel(), device=depth.device).reshape(place.shape)
-    found = ((place == own) & (highest > rule.seed)).flatten().nonzero().flatten()
-    return torch.stack([found // width, found % width], dim=1)
+    peaks = ((place == own) & (highest > rule.seed)).flatten().nonzero().flatten()
+    return torch.stack([peaks // width, peaks % width], dim=1)
 
 
 def _candidates(

@@ -182,7 +182,7 @@ def newest(names: Iterable[str]) -> str | None:
     >>> newest(["README.md", "V2.pt", "V10.pt"])
     'V10.pt'
     """
-    versions = {int(found[1]): name for name in names if (found := _VERSION.fullmatch(name))}
+    versions = {int(matched[1]): name for name in names if (matched := _VERSION.fullmatch(name))}
     return versions[max(versions)] if versions else None
 
 

@@ -122,13 +122,13 @@ class SlideEncoder:
         corners = grid_corners(places, tile_size, size) if self.card.call == "grid" else None
         try:
             with torch.inference_mode():
-                found = self._call(tiles, corners, size)
+                output = self._call(tiles, corners, size)
         except (KeyError, TypeError, IndexError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"The code of model {self.card.name!r} refused {len(features)} tiles of {features.shape[1]} columns: "
                 f"{type(error).__name__}: {error}."
             ) from error
-        vector = np.asarray(found.float().cpu() if isinstance(found, torch.Tensor) else found, np.float32).squeeze()
+        vector = np.asarray(output.float().cpu() if isinstance(output, torch.Tensor) else output, np.float32).squeeze()
         width = self.card.embedding_dim
         if vector.ndim != 1 or (width is not None and len(vector) != width) or not np.isfinite(vector).all():
             raise ModelError(
@@ -140,9 +140,9 @@ class SlideEncoder:
     def _call(self, tiles: torch.Tensor, corners: np.ndarray | None, size: int) -> Any:
         if corners is not None:
             return self.model.encode_slide_from_patch_features(tiles, torch.from_numpy(corners).to(self.device), size)
-        found = self.model(tiles[None], return_slide_feats=True)
+        output = self.model(tiles[None], return_slide_feats=True)
         # the authors' library gives a pair, the code in their repositories on the hub the same by name
-        log = found["log"] if isinstance(found, Mapping) else found[1]
+        log = output["log"] if isinstance(output, Mapping) else output[1]
         return log["slide_feats"]
 
 

@@ -159,8 +159,8 @@ class SubCellEncoder(Encoder):
         place = self._nucleus(markers, pixels.shape[1])
         pixels = pixels.to(self.network.pool_model.attention.weight)
         pairs = torch.stack([pixels[:, [place]].expand_as(pixels), pixels], dim=2).flatten(0, 1)
-        found = [self.network(scaled(part, self.options["minmax"])) for part in pairs.split(AT_ONCE)]
-        return EncoderOutput(marker=torch.cat(found).unflatten(0, pixels.shape[:2]))
+        vectors = [self.network(scaled(part, self.options["minmax"])) for part in pairs.split(AT_ONCE)]
+        return EncoderOutput(marker=torch.cat(vectors).unflatten(0, pixels.shape[:2]))
 
     def _nucleus(self, markers: Sequence[str] | None, n_channels: int) -> int:
         name, asked = self.card.name, self.options["reference"]

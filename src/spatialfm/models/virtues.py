@@ -231,9 +231,9 @@ class VirTuesEncoder(Encoder):
     def summaries(self, pixels: Tensor, markers: Tensor, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """Summary tokens ``(B, D, h, w)`` at the end, and after some blocks, counted from 1 (`after`, ascending)."""
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, None))
-        last, found = self.backbone.encoder.summaries(tokens, grid, after)
+        last, earlier = self.backbone.encoder.summaries(tokens, grid, after)
         shape = (grid.height, grid.width)
-        return last.transpose(1, 2).unflatten(2, shape), [one.transpose(1, 2).unflatten(2, shape) for one in found]
+        return last.transpose(1, 2).unflatten(2, shape), [one.transpose(1, 2).unflatten(2, shape) for one in earlier]
 
     def attention(
         self,

@@ -317,7 +317,7 @@ class VirTuesEncoderNet(nn.Module):
 
         Blocks are counted from 1, in ascending order.
         """
-        x, found = grid.pack(tokens), []
+        x, after_blocks = grid.pack(tokens), []
         for number, block in enumerate(self.blocks(), 1):
             is_last = number == len(self.encoder) and block.multi_head_attention.along == "v"
             if is_last:  # it works for the summary tokens alone
@@ -326,8 +326,8 @@ class VirTuesEncoderNet(nn.Module):
                 x = block(x, grid)
                 summary = grid.unpack(x)[:, 0]
             if number in after:
-                found.append(summary)
-        return self.layer_norm(summary), found
+                after_blocks.append(summary)
+        return self.layer_norm(summary), after_blocks
 
     def before(self, tokens: Tensor, grid: TokenGrid, blocks: Sequence[int]) -> dict[int, Tensor]:
         """What enters the attention of each of the blocks named, packed and normed."""

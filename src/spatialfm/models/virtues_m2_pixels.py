@@ -48,8 +48,8 @@ class ClipScaleBlur(ClipLogBlur):
 
     def prepare(self, reader: Pixels, tissue: TissueMask, known: np.ndarray | None = None) -> PreparedPixels:  # type: ignore[override]
         """Find the clipping values of one image; those that are known are taken."""
-        found = super().prepare(reader, tissue, known)
-        return ClippedScaledBlurred(found.reader, found.clip, source=found.source)
+        prepared = super().prepare(reader, tissue, known)
+        return ClippedScaledBlurred(prepared.reader, prepared.clip, source=prepared.source)
 
     def undo(self, pixels: Tensor) -> Tensor:
         """Share of the clipping value; what that was is in the record."""
