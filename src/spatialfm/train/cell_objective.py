@@ -180,10 +180,10 @@ class CellObjective(OfCells):
 
     def scores(self, means: Mapping[str, float]) -> dict[str, float]:
         """Means over classes, or over what is predicted: ``loss``, and of classes ``balanced_accuracy``."""
-        found = {"loss": [value for name, value in means.items() if name.startswith("loss of ")]}
+        by_name = {"loss": [value for name, value in means.items() if name.startswith("loss of ")]}
         if self.targets.classes:
-            found["balanced_accuracy"] = [value for name, value in means.items() if name.startswith("hits of ")]
-        return {name: float(np.mean(values)) for name, values in found.items()}
+            by_name["balanced_accuracy"] = [value for name, value in means.items() if name.startswith("hits of ")]
+        return {name: float(np.mean(values)) for name, values in by_name.items()}
 
     def groups(self) -> list[Group]:
         """What is trained of the encoder, and the linear layer with its own rate."""

@@ -78,16 +78,16 @@ class Checkpoints:
             If there are some, and all are damaged.
         """
         _disk.sweep(self.folder)
-        found = self.steps()
-        for step in reversed(found):
+        steps = self.steps()
+        for step in reversed(steps):
             if problem := self._problem(step):
                 warn(f"Checkpoint '{self.path(step)}' {problem}. It is passed over, and steps after the one before it "
                      "are done again.")  # fmt: skip
             else:
                 return step
-        if found:
+        if steps:
             raise RunError(
-                f"All checkpoints in '{self.folder}' are damaged: step {', '.join(map(str, found))}. Restore them from "
+                f"All checkpoints in '{self.folder}' are damaged: step {', '.join(map(str, steps))}. Restore them from "
                 "a copy, or pass another out="
             )
         return None

@@ -83,11 +83,11 @@ class ContextPieces:
 
     def known_distances(self) -> np.ndarray:
         """Distances of cells that are known in some pieces."""
-        found = []
+        of_pieces = []
         for piece, known in self.looked_at():
             of_cells = known[np.ix_(piece.types == CELL, piece.types == CELL)]
-            found.append(of_cells[(of_cells != FAR) & (of_cells > 0)])
-        return np.concatenate(found)
+            of_pieces.append(of_cells[(of_cells != FAR) & (of_cells > 0)])
+        return np.concatenate(of_pieces)
 
     def reach(self) -> float:
         """Distance up to which Gaussians are spread before training."""
@@ -148,12 +148,12 @@ class ContextSpread:
 
     def __call__(self, step: int) -> dict[str, float]:
         """Effective rank and spread."""
-        network, found = self.context.network, []
+        network, of_pieces = self.context.network, []
         before = network.training
         network.eval()
         for piece, known in self.pieces.looked_at():
-            found.append(self.context.encode(piece.tokens, piece.types, known, self.device)[piece.types == CELL])
+            of_pieces.append(self.context.encode(piece.tokens, piece.types, known, self.device)[piece.types == CELL])
         network.train(before)
-        vectors = np.concatenate(found)
+        vectors = np.concatenate(of_pieces)
         rank, spread = spread_of(vectors[spread_out(len(vectors), COMPARED)])
         return {"effective_rank": rank, "spread": spread}

@@ -140,11 +140,11 @@ class AskedContext:
         self, fabric: Fabric, learner: Context, pieces: ContextPieces, held_out: ContextPieces | None
     ) -> list[Check]:
         """What is looked at every so often: collapse, and the objectives on patients that are held out."""
-        found: list[Check] = [ContextSpread(learner.context, pieces, fabric.device)]
+        looks: list[Check] = [ContextSpread(learner.context, pieces, fabric.device)]
         if held_out is not None and len(held_out):
             drawn = DrawnPieces(held_out, self.random_state, self.batch_size)
-            found.append(Validation(fabric, learner, drawn))
-        return found
+            looks.append(Validation(fabric, learner, drawn))
+        return looks
 
     def card(self, record: Mapping[str, Any], pieces: ContextPieces, license: str | None) -> dict[str, Any]:
         """What is said of the run beside its weights, in types of JSON."""

@@ -144,8 +144,8 @@ def open_corpus(opened: Sequence[Opened], wishes: Wishes, given: GivenStatistics
     """
     _check_images(opened, wishes.elements.image)
     groups = [group for one in opened for group in _groups(one, wishes)]
-    found = {pair.sample for group in groups for pair in group.pairs}
-    if wishes.samples is not None and (missing := [name for name in wishes.samples if name not in found]):
+    samples = {pair.sample for group in groups for pair in group.pairs}
+    if wishes.samples is not None and (missing := [name for name in wishes.samples if name not in samples]):
         raise ElementError(f"No sample {missing[0]!r} in the sources; correct samples=.")
     if not groups and wishes.panel.markers is not None and any(len(one.sdata.images) for one in opened):
         raise PanelError(f"None of markers={list(wishes.panel.markers)} is in any image. Correct markers=.")
@@ -251,11 +251,11 @@ def _known_to_the_model(
     entries = vocabulary_of(encoder, names)
     if encoder.card.marker_vocabulary == "protein embedding":
         width: Any = getattr(encoder, "marker_dim")  # noqa: B009  of models that take protein embeddings
-        found = find_embeddings(names, wishes.panel.embeddings, width, nuclear=encoder.nuclear)
-        if found.reasons and wishes.panel.on_unknown != "drop":
-            _refuse_without(found.reasons, encoder)
-        left = [_without(group, found.reasons) for group in groups]
-        return [group for group in left if group is not None], dict(found.vectors), entries
+        embeddings = find_embeddings(names, wishes.panel.embeddings, width, nuclear=encoder.nuclear)
+        if embeddings.reasons and wishes.panel.on_unknown != "drop":
+            _refuse_without(embeddings.reasons, encoder)
+        left = [_without(group, embeddings.reasons) for group in groups]
+        return [group for group in left if group is not None], dict(embeddings.vectors), entries
     if encoder.n_marker_ids:
         known = {marker: entry.id for marker, entry in entries.items()}
         taken = [entry.id for entry in encoder.vocabulary]

@@ -314,13 +314,13 @@ class Windows(Dataset):
             [had and (patient in held_out) == side for had, patient in zip(self._counts, patients, strict=True)]
             for side in (False, True)
         ]
-        found = self._standards(sides[0])
-        return self._of_rows(~is_held_out, found, sides[0]), self._of_rows(is_held_out, found, sides[1])
+        standards = self._standards(sides[0])
+        return self._of_rows(~is_held_out, standards, sides[0]), self._of_rows(is_held_out, standards, sides[1])
 
-    def _of_rows(self, rows: np.ndarray, found: list[Standard], counts: list[bool]) -> Windows:
+    def _of_rows(self, rows: np.ndarray, standards: list[Standard], counts: list[bool]) -> Windows:
         part = type(self).__new__(type(self))  # `copy` would go through bytes, and copy the pixels in memory too
         part.__dict__.update(self.__dict__)
-        part.standards, part._counts = found, counts
+        part.standards, part._counts = standards, counts
         part.table = self.table[rows].reset_index(drop=True)
         part._numbers = self._numbers[rows]
         part.strata = strata_of(part.table, self.settings.strata)

@@ -318,11 +318,11 @@ def _report(
     places = np.searchsorted(cohort.rows, judged)
     own = embeddings(encoders[1], cohort.windows, places, TIMED).numpy()
     likeness = learner.likeness(torch.from_numpy(own), torch.from_numpy(places))
-    for who, plan, encoder, found in zip(("teacher", "student"), plans, encoders, (values[judged], own), strict=True):
+    for who, plan, encoder, vectors in zip(("teacher", "student"), plans, encoders, (values[judged], own), strict=True):
         row: dict[str, Any] = {
             "encoder": f"{who}: {encoder.card.name}",
             "parameters": sum(one.numel() for one in encoder.parameters()),
-            "columns": found.shape[1],
+            "columns": vectors.shape[1],
             "cells_per_second": _speed(plan, encoder, cohort),
             "cosine_to_teacher": 1.0 if who == "teacher" else likeness,
         }
@@ -332,7 +332,7 @@ def _report(
             patients = cohort.patients[places]
             if len(np.unique(patients)) < 2:  # then other cells of the same
                 patients = table.obs_names[judged].to_numpy(str)
-            row |= probed(found[known], ProbeCells(None, labels[known].astype(str).to_numpy(), patients[known]))
+            row |= probed(vectors[known], ProbeCells(None, labels[known].astype(str).to_numpy(), patients[known]))
         rows.append(row)
     return pd.DataFrame(rows).set_index("encoder")
 

@@ -208,7 +208,7 @@ def embeddings_of(encoder: Encoder, windows: Sequence[WindowSample]) -> np.ndarr
     encoder.eval()
     try:
         with torch.no_grad():
-            found = [
+            vectors = [
                 _vector(
                     encoder(
                         one.pixels[None].to(encoder.device),
@@ -220,7 +220,7 @@ def embeddings_of(encoder: Encoder, windows: Sequence[WindowSample]) -> np.ndarr
             ]
     finally:
         encoder.train(before)
-    return np.stack(found)
+    return np.stack(vectors)
 
 
 def _output(encoder: Encoder) -> str:

@@ -154,12 +154,12 @@ def _differing(record: Mapping[str, Any], identity: Identity) -> list[tuple[str,
     then, now = record["parameters"], json.loads(json.dumps(dict(identity.parameters)))
     changed = [name for name in dict.fromkeys([*then, *now]) if then.get(name) != now.get(name)]
     words = "; ".join(_difference(name, then.get(name), now.get(name)) for name in changed)
-    found = [("parameters", words)] if changed else []
+    differences = [("parameters", words)] if changed else []
     was = record.get("data", {})
     names = [name for name in dict.fromkeys([*was, *identity.data]) if was.get(name) != identity.data.get(name)]
     if names:
-        found.append(("data", f"the {' and '.join(names)} are others than then"))
-    return found
+        differences.append(("data", f"the {' and '.join(names)} are others than then"))
+    return differences
 
 
 def _difference(name: str, then: Any, now: Any) -> str:

@@ -153,10 +153,10 @@ def sets_of(images: Sequence[Image], recipe: Recipe, dataset_key: str | None) ->
     return ["corpus"] * len(images)
 
 
-def marker_table(images: Sequence[Image], found: Sequence[Standard]) -> pd.DataFrame:
+def marker_table(images: Sequence[Image], standards: Sequence[Standard]) -> pd.DataFrame:
     """One row for each marker: its id, and what its pixels are standardised with, where that is one over the corpus."""
     rows: dict[str, dict] = {}
-    for image, standard in zip(images, found, strict=True):
+    for image, standard in zip(images, standards, strict=True):
         for place, name in enumerate(image.markers):
             key = None if image.keys is None or image.keys.ndim > 1 else int(image.keys[place])
             row = rows.setdefault(

@@ -44,11 +44,11 @@ def correlations(means: Mapping[str, float]) -> dict[str, float]:
     >>> import torch
     >>> x = torch.tensor([0.0, 1.0, 2.0])
     >>> terms = added(moments("up", x, 2 * x + 1), moments("flat", x, 0 * x))
-    >>> found = correlations({name: term.total.item() / term.count for name, term in terms.items()})
-    >>> list(found), round(found["up"], 6)
+    >>> result = correlations({name: term.total.item() / term.count for name, term in terms.items()})
+    >>> list(result), round(result["up"], 6)
     (['up'], 1.0)
     """
-    found = {}
+    by_key = {}
     for key, x in means.items():
         if not (key.startswith(f"{PREFIX}/") and key.endswith("/x")):
             continue
@@ -57,5 +57,5 @@ def correlations(means: Mapping[str, float]) -> dict[str, float]:
         variances = (xx - x * x) * (yy - y * y)
         tiny = 1e-12 * max(xx, 1e-300) * max(yy, 1e-300)  # what rounding leaves of a constant
         if variances > tiny:
-            found[stem.removeprefix(f"{PREFIX}/")] = (xy - x * y) / math.sqrt(variances)
-    return found
+            by_key[stem.removeprefix(f"{PREFIX}/")] = (xy - x * y) / math.sqrt(variances)
+    return by_key

@@ -33,7 +33,7 @@ def layer_groups(encoder: nn.Module, head: nn.Module, *, layer_decay: float, pat
     level |= {id(parameter): len(blocks) + 1 for parameter in backbone.norm.parameters()}
     embedding = {id(parameter) for parameter in backbone.patch_embed.parameters()}
 
-    found: dict[tuple[float, bool, bool], dict[str, nn.Parameter]] = {}
+    groups: dict[tuple[float, bool, bool], dict[str, nn.Parameter]] = {}
     parts = [("encoder", encoder, True), ("head", head, False)]
     for prefix, module, of_backbone in parts:
         for name, parameter in module.named_parameters():
@@ -43,8 +43,8 @@ def layer_groups(encoder: nn.Module, head: nn.Module, *, layer_decay: float, pat
             scale *= patch_embed_scale if id(parameter) in embedding else 1.0
             decays = not (name.endswith((".bias", ".gamma")) or "norm" in name)
             key = (scale, decays, name == "prototypes" and not of_backbone)
-            found.setdefault(key, {})[f"{prefix}.{name}"] = parameter
+            groups.setdefault(key, {})[f"{prefix}.{name}"] = parameter
     return [
         Group(parameters, lr_scale=scale, decay=decays, last_layer=last)
-        for (scale, decays, last), parameters in found.items()
+        for (scale, decays, last), parameters in groups.items()
     ]

@@ -176,9 +176,9 @@ class Masked(Warmed):
     def scores(self, means: Mapping[str, float]) -> dict[str, float]:
         """The error, and correlations by marker and way of hiding."""
         scores = {name: value for name, value in means.items() if not name.startswith(f"{PREFIX}/")}
-        found = correlations(means)
+        r_of_key = correlations(means)
         for mode in MODES:
-            values = {name: r for name, r in found.items() if name.startswith(f"{mode}/")}
+            values = {name: r for name, r in r_of_key.items() if name.startswith(f"{mode}/")}
             if values:
                 scores[f"pearson/{mode}"] = sum(values.values()) / len(values)
                 scores |= {f"pearson/{name}": r for name, r in sorted(values.items())}
@@ -207,10 +207,10 @@ class Masked(Warmed):
 
 def alike(views: Sequence[_Seen]) -> list[list[_Seen]]:
     """Windows of a batch in groups of one shape, which run together; nothing is padded."""
-    found: dict[tuple[int, ...], list[_Seen]] = {}
+    by_shape: dict[tuple[int, ...], list[_Seen]] = {}
     for view in views:
-        found.setdefault(tuple(view.pixels.shape), []).append(view)
-    return list(found.values())
+        by_shape.setdefault(tuple(view.pixels.shape), []).append(view)
+    return list(by_shape.values())
 
 
 def decay_groups(module: nn.Module) -> list[Group]:

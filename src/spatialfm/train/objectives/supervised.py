@@ -202,14 +202,14 @@ class Supervised(Objective):
         codes = torch.stack([one.codes for one in members]).to(device)
         values = torch.stack([one.values for one in members]).to(device)
         wanted = [*codes.unbind(1), *values.unbind(1)]
-        found = {}
+        predicted = {}
         for name, head, target in zip(self.names, self.heads, [*wanted, None][: len(self.names)], strict=True):
             if name == "intensity" and of_markers is not None:
-                found[name] = head(of_markers)[..., 0].float(), pixels.mean((-2, -1))
+                predicted[name] = head(of_markers)[..., 0].float(), pixels.mean((-2, -1))
             elif target is not None:
                 out = head(embedding).float()
-                found[name] = (out if name.startswith("label/") else out[:, 0]), target
-        return found
+                predicted[name] = (out if name.startswith("label/") else out[:, 0]), target
+        return predicted
 
     def _error(self, name: str, out: Tensor, wanted: Tensor) -> Term:
         if name.startswith("label/"):
