@@ -1,7 +1,8 @@
-"""Warnings point at the line of the user; bars listen to tqdm's own variables."""
+"""Warnings point at the line of the user; bars listen to tqdm's own variables; names say what they hold."""
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import os
@@ -165,3 +166,34 @@ def test_the_same_thing_has_the_same_name_in_all_functions():
             first = next(iter(parameters.values()), None)
             if first is not None and str(first.annotation) == "AnnData":
                 assert first.name in ("adata", "patients", "source"), name
+
+
+SAY_NOTHING = {"found", "thing", "stuff", "tmp", "obj", "res"}
+
+
+def names_that_say_nothing(source: str) -> list[str]:
+    """Local variables and parameters of functions whose names would fit anything."""
+    functions = [one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef | ast.Lambda)]
+    bound = [
+        (node.lineno, node.arg if isinstance(node, ast.arg) else node.id)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    ]
+    return [f"line {line}: {name}" for line, name in dict.fromkeys(bound) if name in SAY_NOTHING]
+
+
+def test_local_names_say_what_they_hold():
+    source = Path(sfm.__file__).parent
+    wrong = {
+        path.relative_to(source).as_posix(): lines
+        for path in sorted(source.rglob("*.py"))
+        if (lines := names_that_say_nothing(path.read_text(encoding="utf-8")))
+    }
+    assert not wrong
+
+
+def test_names_that_say_nothing_are_seen():
+    source = "found = 1\ndef f(x, tmp=3):\n    if found := x:\n        return lambda obj: [thing for thing in found]\n"
+    names = [one.partition(": ")[2] for one in names_that_say_nothing(source)]
+    assert sorted(set(names)) == ["found", "obj", "thing", "tmp"]
