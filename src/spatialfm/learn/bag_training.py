@@ -15,6 +15,7 @@ from ..cohort.cases import Cases
 from .bag_bcos import BcosMIL
 from .bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
 from .bag_published import HistoBistroMIL, StampMIL
+from .bag_start import start_at_means
 
 SMALLEST_SD = 1e-6  # of a column that does not vary
 DIV_FACTOR = 25.0  # of the one-cycle schedule: the first step size is the largest over this, as in STAMP
@@ -41,12 +42,12 @@ class BagRecipe:
     def network(self, n_features: int, n_outputs: int) -> nn.Module:
         """A network with fresh weights.
 
-        The last layer of ours starts at zero, as a random one is most of what few and small steps predict; published
-        layers start as published.
+        The last layer of our transformer starts at zero, as a random one is most of what few and small steps predict;
+        published layers start as published; `train` sets where attention starts.
         """
         common = {"n_heads": self.n_heads, "hidden": self.hidden, "dropout": self.dropout}
         if self.head == "attention":
-            return _silent(GatedAttentionMIL(n_features, n_outputs, **common))
+            return GatedAttentionMIL(n_features, n_outputs, **common)
         if self.head == "bcos":
             return BcosMIL(n_features, n_outputs, dropout=self.dropout)
         if self.head == "stamp":
@@ -211,13 +212,18 @@ def train(
     with torch.random.fork_rng(devices=held):
         torch.manual_seed(seed)
         network = recipe.network(bags.values.shape[1], target.n_outputs).to(device)
+        if isinstance(network, GatedAttentionMIL):
+            start_at_means(network, bags, target, fit, validation, mean, sd)
         optimizer = recipe.optimizer(network)
         schedule, as_published = recipe.schedule(optimizer, len(fit)), recipe.padding == "published"
         by_number = not as_published or recipe.batch_size == 1  # STAMP takes the mean by weight of each step
         # STAMP validates on whole bags, one by one, where nothing is padded
         size, most = (1, len(bags.values)) if as_published else (recipe.batch_size, recipe.max_cells)
         seen = [pad(bags, part, mean, sd, most, rng, device) for part in _parts(validation, size)]
-        best, best_epoch, state = np.inf, 0, copy.deepcopy(network.state_dict())
+        # one that starts at the mean cell is kept as it was unless attention makes it better
+        known = isinstance(network, GatedAttentionMIL)
+        best = _loss(network, target, seen, validation) if known else np.inf
+        best_epoch, state = 0, copy.deepcopy(network.state_dict())
         for epoch in range(1, recipe.max_epochs + 1):
             network.train()
             for part in _parts(rng.permutation(fit), recipe.batch_size):
@@ -288,7 +294,7 @@ def pad(
     return torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device)
 
 
-def _silent(network: GatedAttentionMIL | TransformerMIL) -> nn.Module:
+def _silent(network: TransformerMIL) -> nn.Module:
     """The network with a last layer that says nothing yet."""
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)

@@ -86,10 +86,11 @@ def mil(
     is told the answer for the patient only. The recipe is VirTues' (Methods, *Tissue-level classification*): gated
     attention with eight heads of 256, Adam at 1e-4, 16 bags a step, at most 100 epochs, stopped when the loss of 20
     % of the training patients has not fallen for 10 epochs, five seeds with their own validation parts. Unlike
-    there, where images are split, patients are; and the last layer of ``"attention"`` and ``"transformer"`` starts
-    at zero, as in cohorts with few steps a random one would still decide the prediction. All scores and all
-    attention are of patients that the network at hand has never seen, in the cross-validation that STAMP reports
-    (El Nahhas et al., arXiv 2312.10944).
+    there, where images are split, patients are; and ``"attention"`` starts even, with the linear model of mean cells
+    as its last layer, and stays so unless the validation patients' loss falls below that of the start: in cohorts
+    with few steps a random start would still decide the prediction. The last layer of ``"transformer"`` starts at
+    zero. All scores and all attention are of patients that the network at hand has never seen, in the cross-validation
+    that STAMP reports (El Nahhas et al., arXiv 2312.10944).
 
     Parameters
     ----------
@@ -195,7 +196,8 @@ def mil(
       Cox regression;
     - ``classes`` (classification): AUROC, average precision and F1 of each class against the rest, with intervals over
       folds, ``p_two_sided`` as above, and ``p_t_test`` of the published protocol (t-test of held-out probabilities);
-    - ``folds``: every score of every fold and seed, with epochs and sizes, to be compared between representations by
+    - ``folds``: every score of every fold and seed, with epochs (``best_epoch`` 0: attention made nothing better than
+      the mean cell, and is even) and sizes, to be compared between representations by
       ``sfm.metrics.compare_representations(..., run=["fold", "seed"])``; ``params``;
     - ``statistics_folds``, ``statistics``: what STAMP prints of held-out predictions (means over seeds): of each fold,
       and means over folds with the t interval of independent folds, which is too narrow as folds share training
