@@ -27,12 +27,19 @@ def bags() -> Bags:
     return Bags(values.astype(np.float32), np.split(np.arange(ends[-1]), ends[:-1]))
 
 
+def begin(network, bags, target, mean, sd) -> None:
+    means = [bags.means(part, mean, sd) for part in (FIT, VALIDATION)]
+    start_at_means(
+        network, means[0], lambda x: target.loss(x, FIT, True), means[1], lambda x: target.loss(x, VALIDATION)
+    )
+
+
 def started(bags, target, monkeypatch, strength=1.0) -> tuple[np.ndarray, torch.Tensor]:
     """Outputs for all bags at the start, and attention to the cells of the first."""
     monkeypatch.setattr(bag_start, "PENALTIES", (strength,))
     mean, sd = bags.moments(FIT)
     network = GatedAttentionMIL(3, target.n_outputs, n_heads=4, hidden=2)
-    start_at_means(network, bags, target.of(FIT), FIT, VALIDATION, mean, sd)
+    begin(network, bags, target.of(FIT), mean, sd)
     found = []
     with torch.no_grad():
         for rows in bags.rows:
@@ -85,7 +92,7 @@ def test_the_penalty_is_the_one_that_validation_bags_prefer(bags):
     codes = (x[:, 0] + np.random.default_rng(2).normal(size=40) > 0).astype(int)  # two logits: half of the penalty
     mean, sd = bags.moments(FIT)
     target, network = ClassTarget(codes, 2).of(FIT), GatedAttentionMIL(3, 2, n_heads=1, hidden=2)
-    start_at_means(network, bags, target, FIT, VALIDATION, mean, sd)
+    begin(network, bags, target, mean, sd)
     models = [LogisticRegression(C=2 * c, class_weight="balanced", tol=1e-8) for c in bag_start.PENALTIES]
     weights = np.where(codes[VALIDATION] == 1, 1 / codes[FIT].mean(), 1 / (1 - codes[FIT].mean()))
     losses = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -87,6 +88,11 @@ class Bags:
         square = sum(((self.values[self.rows[bag]] - mean) ** 2).sum(axis=0, dtype=np.float64) for bag in chosen)
         sd = np.sqrt(square / n)
         return mean.astype(np.float32), np.where(sd > SMALLEST_SD, sd, 1.0).astype(np.float32)
+
+    def means(self, chosen: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Standardised mean cell of some bags, of all their cells, ``(bags, columns)``, float64."""
+        rows = [self.values[self.rows[bag]].mean(axis=0, dtype=np.float64) for bag in chosen]
+        return (np.stack(rows) - mean) / sd
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,9 @@ def train(
         torch.manual_seed(seed)
         network = recipe.network(bags.values.shape[1], target.n_outputs).to(device)
         if isinstance(network, GatedAttentionMIL):
-            start_at_means(network, bags, target, fit, validation, mean, sd)
+            means = [bags.means(part, mean, sd) for part in (fit, validation)]
+            of_fit, of_validation = (partial(target.loss, chosen=part) for part in (fit, validation))
+            start_at_means(network, means[0], partial(of_fit, by_number=True), means[1], of_validation)
         optimizer = recipe.optimizer(network)
         schedule, as_published = recipe.schedule(optimizer, len(fit)), recipe.padding == "published"
         by_number = not as_published or recipe.batch_size == 1  # STAMP takes the mean by weight of each step
