@@ -9,7 +9,7 @@ from __future__ import annotations
 IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
-PANORAMA_PREFIX = "panorama_"  # pictures of a slide, which are no samples: attrs[ATTRS][PANORAMAS] names them
+PANORAMA_PREFIX = "panorama_"  # pictures of a slide, which are not samples: attrs[ATTRS][PANORAMAS] names them
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 TRUE_TISSUE_PREFIX = "true_tissue_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
@@ -28,7 +28,7 @@ TRUTH = "truth"  # simulated cohorts only: one row a true cell
 # obs of the cell table
 REGION_KEY = "region"
 INSTANCE_KEY = "cell_id"
-NUMBER_KEY = "cell_number"  # in the label image that shapes are drawn as, where their ids are no label numbers
+NUMBER_KEY = "cell_number"  # in the label image that shapes are drawn as, where their ids are not label numbers
 TILE_KEY = "tile_id"  # the same of the table of tiles
 TOKEN_KEY = "token_id"  # the same of a table of tokens
 SAMPLE_KEY = "sample"
@@ -53,8 +53,8 @@ OUTCOME = "outcome"  # uns["spatialfm"][OUTCOME]: columns of obs with time and e
 
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
-PANORAMAS = "panoramas"  # attrs[ATTRS][PANORAMAS]: images that are no samples
-IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that a model predicted, which are no samples
+PANORAMAS = "panoramas"  # attrs[ATTRS][PANORAMAS]: images that are not samples
+IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that a model predicted, which are not samples
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names

@@ -4,7 +4,7 @@ Distances, neighbours and k-means see the column of the largest numbers and litt
 from how they were made: measured features, such as the mean intensity of markers, are in different units and are
 standardised; the output of a model is used as its card states; fractions and principal components mean what they are.
 Classifiers need none of this: they standardise, on all cells that they may see. Columns are scaled without labels, so
-that the cells without one count too: means and standard deviations of five labelled cells a class are mostly noise.
+that the cells without one count too: means and standard deviations of five labelled cells per class are mostly noise.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def has_cells(sdata: SpatialData, sample: str) -> bool:
 
 
 def channels_of(sdata: SpatialData) -> list[str]:
-    """Names of the channels of all samples, in the order first seen; panoramas are no samples."""
+    """Names of the channels of all samples, in the order first seen; panoramas are not samples."""
     from ..pp.arrays import channel_names
 
     images = map(image_name, samples_of(sdata))

@@ -217,7 +217,7 @@ def frame_of_image(
     Parameters
     ----------
     channels
-        Name of each channel by what the columns of intensities call it; those of None are no markers.
+        Name of each channel by what the columns of intensities call it; those of None are not markers.
 
     Raises
     ------

@@ -137,7 +137,7 @@ def parse_text(state: FileState, n_channels: int, shape: tuple[int, int]) -> np.
     Raises
     ------
     InputFileError
-        If a value is no number, or pixels are missing or occur twice.
+        If a value is not a number, or pixels are missing or occur twice.
     """
     try:
         values = pd.read_csv(

@@ -86,7 +86,7 @@ def given_channel_names(
 
 
 def read_names(path: Path) -> PanelNames:
-    """Channel names of a file: one a line (``#`` begins a remark), or the column of names of a table.
+    """Channel names of a file: one per line (``#`` begins a remark), or the column of names of a table.
 
     Columns ``keep`` and ``remove`` of a table say which channels are left out.
     """

@@ -108,7 +108,7 @@ def _meant(text: str) -> bool | None:
 def _short(columns: Sequence[str]) -> list[str]:
     """Names without what all of them begin with (``phenotype_``), and without the sign of a flag at the end."""
     prefix = os.path.commonprefix(list(columns)) if len(columns) > 1 else ""
-    # PD-1 and PD-L1 are no flags "1" and "L1"
+    # PD-1 and PD-L1 are not flags "1" and "L1"
     words = re.match(rf"(?:(?:{'|'.join(_OF_FLAGS)})[_ .-]+)*", prefix, re.IGNORECASE)
     cut = words.end() if words else 0
     names = [re.sub(r"\s*\+$", "", name[cut:]).strip() or name for name in columns]

@@ -214,7 +214,7 @@ def _files(tables, samples, names, labels, of_labels, base) -> dict[int, tuple[l
 
 
 def _other_names(tables: CellProfilerTables, samples: dict[int, str], library_key: str) -> dict[str, str]:
-    """What else a clinical table may call a sample: as the column has it, or by number where samples are no numbers."""
+    """What else a clinical table may call a sample: as the column has it, otherwise by number."""
     if library_key in tables.images:
         return {str(tables.images.loc[number, library_key]): sample for number, sample in samples.items()}
     if any(sample.isdecimal() for sample in samples.values()):  # 2 may be the sample 2, and the second image

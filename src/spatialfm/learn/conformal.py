@@ -30,7 +30,7 @@ def patients_needed(coverage: float) -> int:
 
 
 def check_coverage(coverage: float, groups: np.ndarray | None) -> None:
-    """Refuse what is no coverage, or cannot be promised from the patients with labels.
+    """Refuse what is not a coverage, or cannot be promised from the patients with labels.
 
     Raises
     ------

@@ -134,7 +134,7 @@ def doubts(probability: np.ndarray, codes: np.ndarray) -> Doubts:
     usual = np.array([_mean(own[judged & (codes == code)]) for code in range(probability.shape[1])])
     confident = np.where(judged[:, None] & (probability >= usual), probability, -1.0)  # NaN: a class not to be judged
     best = confident.argmax(axis=1)
-    # a class that is probable for its kind, but less so than the row's own, is no reason to doubt it
+    # a class that is probable for its kind, but less so than the row's own, is not a reason to doubt it
     likelier = np.where(confident[rows, best] > np.nan_to_num(own), best, codes)
     others = probability.copy()
     others[rows, codes] = -np.inf

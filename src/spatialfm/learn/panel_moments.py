@@ -94,7 +94,7 @@ class Targets:
     by_variance: bool = False
 
     def weights(self, scale: np.ndarray) -> np.ndarray:
-        """Weights ``(V,)`` of the columns' errors, in units of their variances; 0 of those that are no target."""
+        """Weights ``(V,)`` of the columns' errors, in units of their variances; 0 of those that are not targets."""
         out = np.zeros(len(scale))
         out[self.columns] = scale[self.columns] ** 2 if self.by_variance else 1.0
         return out / out.sum()

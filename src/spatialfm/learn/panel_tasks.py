@@ -49,7 +49,7 @@ class Cells:
         return np.stack([self.markers[self.patient == one].var(axis=0) for one in range(self.n_patients)])
 
     def beside(self) -> np.ndarray | None:
-        """Targets ``(n, T)`` that are no candidates: an embedding, or a column of 0 and 1 for each type."""
+        """Targets ``(n, T)`` that are not candidates: an embedding, or a column of 0 and 1 for each type."""
         if self.types is None:
             return self.targets
         return (self.types[:, None] == np.arange(self.types.max() + 1)).astype(float)

@@ -193,7 +193,7 @@ def order_of_markers(trial: Trial) -> None:
                 raise Broken("feature_names of markers in another order are other names")
             expected = expected[:, [names.index(one) for one in turned]]
         elif name == "patch" and trial.encoder.card.embedding_dim is None and not expected.shape[1] % len(MARKERS):
-            expected = expected.reshape(N, len(MARKERS), -1)[:, order].reshape(N, -1)  # a block of columns a marker
+            expected = expected.reshape(N, len(MARKERS), -1)[:, order].reshape(N, -1)  # columns by marker
         _same(value, expected, f"{name} of markers in another order")
 
 

@@ -34,7 +34,7 @@ class Family:
     options
         Options of the model that belong to its weights: what is trained with one is not used with another.
     training
-        Values of options in training, where these are no choice.
+        Values of options in training, where these are not a choice.
     objective
         Name of the objective in `spatialfm.train` that it was published with; None: it is trained here by none of them.
     """

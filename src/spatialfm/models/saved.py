@@ -62,7 +62,7 @@ class Saved:
         Raises
         ------
         WeightsError
-            If the card lacks a field, or has another, or the fields are no shape of that model.
+            If the card lacks a field, or has another, or the fields are not a shape of that model.
         """
         names = [one.name for one in fields(published)]
         missing = [name for name in names if name not in self.shape]

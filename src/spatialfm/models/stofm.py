@@ -90,7 +90,7 @@ class Distances(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """Bias ``(B, heads, N, N)`` of distances ``(B, N, N)``.
 
-        Each distance is described once: most pairs are no neighbours and have the same one, the others have theirs in
+        Each distance is described once: most pairs are not neighbours and have the same one, the others have theirs in
         both directions. Gaussians of all pairs would take more memory and time than all else.
         """
         flat = distances.reshape(-1)

@@ -182,7 +182,7 @@ def _stated(encoder: Encoder, given: Mapping[str, Any]) -> dict[str, Any]:
     own |= {name: given[name] for name in KEPT if name in given and name not in terms}
     if "mpp" in given and "mpp_range" not in given:  # the published range is around another size
         own["mpp_range"] = None
-    replace(encoder.card, **tupled(own))  # refuses what is no card
+    replace(encoder.card, **tupled(own))  # refuses what is not a card
     return {
         "format": FORMAT,
         "model": encoder.card.name,

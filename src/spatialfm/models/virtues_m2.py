@@ -258,7 +258,7 @@ class VirTuesM2Encoder(Encoder):
         Parameters
         ----------
         pixels
-            ``(B, M, H, W)``, from 0 to 1. Sides that are no multiple of 14 are cropped to their centre.
+            ``(B, M, H, W)``, from 0 to 1. Sides that are not multiples of 14 are cropped to their centre.
         markers
             Protein embeddings ``(M, 640)``.
         mask

@@ -49,7 +49,7 @@ def draw_heatmap(
     drawn = ax.pcolormesh(
         np.ma.masked_invalid(values), cmap=cmap, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.6
     )
-    text = {"parse_math": False}  # a name with two dollar signs is no formula
+    text = {"parse_math": False}  # a name with two dollar signs is not a formula
     ax.set_xticks(np.arange(table.shape[1]) + 0.5, [str(name) for name in table.columns], rotation=90, **text)
     ax.set_yticks(np.arange(table.shape[0]) + 0.5, [str(name) for name in table.index], **text)
     ax.invert_yaxis()

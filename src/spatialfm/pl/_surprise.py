@@ -1,4 +1,4 @@
-"""Which markers of which samples are not what everything else lets expect, and which cells."""
+"""Which markers of which samples are not what is expected from everything else, and which cells."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def cell_table(
     - `obs`: ``region``, ``cell_id`` (of shapes the ids of their index, which may be text), ``sample``, ``area`` in
       µm²; with `morphology` also ``perimeter``, ``axis_major_length``, ``axis_minor_length``,
       ``equivalent_diameter_area`` in µm, ``orientation`` in radians, ``eccentricity``, ``solidity``, all as
-      `skimage.measure.regionprops` defines them; ``cell_number``, where ids of shapes are no label numbers: 1, 2, ...
+      `skimage.measure.regionprops` defines them; ``cell_number``, where ids of shapes are not label numbers: 1, 2, ...
       in the order of the element; columns of `cells`, their
       names as stores take them (``"Cell X (px)"`` becomes ``"Cell_X_px"``); columns of ``sdata["samples"]``, where that
       table exists. `obs_names` are ``<sample>_<label>``.

@@ -69,7 +69,7 @@ def _in_a_corner(drawn: DrawnCells, within: np.ndarray) -> Finding | None:
 
 
 def _dots(drawn: DrawnCells, within: np.ndarray) -> Finding | None:
-    """Discs of one size that cover next to nothing: they say where cells are, and are no outlines."""
+    """Discs of one size that cover next to nothing: they say where cells are, and are not outlines."""
     if drawn.kind != "circles" or within.sum() < 2:
         return None
     radii, n_pixels = drawn.parts["radii"][within], float(np.median(drawn.counts[within]))

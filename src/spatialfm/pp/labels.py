@@ -109,7 +109,7 @@ def check_labels(
     ``"corner"`` (warning)
         All cells (of ten or more) in the first half of rows and columns, as where µm are taken for pixels.
     ``"dots"`` (error)
-        Circles of one radius and a few pixels each, which say where cells are and are no outlines of them.
+        Circles of one radius and a few pixels each, which say where cells are and are not outlines of them.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ def segment_cells(
         One row per cell, named as in the cell table. `obs`: ``phenotype``, that of most of its pixels;
         ``phenotype_probability``, its mean probability over all pixels of the cell, among the phenotypes;
         ``phenotype_share``, the share of those pixels; ``phenotype_unknown``, the mean probability of the head's
-        answers ``None`` and ``Unknown``, which are no phenotype. `X`: the mean probability of each phenotype.
+        answers ``None`` and ``Unknown``, which are not phenotypes. `X`: the mean probability of each phenotype.
         ``sfm.pp.cell_table(sdata, cells=sdata["<key_added>_phenotypes"])`` takes them into the cell table.
 
     Raises

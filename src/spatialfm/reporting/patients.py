@@ -28,7 +28,7 @@ N_TIMES = 7  # of the table of numbers at risk
 
 
 def compositions_section(source: Source) -> Section:
-    """Shares of phenotypes or niches in each patient: those that were made, or else those of the cells."""
+    """Shares of phenotypes or niches in each patient: those that were made, otherwise those of the cells."""
     title, body = "Compositions by patient", []
     for name, patients in source.patients.items():
         if patients.X is None or not patients.n_vars:

@@ -1,4 +1,4 @@
-"""Counts in a part of each patient's cells against what the whole lets expect, over patients.
+"""Counts in a part of each patient's cells against those expected from the whole, over patients.
 
 A logarithm of each patient's ratio is not a measure of rare types: where 0.2 cells are expected, most patients have
 none and a few have five times too many, and the constant that is added to the counts decides the mean of logarithms.

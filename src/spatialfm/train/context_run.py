@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .monitor import Check
 
-OURS = ("context", "n_neighbors", "random_state")  # of the objective, which are no options of a user
+OURS = ("context", "n_neighbors", "random_state")  # of the objective, which are not options of a user
 
 
 @dataclass(frozen=True)

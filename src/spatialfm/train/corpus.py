@@ -71,7 +71,7 @@ class Wishes:
 
     @property
     def on_unknown(self) -> Any:
-        """What becomes of channels that are no known marker."""
+        """What becomes of channels that are not known markers."""
         return self.panel.on_unknown or ("raise" if self.by_marker else "keep")
 
 

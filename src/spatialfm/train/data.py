@@ -81,8 +81,8 @@ class Windows(Dataset):
     samples
         Samples to use (default: all).
     panel
-        Which channels are which markers, see `spatialfm.Panel`. Channels that are no known marker, and markers without
-        protein embedding where the model takes these, are refused unless ``on_unknown`` is ``"drop"``.
+        Which channels are which markers, see `spatialfm.Panel`. Channels that are not known markers, and markers
+        without protein embedding where the model takes these, are refused unless ``on_unknown`` is ``"drop"``.
     recipe
         Fields of the recipe to depart from: ``{"statistics": table}`` takes the means and standard deviations of a
         table of `spatialfm.pp.marker_statistics` instead of computing them.
@@ -109,7 +109,7 @@ class Windows(Dataset):
     ModelError
         If sizes make no sense, all images are smaller than a window, or no window holds enough tissue.
     PanelError
-        If channels are no known markers, markers have no protein embedding, or a stain of nuclei is needed and lacks.
+        If channels are not known markers, markers have no protein embedding, or a stain of nuclei is missing.
     ClinicalError
         If samples have no value in a column that is named.
     InputFileError, RunError

@@ -143,7 +143,7 @@ def read_tiles(plan: RunPlan, inputs: Inputs, cells: Cells, places: np.ndarray, 
 
 
 def _cut(labels: np.ndarray, box: tuple[int, int, int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Labels at edges of a tile that are no borders of the image: a part of these cells may lie outside."""
+    """Labels at edges of a tile that are not borders of the image: a part of these cells may lie outside."""
     y0, y1, x0, x1 = box
     edges = [(labels[0], y0 > 0), (labels[-1], y1 < shape[0]), (labels[:, 0], x0 > 0), (labels[:, -1], x1 < shape[1])]
     return np.unique(np.concatenate([np.zeros(1, labels.dtype), *(edge for edge, inside in edges if inside)]))

@@ -101,8 +101,8 @@ def finish_rows(
     standardize
         Whether columns are brought to mean 0 and standard deviation 1 over all rows.
     n_components
-        Principal components to keep. Found exactly where the rows fit into `in_memory`, else by incremental PCA (Ross
-        et al. 2008).
+        Principal components to keep. Found exactly where the rows fit into `in_memory`, otherwise by incremental PCA
+        (Ross et al. 2008).
     basis
         Mean and components to use instead.
     dtype

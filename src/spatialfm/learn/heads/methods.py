@@ -38,14 +38,14 @@ RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
     "bcos": fit_bcos,
 }
 METHODS = (*PROBES, *RULES, "ensemble")
-MOST_NARROW = 64  # columns up to which a covariance is estimated of what are no means of markers
+MOST_NARROW = 64  # columns up to which a covariance is estimated of columns that are not means of markers
 MIN_MEANS = 3  # among other columns, from which on they have a part of their own
 UNSURE = 2.0  # temperature of discriminant analysis among others: 1.5 to 3 score alike
 NOTED = ("shrinkage", "n_added", "n_rounds")  # attributes of rules that the record holds
 
 
 def check_method(name: str, C: float | str, argument: str = "method", more: tuple[str, ...] = ()) -> None:
-    """Refuse what is no method, and a penalty that is none."""
+    """Refuse what is not a method, and what is not a penalty."""
     if name not in (*METHODS, *more):
         names = ", ".join(repr(one) for one in (*METHODS, *more))
         raise TableError(f"{argument}={name!r} is not one of {names}.")

@@ -51,7 +51,7 @@ def impute_markers(
 
     VirTues, *Zero-shot inference*: the model is given a channel of zeros with the protein embedding of the marker, all
     of whose tokens are hidden, over tiles of 128 pixels beside each other. Markers that were stained are hidden in the
-    same way, so that what is predicted can be compared with what was measured. A prediction is no measurement: it is
+    same way, so that what is predicted can be compared with what was measured. A prediction is not a measurement: it is
     kept apart from ``X``, and `spatialfm.tl.calibrate_imputation` says how far it can be trusted.
 
     Parameters

@@ -112,7 +112,7 @@ def perturb_markers(
     standard deviations (pooled, of cells; Cohen's d); and ``n_chosen`` and ``n_random``. The change of an embedding is
     the distance between a cell before and after, over the root mean square distance of all cells from their mean: 1 is
     as far as cells are apart. That of a marker is its expected mean after minus before, in standardised space. Effect
-    sizes describe these cells; cells of a patient are alike, so that they are no evidence for other patients.
+    sizes describe these cells; cells of a patient are alike, so that they are not evidence for other patients.
 
     Writes into ``sdata[table_name]``: ``obs[key_added]``, the change of the embedding of each changed cell (NaN: not
     changed), ``obs[key_added + "_cells"]``, ``"chosen"`` or ``"random"``, and ``uns[key_added]`` with ``table`` and

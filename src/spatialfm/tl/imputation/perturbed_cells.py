@@ -77,7 +77,7 @@ def moved_cells(
 
 
 def _compressed(x: np.ndarray, cofactors: np.ndarray) -> np.ndarray:
-    """arcsinh, and columns that are no intensities, of cofactor infinity, as they are."""
+    """arcsinh, and columns that are not intensities, of cofactor infinity, as they are."""
     return np.where(np.isfinite(cofactors), np.arcsinh(x / cofactors), x)
 
 

@@ -118,7 +118,7 @@ def reconstruct(
         1 where a pixel was hidden, 0 where it was seen, of the first two modes. Where tiles overlap, a pixel that was
         hidden in one of them has the value that this one predicts.
     ``.attrs["spatialfm"]["imputed"]``
-        A record of each: they are no samples to other functions.
+        A record of each: to other functions they are not samples.
 
     Raises
     ------

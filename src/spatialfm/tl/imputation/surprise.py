@@ -58,13 +58,12 @@ def surprise(
     random_state: int = 0,
     key_added: str = "surprise",
 ) -> None:
-    """Difference between each marker of each cell and what everything else lets expect, in errors of the expectation.
+    """Difference of each marker of each cell from what everything else predicts, in units of the error of prediction.
 
-    What is expected is learned from reference patients, and so is the error: the difference is divided by what it is
-    in reference cells of which as much was expected, half of the width that holds 68 % of them (one standard deviation
-    if they are normal). A patient of the reference is expected by the other patients of it, who weigh alike from 50
-    cells on. Staining that differs
-    between patients surprises, too: this is no test, and there are no p-values.
+    What is expected is learned from reference patients, and so is the error: the difference is divided by what it is in
+    reference cells of which as much was expected, half of the width that holds 68 % of them (one standard deviation if
+    they are normal). A patient of the reference is expected by the other patients of it, who weigh alike from 50 cells
+    on. Staining that differs between patients surprises, too: this is not a test, and there are no p-values.
 
     Parameters
     ----------

@@ -56,10 +56,10 @@ def compare_enrichment(
 ) -> pd.DataFrame | None:
     """Compare who neighbours whom between groups of patients.
 
-    In each sample, neighbours of each pair of types are counted and divided by what chance lets expect. The base-2
-    logarithm of the ratio is 0 as by chance, 1 where a pair is twice as frequent. Unlike the z-score of a permutation
-    test it does not grow with the number of cells, so that samples of all sizes can be compared. It is averaged over
-    the samples of each patient; patients, not cells, are compared.
+    In each sample, neighbours of each pair of types are counted and divided by the number expected by chance. The
+    base-2 logarithm of the ratio is 0 as by chance, 1 where a pair is twice as frequent. Unlike the z-score of a
+    permutation test it does not grow with the number of cells, so that samples of all sizes can be compared. It is
+    averaged over the samples of each patient; patients, not cells, are compared.
 
     What chance is decides on the question. Without `within`, labels are shuffled over the whole sample (of all
     neighbours ``n_a * n_b / (n * (n - 1))`` are then a pair of types ``a`` and ``b``). The question is whether types
@@ -105,7 +105,7 @@ def compare_enrichment(
     spatial_key
         Key of ``obsm`` with the place of each cell.
     min_expected
-        A pair is left out of samples that let expect fewer: there the logarithm is mostly noise.
+        A pair is left out of samples in which fewer are expected: there the logarithm is mostly noise.
     alpha
         Level below which corrected p-values count as significant.
     on_missing
@@ -119,7 +119,7 @@ def compare_enrichment(
     -------
     None, or with `copy` the table. Written into ``uns[key_added]``: ``table``, ``samples`` (one row per sample and
     pair: ``observed``, ``expected``, ``log2_ratio``), ``patients`` (their means) and ``params``. The table has one row
-    a pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
+    per pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
     (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1; at equal covariates, within blocks
     or pairs where these are given) with its 95 % interval ``low`` and ``high`` (Welch, CR2), ``effect`` (rank-biserial
     correlation, from -1 to 1, positive where group 2 has more; of ranks at equal covariates),

@@ -49,9 +49,9 @@ def neighborhood_contrast(
     (``p_cells``) are the published recipe, not evidence, and nothing is called significant by them.
 
     ``p_patients`` is evidence: in each patient that has cells of the type on both sides, neighbours inside minus what
-    the patient's own share lets expect; these differences are tested over patients, which weigh alike from 20 cells
-    inside. ``change_patients`` is the change that this test sees. It may differ from ``relative_change``, in which
-    patients weigh as they have cells; where it points the other way, that is warned of and nothing is starred.
+    is expected from the patient's own share; these differences are tested over patients, which weigh alike from 20
+    cells inside. ``change_patients`` is the change that this test sees. It may differ from ``relative_change``, in
+    which patients weigh as they have cells; where it points the other way, that is warned of and nothing is starred.
 
     Niches that were made from neighbours differ in their neighbours: random labels would. Where `within` is known to be
     such a group (from :func:`spatialfm.tl.niches`, clusters of neighborhood compositions, copied or not), shares stand
@@ -72,10 +72,10 @@ def neighborhood_contrast(
         Category of `within`.
     covariates
         Columns of ``obs`` in which cells inside and outside may differ besides (region, slide, distance to an edge): in
-        each patient the two are compared among cells of the same levels, by what these let expect together (Mantel and
-        Haenszel). Numbers of more than ten values are cut at the quintiles of these cells, which takes away some 90 %
-        of their part (Cochran, Biometrics 1968). What belongs to the patient (age, site) needs none of this: patients
-        are compared with themselves. Shares, ``relative_change`` and ``p_cells`` stay as they are.
+        each patient the two are compared among cells of the same levels, by what is expected from these together
+        (Mantel and Haenszel). Numbers of more than ten values are cut at the quintiles of these cells, which takes away
+        some 90 % of their part (Cochran, Biometrics 1968). What belongs to the patient (age, site) needs none of this:
+        patients are compared with themselves. Shares, ``relative_change`` and ``p_cells`` stay as they are.
     n_neighbors
         Nearest cells of each cell that count, of the same sample.
     library_key

@@ -127,7 +127,7 @@ def annotate(
     C
         Inverse strength of the penalty of the linear probe. ``"grid"``: 0.01 to 100 times ``min(1, 10 / columns)``, by
         the cross-entropy of a fifth of the labelled cells, each class weighing alike; that number itself where there
-        are fewer than 15 labelled cells a class or 5 of one. ``"search"``, as published (needs Optuna): 1e-10 to 1e5,
+        are fewer than 15 labelled cells per class or 5 of one. ``"search"``, as published (needs Optuna): 1e-10 to 1e5,
         by macro F1; C is 1 where a class has fewer than 5 labelled cells.
     n_trials
         Trials of ``C="search"``.

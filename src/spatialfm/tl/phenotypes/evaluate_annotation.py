@@ -73,7 +73,7 @@ def evaluate_annotation(
     """Score the annotation of cells by cross-validation over patients, images, or quadrants of images.
 
     KRONOS's protocol (Online Methods, *Evaluation*, *Few-shot cell phenotyping*): 4 folds, of which one is the test
-    set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class. In three
+    set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells per class. In three
     things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C is one of a
     grid (of trials with C = 1 among them if it is searched), and the tuned classifier is fitted again on all training
     cells. Columns are standardised either way, which the paper does not state: with `published` on the cells that the
@@ -103,7 +103,7 @@ def evaluate_annotation(
     n_repeats
         Partitions into folds (published: one); scores are means over them, their spread is in the intervals.
     n_train
-        Training cells a class (drawn again in each fold), or several numbers; default all.
+        Training cells per class (drawn again in each fold), or several numbers; default all.
     n_draws
         Draws of `n_train` cells in each fold; a fold counts with the mean over them.
     heads
@@ -359,7 +359,7 @@ def _groups(cells: AnnData, patient_key: str, library_key: str, spatial_key: str
 def _seen(
     others: AnnData, groups: Groups, patient_key: str, library_key: str, spatial_key: str
 ) -> Callable[[Fold], np.ndarray]:
-    """Which rows of `others`, cells without a label that counts, are no part of what a fold holds out."""
+    """Which rows of `others`, cells without a label that counts, are not part of what a fold holds out."""
     if groups.places is None:
         return partial(seen_by_patient, others.obs[patient_key].to_numpy(dtype=object), groups)
     samples = others.obs[library_key].astype(object).to_numpy()

@@ -67,7 +67,7 @@ def transfer_labels(
     C
         Inverse strength of its regularisation, as in `spatialfm.tl.annotate`.
     n_per_class
-        Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
+        Training cells per class (default: the size of the smallest class, but at least 50; smaller classes keep all).
     n_neighbors
         Neighbours in the source that novelty is measured by.
     patient_key

@@ -100,8 +100,8 @@ def compare_composition(
         Column of ``obs`` with two time points: changes within patients (later minus earlier, in the order of the
         categories) are compared between groups of patients.
     model
-        ``"mixed"``: several samples of a patient, each a row. A random intercept of the patient (restricted likelihood)
-        weighs them; errors are robust and count patients.
+        ``"mixed"``: several samples of a patient, one row each. A random intercept of the patient (restricted
+        likelihood) weighs them; errors are robust and count patients.
     reference
         Types that are known not to change (default: the half of the frequent types whose log-ratios change least).
     patient_key

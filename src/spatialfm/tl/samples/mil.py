@@ -120,7 +120,7 @@ def mil(
         cells and of columns add up to the answer (Böhle et al., CVPR 2022); attention is a cell's part in all shares
         without their signs.
     bag
-        ``"patient"``: one bag of all cells of a patient. ``"sample"``: one a sample, whose predictions are averaged
+        ``"patient"``: one bag of all cells of a patient. ``"sample"``: one per sample, whose predictions are averaged
         (not for survival, where a patient's time would count several times).
     n_folds
         Parts of the patients, each held out once.

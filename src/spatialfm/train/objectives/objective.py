@@ -70,7 +70,7 @@ class Objective(nn.Module, ABC):
 
     encoder: Encoder
     name: str = ""
-    of_batch: tuple[str, ...] = ()  # terms that are no sum over windows, such as distances between those of a batch
+    of_batch: tuple[str, ...] = ()  # terms that are not sums over windows, such as distances between those of a batch
     batch_size: int | None = None  # windows of a step over all processes; the loop sets it before the first step
 
     @abstractmethod
