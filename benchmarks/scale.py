@@ -4,8 +4,9 @@
 
 a  `cell_table` over `skimage.measure.regionprops_table` with the same columns; memory against the side of the image
 b  model `classical` on blocks, over the same formulas on windows
-c  growth: seconds of `neighborhood_composition`, `niches`, `search`, `leiden_sweep`, `discover_signatures` at 0.25,
-   0.5, 1 and 2 million cells, and the exponent between two sizes (n log n is 1.07 there)
+c  growth: seconds of `neighborhood_composition`, `niches`, `build_index` and `search`, `leiden_sweep`,
+   `discover_signatures` at 0.25, 0.5, 1 and 2 million cells, and the exponent between two sizes (n log n is 1.07
+   there); a table a function, so that ``--write docs/performance.md`` leaves those of the others
 d  files of 2 million cells imported, measured and joined to graphs: peak memory
 e  an image of 20,000 x 20,000 pixels, 20 markers and 200,000 cells: table, embedding, composition; peak memory
 
@@ -31,7 +32,8 @@ import pandas as pd
 from _harness import row, titled
 
 HERE = Path(__file__).parent
-FUNCTIONS = ("neighborhood_composition", "niches", "build_index", "search", "leiden_sweep", "discover_signatures")
+FUNCTIONS = ("neighborhood_composition", "niches", "search", "leiden_sweep", "discover_signatures")
+COMPILES = 60_000  # cells of the size that is not counted: a graph, which `search` asks above 50,000, is compiled
 COLUMNS = ("area", "perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area", "orientation",
            "eccentricity", "solidity")  # fmt: skip
 
@@ -213,62 +215,80 @@ def simulated(n: int, per_sample: int = 5_000):
     return AnnData(values, obs=obs, obsm={"X_latent": values, "spatial": places})
 
 
-def called(function: str, cells, few: bool) -> Callable[[], object]:
+def called(function: str, cells, few: bool) -> dict[str, Callable[[], object]]:
     """The function as users call it, or with `few` resolutions, subsets and shuffles (less that does not grow)."""
     import spatialfm as sfm
 
     sweep = {"resolutions": [0.5, 1.0], "n_subsamples": 1} if few else {}
-    search = {"resolutions": [4.0, 4.5], "nested": False, "n_permutations": 20} if few else {}
-    search |= {"outcome": "response", "positive": "yes", "max_cells": None}
+    choice = {"resolutions": [4.0, 4.5], "nested": False, "n_permutations": 20} if few else {}
+    choice |= {"outcome": "response", "positive": "yes", "max_cells": None}
+    place = {"library_key": "sample", "n_neighbors": 10}
     if function == "niches":
-        sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
-    index = sfm.tl.build_index(cells, "X_latent") if function == "search" else None
-    return {
-        "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(
-            cells, "type", library_key="sample", n_neighbors=10
-        ),
+        sfm.tl.neighborhood_composition(cells, "type", **place)
+    if function == "search":
+        made = {}
+        return {
+            "build_index": lambda: made.update(index=sfm.tl.build_index(cells, "X_latent")),
+            "search": lambda: sfm.tl.search(made["index"], cells, k=10),
+        }
+    work = {
+        "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(cells, "type", **place),
         "niches": lambda: sfm.tl.niches(cells, 10),
-        "build_index": lambda: sfm.tl.build_index(cells, "X_latent"),
-        "search": lambda: sfm.tl.search(index, cells, k=10),
         "leiden_sweep": lambda: sfm.tl.leiden_sweep(cells, use_rep="X_latent", **sweep),
-        "discover_signatures": lambda: sfm.tl.discover_signatures(cells, use_rep="X_latent", **search),
-    }[function]
+        "discover_signatures": lambda: sfm.tl.discover_signatures(cells, use_rep="X_latent", **choice),
+    }
+    return {function: work[function]}
 
 
-def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> dict:
+def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> None:
     """Seconds of each size, smallest first, in one process: what is compiled is compiled before."""
     import spatialfm as sfm
 
     sfm.settings.cache_dir = Path(cache)
-    for n in [min(sizes[0], 20_000), *sizes]:
-        work = called(function, simulated(n), few)
-        clock, processor = timed(work)
-        print(json.dumps({"n": n, "clock": clock, "processor": processor, "peak": peak()}), flush=True)
-    return {}
+    for n in [min(sizes[0], COMPILES), *sizes]:
+        for name, work in called(function, simulated(n), few).items():
+            timed_step(name, work, n=n)
 
 
 def part_c(folder: Path, args) -> None:
     sizes = args.cells or ([4_000, 8_000, 16_000] if args.quick else [250_000, 500_000, 1_000_000, 2_000_000])
-    titled(
-        "c. Growth with the number of cells" + (", few resolutions, subsets and shuffles" if args.few else ""),
-        *("function", "cells", "seconds", "processor", "exponent (processor)", "n log n", "peak (GiB)"),
-    )
     for function in args.functions:
+        _harness.part(f"c-{function}")
         arguments = {"function": function, "sizes": sorted(sizes), "few": args.few, "cache": str(folder / "cache")}
-        before = None
-        for number, found in enumerate(lines_alone("grow", **arguments)):
-            if number == 0 or not found:  # the first compiles
-                continue
-            n, exponent, usual = found["n"], "", ""
-            if before is not None:
-                ratio = n / before[0]
-                exponent = f"{np.log(found['processor'] / before[1]) / np.log(ratio):.2f}"
-                usual = f"{1 + np.log(np.log(n) / np.log(before[0])) / np.log(ratio):.2f}"
-            row(
-                *(function, f"{n:,}", f"{found['clock']:.1f}", f"{found['processor']:.1f}"),
-                *(exponent, usual, f"{found['peak']:.2f}"),
-            )
-            before = n, found["processor"]
+        rows = _kept(args.write, f"scale.py c-{function}")
+        for found in lines_alone("grow", **arguments):
+            print(json.dumps(found), flush=True)
+            if found["n"] in sizes:  # otherwise the one that compiles
+                seconds = f"{found['clock']:.0f}", f"{found['processor']:.1f}", f"{found['peak']:.2f}"
+                rows[f"`{found['step']}`", found["n"]] = seconds
+        titled(
+            f"c. Growth of {function}" + (", few resolutions, subsets and shuffles" if args.few else ""),
+            *("function", "cells", "seconds", "processor (s)", "exponent (processor)", "n log n", "peak so far (GiB)"),
+        )
+        for name in dict.fromkeys(name for name, _ in sorted(rows)):
+            _grown(name, {n: rows[name, n] for _, n in sorted(one for one in rows if one[0] == name)})
+
+
+def _grown(name: str, rows: dict[int, tuple[str, str, str]]) -> None:
+    """Rows of a function by size, with the exponent from one to the next."""
+    before = None
+    for n, (clock, processor, peak) in rows.items():
+        exponents = ("", "")
+        if before is not None:
+            ratio = n / before
+            usual = 1 + np.log(np.log(n) / np.log(before)) / np.log(ratio)
+            grown = np.log(float(processor) / float(rows[before][1])) / np.log(ratio)
+            exponents = f"{grown:.2f}", f"{usual:.2f}"
+        row(name, f"{n:,}", clock, processor, *exponents, peak)
+        before = n
+
+
+def _kept(page: Path | None, table: str) -> dict[tuple[str, int], tuple[str, str, str]]:
+    """Rows that a page has of other sizes, which are not measured again: seconds, those of the processor, and peak."""
+    text = page.read_text(encoding="utf-8") if page is not None else ""
+    lines = text.partition(f"<!-- table: {table} -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [_harness.cells_of(one) for one in lines]
+    return {(one[0], int(one[1].replace(",", ""))): (one[2], one[3], one[6]) for one in cells}
 
 
 def write_files(folder: Path, n_cells: int, per_sample: int, n_markers: int) -> pd.DataFrame:

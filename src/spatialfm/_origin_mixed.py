@@ -37,32 +37,59 @@ def aligned(rows: Rows, one: Reference) -> np.ndarray:
 def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]) -> list[Reference]:
     """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
 
-    A column may include others that were not made by a tool, as the age: those before it, since what was calculated
-    is written after what it was calculated from.
+    A column may include others that were not made by a tool, as the age or points for a sex: those before it, since
+    what was calculated is written after what it was calculated from.
     """
-    made = _made(rows, references)
-    if not made:
+    made, points = _made(rows, references), _points_made(rows, references)
+    if not made and not points:
         return []
+    n = len(rows.names[0][0])
     references_used: list[Reference] = []
-    together = np.column_stack([values for values, _ in made])
+    together, together_points = _stacked([part for part, _ in made], n), _stacked([part for part, _ in points], n)
     others: list[np.ndarray] = []
+    other_points: list[np.ndarray] = []
     for place, column in columns.items():
-        if column.dtype.kind not in "iufb":
-            continue
         numbers, groups, _ = numbers_of(column)
-        if groups or np.isnan(numbers).mean() > 0.5 or recognise(column, rows, references, place):
+        if groups:
+            if 2 <= column.nunique() <= MOST_LEVELS and not recognise(column, rows, references, place):
+                other_points += _points(numbers)
             continue
-        before = np.column_stack(others) if others else np.empty((len(numbers), 0))
-        needed = _needed(numbers, together, before)
+        if np.isnan(numbers).mean() > 0.5 or recognise(column, rows, references, place):
+            continue
+        before = _stacked(others, n)
+        needed = _needed(numbers, together, before, together_points, _stacked(other_points, n))
         if needed:
             exempt = before if before.shape[1] else None
             references_used += [
                 Reference(origin, rows.names[0][0], None, numbers, False, exempt=exempt, calculated=True)
-                for origin in dict.fromkeys(made[i][1].origin for i in needed)
+                for origin in dict.fromkeys([*made, *points][i][1].origin for i in needed)
             ]
         else:
             others.append(numbers)
     return references_used
+
+
+def _stacked(columns: Sequence[np.ndarray], n: int) -> np.ndarray:
+    return np.column_stack(columns) if len(columns) else np.empty((n, 0))
+
+
+def _points(codes: np.ndarray) -> list[np.ndarray]:
+    """One column ``(n,)`` a level but the first: 1 where a row has it, as points are given for a group."""
+    return [np.where(np.isnan(codes), np.nan, codes == level) for level in np.unique(codes[~np.isnan(codes)])[1:]]
+
+
+def _points_made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
+    """The same of remembered groups that an outcome made, the latest first."""
+    columns: list[tuple[np.ndarray, Reference]] = []
+    for one in reversed([one for one in references if one.groups and one.origin.uses_outcome]):
+        codes = aligned(rows, one)
+        if (~np.isnan(codes)).mean() >= 0.5 and len(np.unique(codes[~np.isnan(codes)])) <= MOST_LEVELS:
+            columns += [
+                (column, one)
+                for column in _points(codes)
+                if not any(np.array_equal(column, other, equal_nan=True) for other, _ in columns)
+            ]
+    return columns[:MOST_MADE]
 
 
 def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
@@ -76,27 +103,42 @@ def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray,
     return columns[:MOST_MADE]
 
 
-def _needed(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
-    """The made columns that a sum (or product of powers) without remainder needs; none if there is no such sum."""
-    for scale in (lambda part: part, _logarithms):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            one, two, three = scale(values[:, None]), scale(made), scale(others)
-        if one is None or two is None or not two.shape[1]:
-            continue
-        three = np.empty((len(values), 0)) if three is None else three
-        both = np.isfinite(one[:, 0]) & np.isfinite(two).all(axis=1)
-        three = three[:, np.isfinite(three[both]).all(axis=0)]
-        room = int(both.sum()) - SPARE - 1
-        two, three = two[:, : max(room, 0)], three[:, : max(room - two.shape[1], 0)]
-        if not two.shape[1]:
-            continue
-        target, two, three = one[both, 0], two[both], three[both]
-        if not three.shape[1] or not _sums_to(target, three):
-            if _sums_to(target, two):
-                return _least(target, two, np.empty((len(target), 0)))
-            if _sums_to(target, np.column_stack([two, three])):
-                return _least(target, two, three)
+def _needed(
+    values: np.ndarray, made: np.ndarray, others: np.ndarray, made_points: np.ndarray, other_points: np.ndarray
+) -> list[int]:
+    """The made columns that a sum (or product of powers) without remainder needs; none if there is no such sum.
+
+    Points of 0 and 1 are summands and no factors; they count behind the columns of numbers. Those that no tool made
+    come last: the clusters that an outcome merged add up to the merged ones.
+    """
+    both, none = np.column_stack([made, made_points]), np.empty((len(values), 0))
+    tried = [(values, both, others)]
+    if other_points.shape[1]:
+        tried.append((values, both, np.column_stack([others, other_points])))
+    if made.shape[1]:
+        logarithms = [_logarithms(part) for part in (values[:, None], made, others)]
+        if logarithms[0] is not None and logarithms[1] is not None:
+            tried.append((logarithms[0][:, 0], logarithms[1], none if logarithms[2] is None else logarithms[2]))
+    for one, two, three in tried:
+        if needed := _summands(one, two, three):
+            return needed
     return _product(values, made, others)
+
+
+def _summands(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
+    """The made columns that a sum without remainder needs; none if the others suffice, or there is no such sum."""
+    both = np.isfinite(values) & np.isfinite(made).all(axis=1)
+    others = others[:, np.isfinite(others[both]).all(axis=0)]
+    room = max(int(both.sum()) - SPARE - 1, 0)
+    made, others = made[:, :room], others[:, : max(room - made.shape[1], 0)]
+    if not made.shape[1]:
+        return []
+    target, made, others = values[both], made[both], others[both]
+    if others.shape[1] and _sums_to(target, others):
+        return []
+    if _sums_to(target, made):
+        return _least(target, made, np.empty((len(target), 0)))
+    return _least(target, made, others) if _sums_to(target, np.column_stack([made, others])) else []
 
 
 def _product(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
@@ -125,7 +167,7 @@ def _product(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[i
 def _logarithms(columns: np.ndarray) -> np.ndarray | None:
     """Logarithms of sizes; None where a column holds 0."""
     finite = np.where(np.isnan(columns), 1.0, columns)
-    return np.log(np.abs(columns)) if (finite != 0).all() else None
+    return np.log(np.abs(columns)) if columns.shape[1] and (finite != 0).all() else None
 
 
 def _sums_to(target: np.ndarray, columns: np.ndarray) -> bool:

@@ -134,6 +134,20 @@ def test_groups_of_patients_are_not_tested_by_their_fractions(copied):
     assert ratio["risk_ratio"].notna().all()
 
 
+def test_groups_that_an_outcome_merged_are_not_tested_by_their_fractions_under_any_name():
+    samples = patients()
+    rng = np.random.default_rng(1)
+    outcome = {"time": rng.exponential(10, samples.n_obs), "event": 1}
+    groups = sfm.tl.stratify(
+        AnnData(samples.X, obs=samples.obs.assign(**outcome), var=samples.var),
+        4, merge_into=2, time_key="time", event_key="event", copy=True,
+    )  # fmt: skip
+    samples.obs["arm"] = np.where(groups == "high", "B", "A")
+    with pytest.warns(SpatialfmWarning, match=r"Circular: obs\['arm'\]: made by sfm.tl.stratify from the composition"):
+        table = sfm.tl.compare_composition(samples, "arm", copy=True)
+    assert table[["p_value", "q_value"]].isna().all(axis=None)
+
+
 def test_signatures_of_neighbours_are_not_tested_by_neighbours(random_cells):
     """Types are at random, so that nobody lives next to anybody and no niche has a type."""
     cells = random_cells

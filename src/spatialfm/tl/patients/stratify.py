@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -329,7 +329,8 @@ def _origins(patients: AnnData, decides: str, time_key: str | None, event_key: s
     origins = [Origin("stratify", "composition", of=fractions_of(patients))]
     how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
     if how is not None:
-        origins.append(Origin("stratify", how, (str(time_key), str(event_key))))
+        # groups by composition may be found twice and are known by their names; merged by an outcome, under any name
+        origins.append(replace(origins[0], how=how, outcome=(str(time_key), str(event_key))))
     return origins + inherited(patients, matrix_of(patients))
 
 
