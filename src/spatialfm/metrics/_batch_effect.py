@@ -221,7 +221,12 @@ def _values(adata: AnnData, rep: str) -> np.ndarray:
     if rep != "X" and rep not in adata.obsm:
         raise TableError(f"No {rep!r} in obsm (use_rep=); found 'X' and {listed(adata.obsm, 12)}.")
     values = adata.X if rep == "X" else adata.obsm[rep]
-    values = np.asarray(dense(values), dtype=np.float64)
+    if values is None:
+        raise TableError(f"The table has no X (use_rep='X'). Pass a key of obsm: {listed(adata.obsm, 12)}.")
+    values = dense(values)
+    if values.dtype.kind not in "biuf" or values.ndim != 2:
+        raise TableError(f"{rep!r} (use_rep=) holds {values.dtype} {values.shape}, not one row of numbers a cell.")
+    values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise TableError(f"{rep!r} holds NaN or infinite values. Leave those rows or columns out.")
     return values

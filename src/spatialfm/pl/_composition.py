@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import TableError, listed
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
@@ -129,7 +130,7 @@ def _values(patients: AnnData, kind: str, layer: str | None) -> np.ndarray:
     if kind == "bar" and layer is not None:
         raise TableError(f'Bars show fractions, not layer {layer!r}. Leave out layer=, or pass kind="heatmap".')
     values = patients.X if layer is None else patients.layers[layer]
-    values = None if values is None else np.asarray(values, dtype=np.float64)
+    values = None if values is None else dense(values).astype(np.float64)
     if values is None or not np.isfinite(values).all() or (layer is None and not np.allclose(values.sum(axis=1), 1)):
         raise TableError(
             "The rows of X do not add up to 1: these are not compositions. Make them with sfm.tl.composition(cells, "

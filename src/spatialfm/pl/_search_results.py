@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import ElementError, PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY
 from .._public import public
@@ -221,13 +222,15 @@ class _Reader:
         return Crop(name, pair.sample, None if label is None else str(label), window, unit, pixels, extent, outline)
 
     def _row(self, name: str) -> int:
-        place = self.table.obs_names.get_indexer([name])[0]
-        if place < 0:
+        places = np.flatnonzero(self.table.obs_names == name)
+        if len(places) > 1:
+            raise TableError(f"{len(places)} rows of table {self.table_name!r} are named {name!r}. Make names unique.")
+        if not len(places):
             raise TableError(
                 f"No row {name!r} in table {self.table_name!r}; its rows are named {listed(self.table.obs_names, 2)}. "
                 "Search with a table as query, and pass the SpatialData and table_name= that hits and queries are of."
             )
-        return int(place)
+        return int(places[0])
 
     def _pair(self, sample: str) -> SampleElements:
         if sample not in self.pairs:
@@ -243,7 +246,7 @@ class _Reader:
         return str(obs[attrs["region_key"]]), obs[attrs["instance_key"]]
 
     def _window(self, place: int, pair: SampleElements) -> Window:
-        x, y = map(float, np.asarray(self.table.obsm[SPATIAL][place])[:2])
+        x, y = map(float, dense(self.table.obsm[SPATIAL])[place][:2])
         side, region = self.size, self._region(place)
         if (drawn := self._drawn(region, pair)) is not None and (number := self._number(region)) > 0:
             # a table that another package made may have its positions in other units than the image

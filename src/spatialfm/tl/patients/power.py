@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..._dense import dense
 from ..._errors import TableError, counted, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
@@ -264,7 +265,7 @@ def _pilot_spread(
             "The pilot has no layer 'counts' with numbers of cells. Make it with sfm.tl.composition(cells, <types>, "
             "patient_key=...)."
         )
-    counts = np.asarray(patients.layers["counts"], dtype=np.float64)
+    counts = dense(patients.layers["counts"]).astype(np.float64)
     codes = np.zeros(len(counts), int)
     keep = counts.sum(axis=1) > 0
     if group_key is not None:
