@@ -39,7 +39,7 @@ COLUMNS = ("area", "perimeter", "axis_major_length", "axis_minor_length", "equiv
 
 
 def timed_step(name: str, work: Callable[[], object], **more: object) -> None:
-    """Print what a step took and the peak of the process so far, for `steps_alone`."""
+    """Print what a step took and the peak of the process so far, for `lines_alone`."""
     clock, processor = timed(work)
     print(json.dumps({"step": name, "clock": clock, "processor": processor, "peak": peak(), **more}), flush=True)
 
@@ -76,17 +76,6 @@ def lines_alone(part: str, **arguments: object) -> Iterator[dict]:
 def alone(part: str, **arguments: object) -> dict:
     """The last line that its own process prints: what it found, and its peak memory in GiB."""
     return list(lines_alone(part, **arguments))[-1]
-
-
-def steps_alone(part: str, **arguments: object) -> Iterator[dict]:
-    """What its own process prints after each of its steps, as it comes."""
-    command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith("{"):
-                yield json.loads(line)
-    if process.returncode:
-        raise SystemExit(f"{part} ended with {process.returncode}.")
 
 
 def peak() -> float:
@@ -322,7 +311,7 @@ def part_d(folder: Path, args) -> None:
         f"d. {n:,} cells from files, 4 markers",
         *("step", "seconds", "processor", "peak so far (GiB)", "target 12"),
     )
-    for step in steps_alone("import", folder=str(files)):
+    for step in lines_alone("import", folder=str(files)):
         reached = "reached" if step["peak"] < 12 else "missed"
         row(step["step"], f"{step['clock']:.0f}", f"{step['processor']:.0f}", f"{step['peak']:.2f}", reached)
 
@@ -359,7 +348,7 @@ def part_e(folder: Path, args) -> None:
         f"e. An image of {side:,} x {side:,} pixels, 20 markers, {(side // pitch) ** 2:,} cells",
         *("step", "seconds", "processor", "cells a second", "peak so far (GiB)"),
     )
-    for step in steps_alone("large", path=str(path), cache=str(folder / "cache")):
+    for step in lines_alone("large", path=str(path), cache=str(folder / "cache")):
         rate = f"{(side // pitch) ** 2 / step['clock']:,.0f}"
         row(step["step"], f"{step['clock']:.0f}", f"{step['processor']:.0f}", rate, f"{step['peak']:.2f}")
 
