@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 from spatialfm.learn.heads import auto as file
-from spatialfm.learn.heads.auto import choose, decide, error_of_sum, fit_any, fit_stacked
+from spatialfm.learn.heads.auto import _some, choose, decide, error_of_sum, fit_any, fit_stacked
 from spatialfm.learn.heads.blocks import Block, scaler_of
 from spatialfm.learn.heads.cells import Cells
 from spatialfm.learn.heads.options import Options
@@ -76,6 +76,19 @@ def test_the_chosen_method_is_the_one_that_is_fitted(monkeypatch):
     assert none is None
     np.testing.assert_allclose(model.predict_seen(), plain.predict_seen())
     assert model.notes["chosen"] == choice.method
+
+
+def test_those_that_are_compared_follow_names(monkeypatch):
+    monkeypatch.setattr(file, "MOST_SEEN", 40)
+    values, rng = np.arange(200.0)[:, None], np.random.default_rng(0)
+    turned = rng.permutation(200)
+    back = np.argsort(turned)
+    scaler = column_scaler(values)
+    one, places = _some(Cells(values, scaler, order=np.arange(200)), np.arange(3))
+    other, places_too = _some(Cells(values[turned], scaler, order=back), back[:3])
+    assert sorted(other.values[:, 0]) == one.values[:, 0].tolist()
+    assert other.values[other.order, 0].tolist() == one.values[one.order, 0].tolist()
+    assert other.values[places_too, 0].tolist() == one.values[places, 0].tolist() == [0, 1, 2]
 
 
 def test_of_many_cells_some_are_compared(monkeypatch):

@@ -41,6 +41,23 @@ def test_neighbours_are_the_nearest_others_also_of_cells_that_are_one():
     assert not (places == np.arange(40)[:, None]).any()
 
 
+def test_what_is_drawn_follows_names_and_not_the_order_of_the_table(monkeypatch):
+    monkeypatch.setattr(cells_file, "MAX_NODES", 50)
+    monkeypatch.setattr(cells_file, "FITTED_TO", 40)
+    cells, turned = cells_of(order=np.arange(120)), np.random.default_rng(2).permutation(120)
+    back = np.argsort(turned)  # where each row has gone
+    marked = np.arange(5)
+    one = Cells(cells.values, cells.scaler, labelled=marked, order=np.arange(120))
+    other = Cells(cells.values[turned], cells.scaler, labelled=back[marked], order=back)
+    assert sorted(turned[other.nodes].tolist()) == one.nodes.tolist()
+    np.testing.assert_allclose(other.components[back], one.components, atol=1e-5)
+    assert turned[other.drawn(7)].tolist() != turned[Cells(other.values, cells.scaler).drawn(7)].tolist()
+    assert sorted(turned[other.drawn(7)].tolist()) == one.drawn(7).tolist() == cells_of().drawn(7).tolist()
+    among = np.arange(120) % 3 == 0
+    assert set(one.drawn(7, among) % 3) == {0}
+    assert one.drawn(50, among).tolist() == list(range(0, 120, 3))
+
+
 def test_nodes_are_all_cells_or_the_labelled_ones_and_a_draw(monkeypatch):
     assert cells_of().nodes.tolist() == list(range(120))
     monkeypatch.setattr(cells_file, "MAX_NODES", 50)

@@ -129,25 +129,34 @@ def test_a_wide_output_of_a_network_has_the_probe_and_trees():
     assert model.notes == {"C": 0.2}
 
 
-def test_means_among_other_columns_are_seen_by_themselves_too():
-    rng = np.random.default_rng(3)
-    values, names = blobs(n_columns=3, apart=3)
+def means_among_noise(seed):
+    rng = np.random.default_rng(seed)
+    values, names = blobs(n_columns=3, apart=3, seed=seed)
     means = np.exp(values / 10.0 ** np.arange(3))
     both = np.hstack([rng.normal(size=(len(means), 77)), means])
     of = Intensities(("a", "b", "c"), np.array([77, 78, 79]), np.zeros(3), np.ones(3))
     rows = np.concatenate([np.flatnonzero(names == one)[:8] for one in "abc"])
-    plain = Options(calibrate=False)
     wide = Cells(both, column_scaler(both, None, of), labelled=rows)
     narrow = Cells(means, column_scaler(means, None, replace(of, places=np.arange(3))), labelled=rows)
-    lda = fit_method("lda", narrow, rows, names[rows], plain).predict_seen()
-    trees = [fit_method("trees", one, rows, names[rows], plain).predict_seen() for one in (wide, narrow)]
-    model = fit_method("ensemble", wide, rows, names[rows], plain)
-    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(halved(lda), *trees), atol=1e-9)
-    np.testing.assert_allclose(model.predict_proba(both), model.predict_seen(), atol=1e-9)
+    return wide, narrow, rows, names
+
+
+def test_means_among_other_columns_are_seen_by_themselves_too():
+    plain, gains = Options(calibrate=False), []
+    for seed in range(3):
+        wide, narrow, rows, names = means_among_noise(seed)
+        lda = fit_method("lda", narrow, rows, names[rows], plain).predict_seen()
+        trees = [fit_method("trees", one, rows, names[rows], plain).predict_seen() for one in (wide, narrow)]
+        model = fit_method("ensemble", wide, rows, names[rows], plain)
+        found = model.predict_seen()
+        np.testing.assert_allclose(found, pooled_by_hand(halved(lda), *trees), atol=1e-9)
+        np.testing.assert_allclose(model.predict_proba(wide.values), found, atol=1e-9)
+        others = np.setdiff1d(np.arange(len(names)), rows)
+        right = [(np.array(["a", "b", "c"])[one.argmax(axis=1)] == names)[others].mean() for one in (found, trees[0])]
+        gains.append(right[0] - right[1])
     # among 77 columns of noise, the part that sees the three means alone is what finds types
-    others = np.setdiff1d(np.arange(len(names)), rows)
-    right = lambda found: (np.array(["a", "b", "c"])[found.argmax(axis=1)] == names)[others].mean()  # noqa: E731
-    assert right(model.predict_seen()) > right(trees[0]) + 0.05
+    assert np.mean(gains) > 0.015
+    assert min(gains) > 0
 
 
 def test_confidence_is_right_in_tissue_that_labels_do_not_resemble():

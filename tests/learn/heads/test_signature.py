@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from spatialfm.learn.heads import signature
 from spatialfm.learn.heads.signature import (
     WEIGHTS,
     best_weight,
@@ -31,6 +32,14 @@ def test_heaps_are_found_in_any_unit():
         found = heaps.has(values * unit)
         assert ((found > 0.5) == upper).mean() > 0.98
         np.testing.assert_allclose(found, find_heaps(values).has(values), atol=1e-6)
+
+
+def test_what_heaps_are_found_in_does_not_depend_on_the_order_of_cells(monkeypatch):
+    monkeypatch.setattr(signature, "FITTED_TO", 50)
+    values = np.random.default_rng(0).gamma(1.0, size=400)
+    one, other = find_heaps(values, 3), find_heaps(values[::-1], 3)
+    np.testing.assert_array_equal(one.means, other.means)
+    assert one.share == other.share
 
 
 def test_odds_between_the_heaps_are_those_of_two_normal_distributions():

@@ -24,11 +24,25 @@ def test_votes_are_those_of_scikit_learn_and_no_type_is_excluded():
     cells = Cells(values, StandardScaler().fit(values), random_state=3)
     rule = fit_trees(cells, np.arange(60), codes[:60])
     other = ExtraTreesClassifier(100, max_depth=16, max_features=None, class_weight="balanced", random_state=3)
-    votes = other.fit(cells.scaled[:60], codes[:60]).predict_proba(cells.scaled)
+    sorted_columns = np.argsort(cells.scaled[0])  # no two of which are alike in the first labelled cell
+    votes = other.fit(cells.scaled[:60, sorted_columns], codes[:60]).predict_proba(cells.scaled[:, sorted_columns])
     found = rule.of_values(cells.scaled)
     np.testing.assert_allclose(found, 0.99 * votes + 0.0025)
     assert votes.min() == 0
     assert found.min() > 0
+
+
+def test_the_order_of_columns_has_no_part_in_the_votes():
+    values, codes = few_markers()
+    values[:, 7] = 0  # of one value in all labelled cells, as that of column 9
+    values[:, 9] = 0
+    turned = np.random.default_rng(1).permutation(values.shape[1])
+    one, other = (
+        fit_trees(Cells(table, StandardScaler().fit(table)), np.arange(60), codes[:60])
+        for table in (values, values[:, turned])
+    )
+    scaled = StandardScaler().fit_transform(values)
+    np.testing.assert_array_equal(one.of_values(scaled), other.of_values(scaled[:, turned]))
 
 
 def test_types_that_differ_in_few_columns_are_found_with_five_labels():

@@ -13,7 +13,10 @@ from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
+from spatialfm.learn.heads import auto, fitted, self_training
+from spatialfm.learn.heads import cells as cells_file
 from spatialfm.learn.probe import away_from, draw_per_class, fit_probe, quadrants, search_C, validation_split
+from spatialfm.tl.phenotypes.evaluate_annotation import _cells
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,27 @@ def test_the_order_of_the_table_has_no_part_in_the_answer(cells):
     )
     assert (one["label"].astype(str) == other["label"].astype(str)).all()
     np.testing.assert_allclose(one["confidence"], other["confidence"], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ensemble", "nearest_mean", "spreading", "self_training", "auto"])
+def test_the_order_of_a_table_of_which_a_part_is_drawn_has_no_part_in_the_answer(cells, method, monkeypatch):
+    for file, names in ((cells_file, ("MAX_NODES", "FITTED_TO")), (fitted, ("MOST_COUNTED",))):
+        for name in names:
+            monkeypatch.setattr(file, name, 150)
+    monkeypatch.setattr(self_training, "MAX_LOOKED_AT", 150)
+    monkeypatch.setattr(auto, "MOST_SEEN", 150)
+    cells = cells[::2].copy()
+    label_some(cells, 6)
+    rng = np.random.default_rng(1)
+    cells.obsm["X_weak"] = cells.obsm["X_latent"] + rng.normal(0, 2, cells.obsm["X_latent"].shape)
+    turned = cells[rng.permutation(cells.n_obs)].copy()
+    turned.obsm["X_weak"] = turned.obsm["X_weak"][:, rng.permutation(turned.obsm["X_weak"].shape[1])]
+    one, other = (
+        sfm.tl.annotate(table, "known", use_rep="X_weak", method=method, copy=True).loc[cells.obs_names]
+        for table in (cells, turned)
+    )
+    assert (one["label"].astype(str) == other["label"].astype(str)).mean() > 0.995
+    np.testing.assert_allclose(one["confidence"], other["confidence"], atol=0.01)
 
 
 def test_one_label_a_class_is_enough_to_run(cells, caplog):
@@ -187,6 +211,13 @@ def test_the_order_of_rows_changes_nothing(cells):
         for table in (cells, mixed)
     )
     np.testing.assert_allclose(one["mean"], two["mean"], atol=1e-6)
+
+
+def test_cells_without_label_are_in_the_order_of_their_names_too(cells):
+    label_some(cells, 20)
+    mixed = cells[np.random.default_rng(0).permutation(cells.n_obs)].copy()
+    for part in _cells(mixed, "known", 5, None):
+        assert part.obs_names.is_monotonic_increasing
 
 
 def test_several_partitions_are_averaged_and_their_spread_is_in_the_interval(cells):

@@ -115,7 +115,7 @@ def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, 
     if len(codes) < MIN_HELD_OUT or np.bincount(codes).min() < MIN_OF_CLASS:
         why = f"{FIRST}: {len(codes)} labelled cells, {np.bincount(codes).min()} of the rarest class, compare nothing"
         return Choice(FIRST, why, pd.DataFrame())
-    some, places = _some(cells, rows, options.random_state)
+    some, places = _some(cells, rows)
     groups, plain = some.groups_of(places), replace(options, calibrate=False)
     probabilities = {}
     for name in (FIRST, *OTHERS):
@@ -185,12 +185,17 @@ def reason(table: pd.DataFrame, best: str, first: str, others: Sequence[str], gr
     return f"{best}: better than {first} by {gain:.2f} with a standard error of {error:.2f} ({on})"
 
 
-def _some(cells: Cells, rows: np.ndarray, random_state: int) -> tuple[Cells, np.ndarray]:
+def _some(cells: Cells, rows: np.ndarray) -> tuple[Cells, np.ndarray]:
     """Labelled cells and at most 20,000 others, and where the labelled ones are among them."""
     if len(cells) <= MOST_SEEN + len(rows):
         return cells, rows
-    others = np.setdiff1d(np.arange(len(cells)), rows)
-    drawn = np.random.default_rng(random_state).choice(others, MOST_SEEN, replace=False)
-    kept = np.union1d(drawn, rows)
+    kept = np.union1d(cells.drawn(MOST_SEEN, ~np.isin(np.arange(len(cells)), rows)), rows)
     places = np.searchsorted(kept, rows)
-    return Cells(cells.values[kept], cells.scaler, cells.groups_of(kept), places, cells.random_state), places
+    of_names = None
+    if cells.order is not None:  # those that were kept, numbered anew
+        place = np.full(len(cells), -1)
+        place[kept] = np.arange(len(kept))
+        of_names = place[cells.order][place[cells.order] >= 0]
+    return replace(
+        cells, values=cells.values[kept], groups=cells.groups_of(kept), labelled=places, order=of_names
+    ), places

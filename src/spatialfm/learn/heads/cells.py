@@ -39,6 +39,9 @@ class Cells:
         Rows that have a label, also those that are held out for a while: they are always nodes of the graph.
     random_state
         Seed of all that is drawn.
+    order
+        All rows in the order of their names, so that what is drawn does not depend on the order of the table; None: as
+        they stand.
     """
 
     values: np.ndarray
@@ -46,6 +49,7 @@ class Cells:
     groups: np.ndarray | None = None
     labelled: np.ndarray | None = None
     random_state: int = 0
+    order: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,6 +57,14 @@ class Cells:
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
         """Patients of some rows."""
         return None if self.groups is None else self.groups[rows]
+
+    def drawn(self, most: int, among: np.ndarray | None = None) -> np.ndarray:
+        """At most so many rows, in their order, drawn at random among those that are True in ``(n,)`` bool."""
+        rows = np.arange(len(self)) if self.order is None else self.order
+        rows = rows if among is None else rows[among[rows]]
+        if len(rows) > most:
+            rows = np.random.default_rng(self.random_state).choice(rows, most, replace=False)
+        return np.sort(rows)
 
     @cached_property
     def scaled(self) -> np.ndarray:
@@ -62,10 +74,7 @@ class Cells:
     @cached_property
     def _axes(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean ``(columns,)`` and axes ``(columns, components)`` of the principal components."""
-        rows = np.arange(len(self))
-        if len(rows) > FITTED_TO:
-            rows = np.random.default_rng(self.random_state).choice(len(self), FITTED_TO, replace=False)
-        values = self.scaled[rows].astype(np.float64)
+        values = self.scaled[self.drawn(FITTED_TO)].astype(np.float64)
         mean = values.mean(axis=0)
         variance, axes = np.linalg.eigh(np.cov(values.T).reshape(values.shape[1], -1))
         kept = np.argsort(variance)[::-1][:N_COMPONENTS]
@@ -91,9 +100,7 @@ class Cells:
         kept = np.zeros(len(self), bool)
         if self.labelled is not None:
             kept[self.labelled] = True
-        others = np.flatnonzero(~kept)
-        more = max(MAX_NODES - int(kept.sum()), 0)
-        kept[np.random.default_rng(self.random_state).choice(others, min(more, len(others)), replace=False)] = True
+        kept[self.drawn(max(MAX_NODES - int(kept.sum()), 0), ~kept)] = True
         return np.flatnonzero(kept)
 
     @cached_property

@@ -116,9 +116,7 @@ def held_out_probability(
 
 def some_rows(cells: Cells) -> np.ndarray:
     """Rows of the cells, at most 20,000, drawn at random: their shares of types are those of all to a per cent."""
-    if len(cells) <= MOST_COUNTED:
-        return np.arange(len(cells))
-    return np.sort(np.random.default_rng(cells.random_state).choice(len(cells), MOST_COUNTED, replace=False))
+    return cells.drawn(MOST_COUNTED)
 
 
 def called_shares(fitted: Fitted, rows: np.ndarray) -> np.ndarray:

@@ -58,10 +58,7 @@ def fit_self_training(
     values = cells.scaled[rows]
     model = _fit(values, codes, np.ones(len(rows)), cells.random_state)
     temperature = _temperature(cells, rows, codes)
-    others = np.setdiff1d(np.arange(len(cells)), rows)
-    if len(others) > MAX_LOOKED_AT:
-        drawn = np.random.default_rng(cells.random_state).choice(len(others), MAX_LOOKED_AT, replace=False)
-        others = others[np.sort(drawn)]
+    others = cells.drawn(MAX_LOOKED_AT, ~np.isin(np.arange(len(cells)), rows))
     pool, before = cells.scaled[others], np.full(len(others), -1)
     for number in range(N_ROUNDS if len(others) else 0):
         taken = sure_of(tempered(model.predict_proba(pool), temperature), min_confidence)

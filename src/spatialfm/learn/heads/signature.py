@@ -50,7 +50,8 @@ def find_heaps(values: np.ndarray, random_state: int = 0) -> Heaps:
     """Divide the values of a marker ``(n,)`` where the variance between both parts is greatest (Otsu), NaN left out."""
     values = values[np.isfinite(values)].astype(np.float64)
     if len(values) > FITTED_TO:
-        values = np.random.default_rng(random_state).choice(values, FITTED_TO, replace=False)
+        # in the order of their size: what is drawn does not depend on the order of the table
+        values = np.random.default_rng(random_state).choice(np.sort(values), FITTED_TO, replace=False)
     bright = float(np.quantile(np.abs(values), 0.99)) if len(values) else 0.0
     bright = bright if bright > 0 else float(np.abs(values).max(initial=0.0))
     cofactor = BRIGHT * bright if bright > 0 else 1.0

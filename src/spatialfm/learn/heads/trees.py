@@ -18,13 +18,14 @@ UNSEEN = 0.01  # share of a vote that is even: a type that no tree sees in few l
 
 @dataclass(frozen=True)
 class Trees:
-    """Fitted trees."""
+    """Fitted trees, and the columns in the order that they saw."""
 
     model: ExtraTreesClassifier
+    columns: np.ndarray
 
     def of_values(self, scaled: np.ndarray) -> np.ndarray:
         """Mean of their votes, and a little of an even one."""
-        votes = self.model.predict_proba(scaled)
+        votes = self.model.predict_proba(scaled[:, self.columns])
         return (1 - UNSEEN) * votes + UNSEEN / votes.shape[1]
 
     def of_rows(self, rows: np.ndarray) -> None:
@@ -43,4 +44,19 @@ def fit_trees(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Trees:
     model = ExtraTreesClassifier(
         N_TREES, max_depth=16, max_features=None, class_weight="balanced", random_state=cells.random_state
     )
-    return Trees(model.fit(cells.scaled[rows], codes))
+    values = cells.scaled[rows]
+    columns = order_of_columns(values)
+    return Trees(model.fit(values[:, columns], codes), columns)
+
+
+def order_of_columns(values: np.ndarray) -> np.ndarray:
+    """Columns by their value in the first row, then in the second, and so on.
+
+    Cuts are drawn column by column, and would be others if the same markers stood in another order.
+
+    Examples
+    --------
+    >>> order_of_columns(np.array([[2.0, 1.0, 1.0], [0.0, 5.0, 3.0]]))
+    array([2, 1, 0])
+    """
+    return np.lexsort(values[::-1])

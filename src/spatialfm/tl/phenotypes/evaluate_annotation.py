@@ -328,8 +328,9 @@ def _cells(
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
     # in the order of their names: the drawn cells are independent of the order of rows
-    kept = kept[order_of_names(adata.obs_names[kept])]
-    return adata[kept], adata[np.setdiff1d(np.arange(adata.n_obs), kept)]
+    order = order_of_names(adata.obs_names)
+    counts = np.isin(order, kept)
+    return adata[order[counts]], adata[order[~counts]]
 
 
 def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
