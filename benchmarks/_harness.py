@@ -129,6 +129,13 @@ def cells_of(text: str) -> list[str]:
     return [cell.strip() for cell in text.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
+def rows_of(page: Path | None, name: str) -> list[list[str]]:
+    """Rows of the table that a page has behind a line ``<!-- table: name -->``, to be measured no second time."""
+    text = page.read_text(encoding="utf-8") if page is not None else ""
+    lines = text.partition(f"<!-- table: {name} -->\n")[2].partition("\n\n")[0].splitlines()
+    return [cells_of(one) for one in lines[2:]]
+
+
 def written(text: str, script: str, printed: Sequence[tuple[str, list[list[str]]]]) -> str:
     """The page with the tables of a script in place of those that it holds.
 

@@ -244,7 +244,8 @@ def part_c(folder: Path, args) -> None:
     for function in args.functions:
         _harness.part(f"c-{function}")
         arguments = {"function": function, "sizes": sorted(sizes), "few": args.few, "cache": str(folder / "cache")}
-        rows = _kept(args.write, f"scale.py c-{function}")
+        kept = _harness.rows_of(args.write, f"scale.py c-{function}")  # of other sizes
+        rows = {(one[0], int(one[1].replace(",", ""))): (one[2], one[3], one[6]) for one in kept}
         for found in lines_alone("grow", **arguments):
             print(json.dumps(found), flush=True)
             if found["n"] in sizes:  # otherwise the one that compiles
@@ -270,14 +271,6 @@ def _grown(name: str, rows: dict[int, tuple[str, str, str]]) -> None:
             exponents = f"{grown:.2f}", f"{usual:.2f}"
         row(name, f"{n:,}", clock, processor, *exponents, peak)
         before = n
-
-
-def _kept(page: Path | None, table: str) -> dict[tuple[str, int], tuple[str, str, str]]:
-    """Rows that a page has of other sizes, which are not measured again: seconds, those of the processor, and peak."""
-    text = page.read_text(encoding="utf-8") if page is not None else ""
-    lines = text.partition(f"<!-- table: {table} -->\n")[2].partition("\n\n")[0].splitlines()[2:]
-    cells = [_harness.cells_of(one) for one in lines]
-    return {(one[0], int(one[1].replace(",", ""))): (one[2], one[3], one[6]) for one in cells}
 
 
 def write_files(folder: Path, n_cells: int, per_sample: int, n_markers: int) -> pd.DataFrame:
