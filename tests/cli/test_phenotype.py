@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from cli_cohort import CELL, GAP, SIDE, write_cohort
 
 from spatialfm._errors import TableError
+from spatialfm.cli import main
 from spatialfm.cli.phenotype import (
     CLUSTER,
     PHENOTYPE,
+    UNLABELLED,
     _embedding,
     _heatmap,
     _marker_profiles,
@@ -89,3 +94,61 @@ def test_the_heatmap_has_the_means_of_each_phenotype_with_its_number_of_cells():
     np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=0.01)
     assert "z-score" in bar.get_ylabel()
     plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory):
+    """A cohort whose cells are QuPath's polygons, with planted types as classes in a column of the table."""
+    folder = tmp_path_factory.mktemp("classes")
+    truth = write_cohort(folder, 2)
+    truth.loc[truth.index % 9 == 0, "type"] = ""  # QuPath leaves some without a class
+    parts = []
+    for sample, cells in truth.groupby("sample"):
+        y, x = (GAP + (CELL + GAP) * place for place in divmod(cells["cell_id"].to_numpy() - 1, SIDE))
+        ids = [f"{sample}-{number}" for number in cells["cell_id"]]
+        corners = [(0, 0), (0, CELL), (CELL, CELL), (CELL, 0), (0, 0)]
+        features = [
+            {
+                "type": "Feature", "id": one, "properties": {"objectType": "cell"},
+                "geometry": {"type": "Polygon", "coordinates": [[[int(b + dx), int(a + dy)] for dx, dy in corners]]},
+            }
+            for one, a, b in zip(ids, y, x, strict=True)
+        ]  # fmt: skip
+        (folder / f"{sample}.geojson").write_text(json.dumps(features))
+        places = {"Centroid X µm": x + CELL / 2, "Centroid Y µm": y + CELL / 2, "Cell: CD3 mean": 1.0}
+        parts.append(pd.DataFrame({"Image": f"{sample}.ome.tif", "Object ID": ids, "Object type": "Cell", **places}))
+        parts[-1]["Classification"] = cells["type"].to_numpy()
+    pd.concat(parts).to_csv(folder / "measurements.tsv", sep="\t", index=False)
+    table = pd.read_csv(folder / "cohort.csv")
+    table["labels"] = table["sample"] + ".geojson"
+    table.assign(kind="qupath", measurements="measurements.tsv").to_csv(folder / "cohort.csv", index=False)
+    for command in (["read", str(folder / "cohort.csv"), "--out", str(folder / "out")], ["segment"], ["embed"]):
+        options = [] if command[0] == "read" else [str(folder / "out")]
+        options += ["--model", "mean-intensity"] if command[0] == "embed" else []
+        assert main([*command, *options, "--quiet"]) == 0
+    return folder / "out", truth["type"].tolist()
+
+
+def stage(out, name):
+    return ad.read_h5ad(out / "stages" / f"{name}.h5ad").obs
+
+
+def test_classes_of_the_files_come_with_the_cells_and_are_not_mixed_with_names_of_clusters(with_classes):
+    out, types = with_classes
+    cells = stage(out, "segment")
+    assert "phenotype" not in cells
+    assert cells["phenotype_given"].astype("string").fillna("").tolist() == types
+    assert main(["phenotype", str(out), "--quiet"]) == 0
+    found = stage(out, "phenotype")["phenotype"]
+    assert found.notna().all()
+    assert found.groupby(stage(out, "phenotype")["cluster"], observed=True).nunique().eq(1).all()  # of clusters
+
+
+def test_classes_are_the_phenotypes_where_that_is_asked_for(with_classes, capsys):
+    out, types = with_classes
+    assert main(["phenotype", str(out), "--label-key", "phenotype_given", "--quiet"]) == 0
+    found = stage(out, "phenotype")["phenotype"].tolist()
+    assert found == [one or UNLABELLED for one in types]
+    assert (out / "figures" / "phenotypes_markers.png").is_file()
+    assert main(["phenotype", str(out), "--label-key", "class"]) == 1
+    assert "The cells have no column 'class' (phenotype.label_key); found" in capsys.readouterr().err

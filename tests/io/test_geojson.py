@@ -30,6 +30,15 @@ def written(folder, features, name="a.geojson"):
     return path
 
 
+def test_a_folder_is_answered_with_what_is_in_it(tmp_path):
+    with pytest.raises(InputFileError, match=r"is a folder without a GeoJSON file"):
+        sfm.io.read_geojson(tmp_path)
+    for name in ("b.geojson", "a.geojson.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputFileError, match=r"2 GeoJSON files: 'a.geojson.gz', 'b.geojson'. Pass one .*read_cohort"):
+        sfm.io.read_geojson(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("ids", "index", "object_ids"),
     [

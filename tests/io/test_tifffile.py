@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import logging
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,17 +65,16 @@ def test_no_other_file_opens_a_tiff_or_knows_its_inner_parts():
 @pytest.fixture
 def written(tmp_path):
     """`written(pixels, **options)`: an open file of them, and the page that describes it."""
-    opened = []
+    with ExitStack() as opened:
+        numbers = itertools.count()
 
-    def write(pixels, **options):
-        path = tmp_path / f"{len(opened)}.tif"
-        tifffile.imwrite(path, pixels, **options)
-        opened.append(parts.open_file(path))
-        return opened[-1], parts.describing_page(parts.all_series(opened[-1])[0])
+        def write(pixels, **options):
+            path = tmp_path / f"{next(numbers)}.tif"
+            tifffile.imwrite(path, pixels, **options)
+            tif = opened.enter_context(parts.open_file(path))
+            return tif, parts.describing_page(parts.all_series(tif)[0])
 
-    yield write
-    for tif in opened:
-        tif.close()
+        yield write
 
 
 PIXELS = np.arange(2 * 30 * 50, dtype=np.uint16).reshape(2, 30, 50)
@@ -175,3 +177,20 @@ def test_another_description_is_taken(written):
         (series,) = parts.all_series(again)
         axes, shape = parts.full_shape(series)
         assert dict(zip(axes, shape, strict=True))["Z"] == 2
+
+
+def test_what_tifffile_logs_is_passed_on_of_files_that_are_read_alone(tmp_path, caplog):
+    def opened(fails: bool) -> list[str]:
+        caplog.clear()
+        with suppress(KeyError), parts.open_file(path):
+            logging.getLogger("tifffile").warning("odd tag")
+            if fails:
+                raise KeyError
+        return [record.message for record in caplog.records]
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, PIXELS)
+    assert opened(fails=False) == ["odd tag"]
+    assert opened(fails=True) == []
+    logging.getLogger("tifffile").warning("later")
+    assert caplog.records[-1].message == "later"

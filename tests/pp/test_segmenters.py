@@ -59,6 +59,17 @@ class CellposeModel:
 """
 
 
+class Network(torch.nn.Module):
+    """What is read of a released model: the size of its pixels."""
+
+    def __init__(self, pixel_size: float):
+        super().__init__()
+        self.pixel_size = pixel_size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
 @pytest.fixture
 def libraries(tmp_path, monkeypatch):
     """Both modules, importable; and files of weights."""
@@ -69,7 +80,7 @@ def libraries(tmp_path, monkeypatch):
     (tmp_path / "lib" / "cellpose" / "__init__.py").write_text("")
     (tmp_path / "lib" / "cellpose" / "models.py").write_text(CELLPOSE)
     monkeypatch.syspath_prepend(tmp_path / "lib")
-    torch.jit.script(torch.nn.Identity()).save(str(tmp_path / "instanseg.pt"))
+    torch.jit.script(Network(0.5)).save(str(tmp_path / "instanseg.pt"))
     (tmp_path / "cpsam").write_bytes(b"weights")
     yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] in ("instanseg", "cellpose")]:
@@ -94,6 +105,7 @@ def test_instanseg_is_called_as_its_documentation_says(sdata, libraries):
     assert len(model.calls) == 4
     shape, *call = model.calls[0]
     assert shape == (1, 2, 100, 100)  # DAPI and Cytokeratin
+    assert [shape[2:] for shape, *_ in model.calls[1:]] == [(100, 80), (80, 100), (80, 80)]  # from 48: a whole step
     assert call == [0.5, False, "cells", True, {"seed_threshold": 0.6}]
     assert sdata["found_P001_1"].values.any()
     record = sdata.attrs["spatialfm"]["segmentation"]["found_P001_1"]
@@ -166,5 +178,5 @@ def test_levels_become_0_and_1_and_a_flat_channel_stays_finite():
 def test_a_function_is_called_with_the_tile_alone_and_its_options():
     seen = []
     request = check_request(lambda *args, **kwargs: seen.append((args, kwargs)), 8, 2, None, {"k": 1})
-    segmenter(request)("tile", ["n"], ["m"], 0.5, Levels())
+    segmenter(request).labels("tile", ["n"], ["m"], 0.5, Levels())
     assert seen == [(("tile", 0.5), {"k": 1})]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.pp.units import apart, coordinate_unit, kinds_of_pixels, say_apart
+from spatialfm.pp.units import apart, coordinate_unit, kinds_of_pixels, nearest_distance, say_apart, say_unit
 
 
 @pytest.mark.parametrize(("factor", "said"), [(9.9, False), (10.0, True), (11.0, True), (250.0, True)])
@@ -52,3 +52,43 @@ def test_the_unit_of_a_table():
     assert coordinate_unit({}) == ""
     with pytest.raises(TableError, match=r"Coordinates of 1 sample \('b'\) are in pixels"):
         coordinate_unit(uns(a="µm", b="pixel"))
+
+
+def table_of(unit: str) -> dict:
+    return {"spatialfm": {"table": {"samples": json.dumps({"a": {"unit": unit}})}}} if unit else {}
+
+
+def lattice(step: float) -> np.ndarray:
+    return np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 2) * step
+
+
+def test_the_nearest_other_cell():
+    assert nearest_distance(lattice(7.0)) == pytest.approx(7)
+    assert nearest_distance(np.vstack([lattice(7.0), lattice(7.0), [[np.nan, 0]]])) == pytest.approx(7)
+    assert nearest_distance(lattice(7.0)[:19]) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "step", "said"),
+    [
+        ("pixel", 10, "radius=30 is taken in pixels, not in µm"),
+        ("", 0.012, "Cells are 0.012 apart .* radius=30 is taken in the same unit"),  # mm
+        ("", 9000, "Cells are 9e[+]03 apart"),  # nm
+    ],
+)
+def test_a_distance_that_is_not_in_micrometres_is_said(unit, step, said):
+    with pytest.warns(SpatialfmWarning, match=said):
+        assert say_unit(table_of(unit), lattice(step), np.zeros(36, int), "radius=30") == (unit or "unknown")
+
+
+@pytest.mark.parametrize(("unit", "step"), [("µm", 9000), ("", 10)])
+def test_a_distance_in_micrometres_or_in_what_may_be_them_is_no_warning(unit, step, recwarn, caplog):
+    with caplog.at_level("INFO", logger="spatialfm"):
+        assert say_unit(table_of(unit), lattice(step), np.zeros(36, int), "radius=30") == (unit or "unknown")
+    assert not recwarn.list
+    assert ("radius=30 is taken in the unit of the coordinates" in caplog.text) == (not unit)
+
+
+def test_samples_are_not_neighbours_of_each_other():
+    both = np.vstack([lattice(10.0), lattice(10.0) + 0.001])
+    assert say_unit({}, both, np.repeat([0, 1], 36), "radius=30") == "unknown"

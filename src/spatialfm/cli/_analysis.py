@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _disk
-from .._errors import InputFileError, SpatialfmError
+from .._errors import InputFileError, RunError, SpatialfmError
 from .._keys import TABLE
 from ._config import Config
 
@@ -115,9 +115,11 @@ class Analysis:
         return table
 
     def add_to_cells(self, stage: str, table: AnnData, before: Known) -> None:
-        """Write what a stage has added to the table."""
+        """Write what a stage has added to the table; it must not change what was there, which stays as it is."""
         import anndata as ad
 
+        if changed := [name for name, values in before.obs.items() if not table.obs[name].equals(values)]:
+            raise RunError(f"Stage {stage!r} has changed column {changed[0]!r} of the cells. Rename it in the files.")
         added = ad.AnnData(obs=table.obs[[name for name in table.obs if name not in before.obs]])
         for name in table.obsm:
             if name not in before.obsm:
@@ -164,7 +166,8 @@ class Known:
     """Names in a table of cells before a stage adds its own."""
 
     def __init__(self, table: AnnData) -> None:
-        self.obs, self.obsm = set(table.obs), set(table.obsm)
+        self.obs = {name: table.obs[name].copy() for name in table.obs}
+        self.obsm = set(table.obsm)
 
 
 def _undated(suffix: str) -> dict[str, None]:

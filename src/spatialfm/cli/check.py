@@ -15,6 +15,7 @@ from .._keys import ATTRS, SAMPLES, image_name
 from ._analysis import Analysis
 from ._commands import add_source, analysis_of
 from ._config import OUT
+from ._outcome_columns import candidates, in_words
 from ._parser import add_command, folder
 from ._run import check_before, images_of
 from ._screen import Screen
@@ -79,6 +80,7 @@ def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         "channels": _channels(sdata, samples),
         "columns": [_column(clinical[name]) for name in clinical],
         "outcome": outcome,
+        "outcome_candidates": None if outcome or problems else _candidates(clinical),
         "problems": problems,
     }
 
@@ -131,6 +133,11 @@ def _column(values: pd.Series) -> dict[str, Any]:
         "missing": int(values.isna().sum()),
         "values": shown,
     }
+
+
+def _candidates(clinical: pd.DataFrame) -> dict[str, Any]:
+    times, events = candidates(clinical)
+    return {"time": times, "event": events, "words": in_words(clinical, times, events)}
 
 
 def _outcome(analysis: Analysis, clinical: pd.DataFrame) -> tuple[dict[str, Any] | None, list[str]]:
@@ -244,8 +251,8 @@ def _show(description: dict[str, Any], problems: list[str], screen: Screen) -> N
                 **description["outcome"]
             )
         )
-    else:
-        screen.show("\nsurvival: no columns of time and event; set survival.time_key and survival.event_key")
+    elif description["outcome_candidates"]:
+        screen.show("\n" + description["outcome_candidates"]["words"])
     if cost := description.get("cost"):
         screen.show(
             f"\nestimates from sample {cost['from_sample']!r}: about {cost['cells']:,} cells; "

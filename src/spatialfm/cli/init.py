@@ -21,14 +21,15 @@ WIDTH = 100
 # usual names of columns, as they are written without case, spaces and signs
 USUAL = {
     ("read", "library_key"): ("sample", "sampleid", "samplename", "core", "coreid", "roi", "roiid", "imageid", "slide"),
-    ("read", "patient_key"): ("patient", "patientid", "case", "caseid", "subject", "subjectid", "donor", "donorid"),
+    ("read", "patient_key"): ("patient", "patientid", "patientno", "patientnumber", "case", "caseid", "caseno",
+                              "casenumber", "subject", "subjectid", "subjectno", "donor", "donorid"),
     ("read", "image_column"): ("image", "imagepath", "imagefile", "file", "filename", "path", "tiff", "tif"),
     ("read", "labels_column"): ("labels", "mask", "maskpath", "maskfile", "segmentation", "cells", "cellmask"),
     ("read", "mpp_column"): ("mpp", "pixelsize", "pixelsizeum", "umperpixel", "micronsperpixel"),
     ("survival", "time_key"): ("time", "os", "ostime", "osmonths", "osdays", "survivaltime", "survivalmonths",
                                "survivaldays", "followup", "followupmonths", "followupdays", "pfs", "pfsmonths"),
     ("survival", "event_key"): ("event", "osevent", "osstatus", "status", "vitalstatus", "death", "dead", "died",
-                                "deceased", "pfsevent", "censored"),
+                                "deceased", "pfsevent"),  # not "censored", whose 1 is no event
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RESOLUTION = 1.5  # as in the first tutorial: a few clusters too many, which their names bring together
 CLUSTER, PHENOTYPE = "cluster", "phenotype"
+UNLABELLED = "unlabelled"
 
 
 def phenotype(
@@ -35,6 +36,7 @@ def phenotype(
     n_neighbors: int = 15,
     signatures: Mapping[str, Sequence[str]] | None = None,
     names: Mapping[str, str] | None = None,
+    label_key: str | None = None,
 ) -> Done:
     """Cluster the cells by their embedding, and name each cluster by the markers that stand out in it.
 
@@ -56,6 +58,9 @@ def phenotype(
         common ones whose markers are all in the panel.
     names
         Names of clusters, such as {3: Tumor}, in place of those by markers.
+    label_key
+        Column of the cells with their types, which are then the phenotypes, in place of names of clusters:
+        phenotype_given, where types came with the cells, or virtues_phenotype. Cells without one are "unlabelled".
     """
     from ..pp import standardize
     from ..tl import leiden_sweep
@@ -74,7 +79,11 @@ def phenotype(
     leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
     table.obs[CLUSTER] = table.obs["leiden_sweep"]
     profiles = _marker_profiles(table, batch_key)
-    table.obs[PHENOTYPE] = _named(table, profiles, signatures, names or {})
+    if label_key is None:
+        table.obs[PHENOTYPE] = _named(table, profiles, signatures, names or {})
+    else:
+        marker_scores(profiles)
+        table.obs[PHENOTYPE] = _labels(table, label_key)
     analysis.add_to_cells("phenotype", table, before)
 
     _write(analysis, table, profiles)
@@ -103,6 +112,16 @@ def _check_batches(table: AnnData, batch_key: str) -> None:
         raise TableError(
             f"Column {batch_key!r} (phenotype.batch_key) is not there for every cell; found {listed(table.obs, 20)}."
         )
+
+
+def _labels(table: AnnData, label_key: str) -> pd.Series:
+    """The types that cells came with, as phenotypes."""
+    (column,) = stored_names([label_key], list(map(str, table.obs)))
+    if column not in table.obs or table.obs[column].isna().all():
+        texts = [name for name in table.obs if not pd.api.types.is_numeric_dtype(table.obs[name].dtype)]
+        raise TableError(f"The cells have no column {label_key!r} (phenotype.label_key); found {listed(texts, 20)}.")
+    values = table.obs[column].astype("string").fillna(UNLABELLED)
+    return pd.Series(pd.Categorical(values.astype(object)), index=table.obs_names)
 
 
 def _marker_profiles(table: AnnData, batch_key: str | None) -> AnnData:

@@ -34,7 +34,7 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     """
     from ..io import write
 
-    sdata = open_cohort(analysis, {"reader": reader, **settings})
+    sdata = open_cohort(analysis, {"reader": reader, **settings}, with_types=True)
     write(sdata, analysis.place(STORE), overwrite=True)
     channels = channels_of(sdata)
     samples = sdata[SAMPLES].obs if SAMPLES in sdata else {}
@@ -48,13 +48,22 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     )
 
 
-def open_cohort(analysis: Analysis, settings: Mapping[str, Any]) -> SpatialData:
-    """The cohort as its files are, lazily; everything that a reader refuses, it refuses here."""
+def open_cohort(analysis: Analysis, settings: Mapping[str, Any], *, with_types: bool = False) -> SpatialData:
+    """The cohort as its files are, lazily; everything that a reader refuses, it refuses here.
+
+    `with_types`: where the files state types of the cells beside masks or polygons, cells are measured, which the stage
+    'segment' does otherwise: the reader knows which type is of which cell.
+    """
     said = dict(settings)
-    function = _reader(said.pop("reader"))
-    if "cell_table" in function.arguments:  # type: ignore[attr-defined]
-        said["cell_table"] = False
-    return function(analysis.config.cohort, **said)
+    function = _reader(name := said.pop("reader"))
+    if "cell_table" not in function.arguments:  # type: ignore[attr-defined]
+        return function(analysis.config.cohort, **said)
+    sdata = function(analysis.config.cohort, **said, cell_table=False)
+    records = sdata.attrs.get(ATTRS, {}).get("samples", {}).values()
+    if with_types and (name == "spora" or any(one.get("kind") == "qupath" for one in records)):
+        if all(has_cells(sdata, sample) for sample in samples_of(sdata)):
+            return function(analysis.config.cohort, **said, cell_table=True)
+    return sdata
 
 
 def samples_of(sdata: SpatialData) -> list[str]:

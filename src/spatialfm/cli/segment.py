@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
+PHENOTYPE = "phenotype"
+WRITTEN_LATER = ("cluster", "leiden_sweep", PHENOTYPE, "niche")  # columns of the stages that follow
 PHENOTYPES = "cells_phenotypes"  # table that sfm.pp.segment_cells(method="virtues") writes
 MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
 ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
@@ -34,7 +36,8 @@ def segment(
     """Segment the samples that came without a mask, check all masks, and measure every cell.
 
     Masks that came with the images are used as they are. Phenotypes that method virtues gives to cells are kept in
-    columns that begin with virtues_phenotype.
+    columns that begin with virtues_phenotype, and a column phenotype that came with the cells, such as the classes of
+    QuPath, as phenotype_given.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ def segment(
     if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
         cell_table(sdata, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
     table = sdata[TABLE]
+    findings += _set_aside(table)
     findings += _add_phenotypes(sdata, table)
     analysis.write_table(analysis.place(STAGES, "segment.h5ad"), table)
     n_samples = counted(table.obs[SAMPLE_KEY].nunique(), "sample")
@@ -77,6 +81,16 @@ def segment(
 def samples_without_mask(sdata: SpatialData) -> list[str]:
     """Samples whose image has neither a mask nor polygons of the cells."""
     return [sample for sample in samples_of(sdata) if not has_cells(sdata, sample)]
+
+
+def _set_aside(table: AnnData) -> list[str]:
+    """Give columns that came with the cells, and that later stages write, a name of their own."""
+    given = {name: f"{name}_given" for name in WRITTEN_LATER if name in table.obs}
+    table.obs = table.obs.rename(columns=given)
+    findings = [f"column {old!r} that came with the cells is called {new!r}" for old, new in given.items()]
+    if PHENOTYPE in given:
+        findings[-1] += "; 'label_key: phenotype_given' below 'phenotype:' in the settings takes it for the phenotypes"
+    return findings
 
 
 def _add_phenotypes(sdata: SpatialData, table: AnnData) -> list[str]:

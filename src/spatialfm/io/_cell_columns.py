@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from .._errors import InputFileError, TableError, counted, listed, warn
 from ..pp.joins import text_keys, whole_numbers
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
+from ..pp.units import NEAREST, nearest_distance
 from ._paths import find_path
 
 _FRAMES = (".parquet", ".feather")
-# distances between the centres of neighbouring cells, in µm: a lymphocyte has 6, the emptiest stroma some tens
-_NEAREST, _FARTHEST = 2.0, 100.0
 
 
 def cells_frame(table: pd.DataFrame | str | PathLike, identifiers: Sequence[str]) -> tuple[pd.DataFrame, str]:
@@ -148,10 +146,9 @@ def check_distances(frames: Sequence[tuple[str, np.ndarray]], remedy: str) -> No
     """
     medians = {}
     for sample, xy in frames:
-        unique = np.unique(xy[np.isfinite(xy).all(axis=1)], axis=0)
-        if len(unique) >= 20:  # fewer say nothing
-            medians[sample] = float(np.median(cKDTree(unique).query(unique[:10_000], k=2)[0][:, 1]))
-    odd = {sample: median for sample, median in medians.items() if not _NEAREST <= median <= _FARTHEST}
+        if (median := nearest_distance(xy)) is not None:
+            medians[sample] = median
+    odd = {sample: median for sample, median in medians.items() if not NEAREST[0] <= median <= NEAREST[1]}
     if odd:
         sample, median = next(iter(odd.items()))
         more = f", as in {len(odd) - 1} more" if len(odd) > 1 else ""

@@ -111,6 +111,14 @@ def _cells(path: Path) -> tuple[list[Mapping[str, Any]], str]:
 
 
 def _loaded(path: Path) -> object:
+    if path.is_dir():
+        names = sorted(one.name for one in path.iterdir() if one.name.lower().endswith(GEOJSON_SUFFIXES))
+        raise InputFileError(
+            f"'{path}' is a folder; it holds {counted(len(names), 'GeoJSON file')}: {listed(names, 5)}. Pass one of "
+            "them; many samples go into a table of one row each, for sfm.io.read_cohort."
+            if names
+            else f"'{path}' is a folder without a GeoJSON file. Pass the file of the cells."
+        )
     if not path.is_file():
         raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
     try:

@@ -6,7 +6,10 @@ These parts may change with any version. No other file of the package opens a TI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,9 +44,30 @@ class Segments(NamedTuple):
     jpegtables: bytes | None
 
 
-def open_file(path: Path, omexml: str | None = None) -> TiffFile:
-    """A file, described by its own OME-XML or by another."""
-    return tifffile.TiffFile(path) if omexml is None else tifffile.TiffFile(path, omexml=omexml)
+@contextmanager
+def open_file(path: Path, omexml: str | None = None) -> Iterator[TiffFile]:
+    """A file, described by its own OME-XML or by another.
+
+    What tifffile logs of a file is passed on when the file was read: of one that is refused, the error says what is
+    wrong, once and in words.
+    """
+    said: list[logging.LogRecord] = []
+    logger, thread = logging.getLogger("tifffile"), threading.get_ident()
+
+    def hold(record: logging.LogRecord) -> bool:
+        if record.thread != thread:
+            return True
+        said.append(record)
+        return False
+
+    logger.addFilter(hold)
+    try:
+        with tifffile.TiffFile(path) if omexml is None else tifffile.TiffFile(path, omexml=omexml) as tif:
+            yield tif
+    finally:
+        logger.removeFilter(hold)
+    for record in said:
+        logger.handle(record)
 
 
 def follows_the_standard(tif: TiffFile) -> bool:

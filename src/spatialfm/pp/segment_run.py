@@ -144,10 +144,11 @@ def _smoothed_sample(job: Job, levels: Levels, names: list[str], diameter: float
 
 
 def tile_of(job: Job, box: Box) -> xr.DataArray:
-    """Pixels of a box, with the names of the channels."""
-    y0, y1, x0, x1 = box
+    """Pixels of a box, with the names of the channels, and their rows and columns in the image."""
+    (y0, y1, x0, x1), (height, width) = box, job.grid.shape
+    places = {"y": np.arange(y0, min(y1, height)), "x": np.arange(x0, min(x1, width))}
     return xr.DataArray(
-        loaded(job.pixels[:, y0:y1, x0:x1]), dims=("c", "y", "x"), coords={"c": job.channels}, name=job.image
+        loaded(job.pixels[:, y0:y1, x0:x1]), dims=("c", "y", "x"), coords={"c": job.channels, **places}, name=job.image
     )
 
 
@@ -209,6 +210,8 @@ def _identity_of(tile: xr.DataArray, job: Job, levels: Levels) -> str:
     digest = hashlib.sha256(f"{tile.dtype.str} {tile.shape} {job.channels} {job.nuclear} {job.membrane}".encode())
     digest.update(f"{job.mpp!r} {levels.low.tolist()} {levels.high.tolist()}".encode())
     digest.update(f"{levels.threshold!r} {levels.membrane!r}".encode())
+    if job.grid.period != 1:  # where a tile lies between the pixels of a network
+        digest.update(f"{job.grid.period!r} {int(tile.y[0])} {int(tile.x[0])}".encode())
     digest.update(np.ascontiguousarray(tile.values).tobytes())
     return digest.hexdigest()
 

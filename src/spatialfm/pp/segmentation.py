@@ -186,14 +186,15 @@ def segment_cells(
         return
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=True)
     area = MIN_AREA * np.pi / 4 * diameter**2 if min_area is None else min_area
+    stains, segment = (_listed(nuclear), _listed(membrane)), segmenter(request)
     jobs = [
-        plan_job(sdata, pair, request, _listed(nuclear), _listed(membrane), size, tile_size, shared / 2, area)
+        plan_job(sdata, pair, request, *stains, size, tile_size, shared / 2, area, segment.period(size))
         for pair, size in zip(pairs, sizes, strict=True)
     ]
     report_missing_chunks(sdata, pairs)
     levels = [find_levels(job, request) for job in progress_bar(jobs, desc="levels", unit="image")]
 
-    done = _segment(jobs, levels, request, segmenter(request))
+    done = _segment(jobs, levels, request, segment.labels)
     for pair, job, level, name, (labels, n) in zip(pairs, jobs, levels, names, done, strict=True):
         _write(sdata, pair, name, labels, _record(request, job, level, n))
     _say(names, [n for _, n in done])
@@ -243,8 +244,9 @@ def plan_job(
     tile_size: int,
     margin: float,
     min_area: float,
+    period: float = 1.0,
 ) -> Job:
-    """What is to be done to one image, checked."""
+    """What is to be done to one image, checked; `period` as of `Grid`, in pixels of the image."""
     names = channel_names(sdata, pair.image)
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise PanelError(f"Image {pair.image!r} has several channels {repeated[0]!r}. Rename one of them.")
@@ -265,12 +267,13 @@ def plan_job(
     pixels = image_array(sdata, pair.image).data
     chosen = pixels if taken == names else pixels[[names.index(name) for name in taken]]
     around = int(np.ceil(margin / size))
-    if 2 * around > tile_size:
+    shared = 2 * around + int(np.ceil(period)) - 1  # pixels: a tile may start so much earlier
+    if shared > tile_size:
         raise ArgumentError(
-            f"Tiles of {tile_size} pixels are smaller than their overlap of {2 * around} pixels ({2 * margin:g} µm of "
-            f"{size:g} µm each, image {pair.image!r}). Pass tile_size={2 * around} or more, or a smaller overlap=."
+            f"Tiles of {tile_size} pixels are smaller than their overlap of {shared} pixels ({2 * margin:g} µm of "
+            f"{size:g} µm each, image {pair.image!r}). Pass tile_size={shared} or more, or a smaller overlap=."
         )
-    grid = Grid((int(pixels.shape[-2]), int(pixels.shape[-1])), tile_size, around)
+    grid = Grid((int(pixels.shape[-2]), int(pixels.shape[-1])), tile_size, around, period)
     return Job(
         sample=pair.sample,
         image=pair.image,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import ArgumentError, InputFileError, SpatialfmError
+from .._errors import ArgumentError, InputFileError
 from .._optional import need
 from .._settings import settings
+from .segment_instanseg import InstanSegTiles
 from .watershed import Watershed
 
 if TYPE_CHECKING:
@@ -150,10 +151,26 @@ def check_request(
     return Request(method, float(diameter), float(expansion), path, dict(options or {}))
 
 
-def segmenter(request: Request) -> Callable[[xr.DataArray, list[str], list[str], float, Levels], np.ndarray]:
-    """A function of a tile, its nuclear and membrane channels, µm per pixel and levels; models are loaded once."""
+@dataclass(frozen=True)
+class Segmenter:
+    """How tiles are segmented.
+
+    Attributes
+    ----------
+    labels
+        A function of a tile, its nuclear and membrane channels, µm per pixel and levels.
+    period
+        Pixels from one start of a tile to the next that the method sees alike, of µm per pixel (`Grid`).
+    """
+
+    labels: Callable[[xr.DataArray, list[str], list[str], float, Levels], np.ndarray]
+    period: Callable[[float], float] = lambda mpp: 1.0
+
+
+def segmenter(request: Request) -> Segmenter:
+    """What segments the tiles of a request; a model is loaded once."""
     if not isinstance(request.method, str):
-        return lambda tile, nuclear, membrane, mpp, levels: request.method(tile, mpp, **request.options)
+        return Segmenter(lambda tile, nuclear, membrane, mpp, levels: request.method(tile, mpp, **request.options))
     return {"watershed": _watershed, "instanseg": _instanseg, "cellpose": _cellpose}[request.method](request)
 
 
@@ -179,40 +196,14 @@ def _watershed(request: Request):
         cut = Watershed(request.diameter / mpp, request.expansion / mpp, levels.threshold)
         return cut(mean_of(tile, pixels, nuclear), None if stain is None else stain / levels.membrane)
 
-    return run
+    return Segmenter(run)
 
 
 def _instanseg(request: Request):
-    import torch
-    from instanseg import InstanSeg
-
-    model = InstanSeg(torch.jit.load(str(request.weights), map_location="cpu"), device=_device(), verbosity=0)
-    options = {"target": "cells", **request.options}
-
-    def run(tile, nuclear, membrane, mpp, levels):
-        pixels = scaled(tile, levels)
-        if len(pixels) >= min(tile.shape[-2:]):  # it takes the shortest axis for the channels
-            raise SpatialfmError(
-                f"InstanSeg cannot take {len(pixels)} channels of {tile.shape[-2]} x {tile.shape[-1]} pixels. Name "
-                "fewer in nuclear= and membrane=."
-            )
-        output = model.eval_small_image(
-            torch.from_numpy(pixels)[None],
-            pixel_size=mpp,
-            normalise=False,
-            return_image_tensor=False,
-            rescale_output=True,
-            **options,
-        )
-        labels = np.asarray(output).reshape(-1, *tile.shape[-2:])
-        if len(labels) != 1:
-            raise SpatialfmError(
-                f"InstanSeg returned {len(labels)} label images where one is needed. Pass "
-                "options={'target': 'cells'} or options={'target': 'nuclei'}."
-            )
-        return labels[0].astype(np.int64)
-
-    return run
+    tiles = InstanSegTiles(str(request.weights), _device(), request.options)
+    return Segmenter(
+        lambda tile, nuclear, membrane, mpp, levels: tiles(tile, scaled(tile, levels), mpp), period=tiles.period
+    )
 
 
 def _cellpose(request: Request):
@@ -233,7 +224,7 @@ def _cellpose(request: Request):
         masks, *_ = model.eval(np.stack(planes), channel_axis=0, **options)
         return np.asarray(masks).astype(np.int64)
 
-    return run
+    return Segmenter(run)
 
 
 def _device() -> str:

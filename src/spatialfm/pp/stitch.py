@@ -21,6 +21,7 @@ from .._squares import squares_of
 
 Box = tuple[int, int, int, int]
 SAME = 0.5  # intersection over union in what both tiles see, above which two objects are one
+ROUNDING = 1e-9
 _FREE = 0.5  # share of its pixels that no other object has, above which an object is drawn
 _KEPT_TILES = 6  # in memory while neighbours are matched
 
@@ -36,12 +37,17 @@ class Grid:
     side
         Of a core, in pixels.
     margin
-        Pixels around a core; at most half of `side`, so that only neighbours overlap.
+        Pixels around a core, at least; two margins and a period are at most `side`, so that only neighbours overlap.
+    period
+        Pixels from one start of a tile to the next that a network sees alike. One that pools by powers of two gives a
+        pixel other numbers if its tile starts elsewhere between two steps of the pooling: starts are whole numbers of
+        periods, rounded down to a pixel.
     """
 
     shape: tuple[int, int]
     side: int
     margin: int
+    period: float = 1.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,12 +62,12 @@ class Grid:
         """A core with its margin, inside of the image."""
         y0, y1, x0, x1 = core
         height, width = self.shape
-        return (
-            max(y0 - self.margin, 0),
-            min(y1 + self.margin, height),
-            max(x0 - self.margin, 0),
-            min(x1 + self.margin, width),
-        )
+        return (self._start(y0), min(y1 + self.margin, height), self._start(x0), min(x1 + self.margin, width))
+
+    def _start(self, core: int) -> int:
+        at = max(core - self.margin, 0)
+        # a product that should be whole may lie a rounding below it
+        return int(np.floor(np.floor(at / self.period + ROUNDING) * self.period + ROUNDING))
 
     def neighbours(self) -> Iterator[tuple[int, int]]:
         """Pairs of tiles that overlap, each once."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
+from .._logging import logger
 from .elements import scale_advice
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 APART = 10.0  # times brighter in the median marker: no staining, but another unit
 PIXEL_SIZES = (0.01, 50.0)  # µm per pixel that a microscope may have
+NEAREST = (2.0, 100.0)  # µm between centres of neighbouring cells: a lymphocyte has 6, the emptiest stroma some tens
+_FEWEST = 20  # cells; fewer say nothing of it
 
 
 def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
@@ -233,3 +236,40 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
             "table next to this one with sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     return next(iter(units.values()), "")
+
+
+def nearest_distance(coordinates: np.ndarray) -> float | None:
+    """Median distance of a cell ``(n, 2)`` of one sample to the nearest other; None where there are too few."""
+    from scipy.spatial import cKDTree
+
+    unique = np.unique(coordinates[np.isfinite(coordinates).all(axis=1)], axis=0)
+    if len(unique) < _FEWEST:
+        return None
+    return float(np.median(cKDTree(unique).query(unique[:10_000], k=2)[0][:, 1]))
+
+
+def say_unit(uns: Mapping[str, object], coordinates: np.ndarray, libraries: np.ndarray, what: str) -> str:
+    """Warn where a distance that a user gave is not taken in µm, as far as that can be known; the unit for the record.
+
+    Parameters
+    ----------
+    coordinates, libraries
+        Of the cells: ``(n, 2)``, and the sample of each.
+    what
+        The distance, such as ``"radius=30"``.
+    """
+    unit = coordinate_unit(uns)
+    if unit == "pixel":
+        warn(f"No pixel size is known for these cells: {what} is taken in pixels, not in µm.")
+    elif not unit:
+        distances = [nearest_distance(coordinates[libraries == one]) for one in np.unique(libraries)[:10]]
+        known = [one for one in distances if one is not None]
+        if known and not NEAREST[0] <= np.median(known) <= NEAREST[1]:
+            warn(
+                f"Cells are {np.median(known):.3g} apart (median to the nearest), which cells of a tissue are not in "
+                f"µm, and {what} is taken in the same unit, which the table does not say. Bring the coordinates to µm: "
+                "adata.obsm['spatial'] = adata.obsm['spatial'] * <µm in one unit>."
+            )
+        else:
+            logger.info("%s is taken in the unit of the coordinates, which the table does not say.", what)
+    return unit or "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -292,3 +293,13 @@ def test_the_result_survives_a_file(tmp_path):
         again["table"].reset_index(drop=True), cells.uns["compare_enrichment"]["table"], check_dtype=False,
         check_categorical=False,
     )  # fmt: skip
+
+
+def test_a_radius_in_pixels_is_said_and_recorded():
+    cells = sfm.datasets.simulate_cells(6, cells_per_patient=60, random_state=0)
+    cells.obs["arm"] = cells.obs["patient"].isin(cells.obs["patient"].unique()[:3]).map({True: "a", False: "b"})
+    samples = {sample: {"unit": "pixel"} for sample in cells.obs["sample"].unique()}
+    cells.uns["spatialfm"] = {"table": {"samples": json.dumps(samples)}}
+    with pytest.warns(SpatialfmWarning, match="radius=30 is taken in pixels, not in µm"):
+        sfm.tl.compare_enrichment(cells, "type", "arm", radius=30, min_expected=0.1)
+    assert cells.uns["compare_enrichment"]["params"]["radius_unit"] == "pixel"

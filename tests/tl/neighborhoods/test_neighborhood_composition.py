@@ -45,6 +45,7 @@ def test_equals_brute_force(cells, size, include_self):
         "spatial_key": "spatial",
         "include_self": include_self,
         **size,
+        **({"radius_unit": "unknown"} if "radius" in size else {}),
     }
 
 

@@ -22,7 +22,7 @@ from ...cohort.enrichment_patients import compare_patients, read_beside, read_un
 from ...stats.neighbours import log2_ratio, pair_counts
 from ...stats.pairs import blocks, expected_pairs
 from ...stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
-from .neighborhood_composition import _check_size, _libraries, _spatial_graph
+from .neighborhood_composition import _check_size, _libraries, _spatial_graph, say_radius
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -159,7 +159,9 @@ def compare_enrichment(
     codes, names = codes_of(obs_column(cells, cluster_key, "cluster_key"))
     libraries = _libraries(cells, library_key, n_neighbors)
     units = units.loc[list(libraries.categories)]
-    graph = _spatial_graph(coordinates(cells, spatial_key), libraries, radius, n_neighbors)
+    places = coordinates(cells, spatial_key)
+    unit = say_radius(cells, places, libraries, radius)
+    graph = _spatial_graph(places, libraries, radius, n_neighbors)
     observed = pair_counts(graph, codes, libraries.codes, len(names), len(units))
     niche = np.zeros(cells.n_obs, int) if within is None else codes_of(obs_column(cells, within, "within"))[0]
     expected = _expected(graph, codes, niche, libraries.codes, len(names))
@@ -174,7 +176,7 @@ def compare_enrichment(
     say(circle, "their neighbours")
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
-        _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
+        _tell_areas(graph, codes, libraries.codes, places, units, chance, pairs)
     if not circle:
         _tell_power(table, units, alpha, min_expected, paired)
     logger.info(
@@ -189,7 +191,7 @@ def compare_enrichment(
     columns = [cluster_key, group_key, library_key, unit_key, within, *adjustment.covariates, block_key]
     params |= {DATA: fingerprint(adata, columns), "circular": circle}
     params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
-    params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
+    params |= {"radius": radius, **unit} if radius is not None else {"n_neighbors": n_neighbors}
     samples, patients = (part.drop(columns="unit") for part in (samples, patients))
     write_uns(adata, key_added, {"table": table, "samples": samples, "patients": patients, "params": params})
     return None

@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
-from ...pp.units import coordinate_unit
+from ...pp.units import say_unit
 from ...stats.neighbours import neighbor_fractions
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def neighborhood_composition(
         library_key = None
     libraries = _libraries(adata, library_key, n_neighbors)
     coordinates = coordinates_of(adata, spatial_key)
-    unit = coordinate_unit(adata.uns)
-    if radius is not None and unit == "pixel":
-        warn(f"No pixel size is known for these cells: radius={radius:g} is taken in pixels, not in µm.")
+    unit = say_radius(adata, coordinates, libraries, radius)
 
     graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)
     fractions, alone = neighbor_fractions(graph, codes, len(categories), include_self)
@@ -122,6 +120,7 @@ def neighborhood_composition(
             "spatial_key": spatial_key,
             "include_self": include_self,
             **size,
+            **unit,
         },
     }
     write_uns(adata, key_added, record)
@@ -135,6 +134,13 @@ def _check_size(radius: float | None, n_neighbors: int | None) -> tuple[float | 
             f"Pass exactly one of radius= (µm) and n_neighbors=; got radius={radius}, n_neighbors={n_neighbors}."
         )
     return (None if radius is None else float(radius)), (None if n_neighbors is None else int(n_neighbors))
+
+
+def say_radius(adata: AnnData, coordinates: np.ndarray, libraries: pd.Categorical, radius: float | None) -> dict:
+    """Unit of a radius for the record, after a warning where it is not µm; empty without a radius."""
+    if radius is None:
+        return {}
+    return {"radius_unit": say_unit(adata.uns, coordinates, np.asarray(libraries.codes), f"radius={radius:g}")}
 
 
 def _libraries(

@@ -1,0 +1,91 @@
+"""Columns of a cohort table that may be time and event of survival, by their names and values.
+
+They are named, not taken: which of two times is meant, and which value is the event, only the study knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from .._errors import listed
+from ._yaml import dump
+
+_ENDPOINTS = {"os", "pfs", "dfs", "rfs", "efs", "dss", "dmfs", "ttp", "survival", "follow", "followup"}
+_TIME = _ENDPOINTS | {"time", "months", "month", "days", "weeks", "years"}
+_NO_TIME = {"age", "date", "year", "status", "event", "group", "born", "birth"}
+_EVENT = {
+    "event",
+    "dead",
+    "death",
+    "died",
+    "deceased",
+    "alive",
+    "vital",
+    "relapse",
+    "relapsed",
+    "recurrence",
+    "recurred",
+}
+_EVENT |= {"progression", "progressed", "censor", "censored", "censoring"}
+_STATUS = _ENDPOINTS | {"last", "life"}  # beside "status", which alone may be of a receptor
+_NO_EVENT = {"time", "months", "month", "days", "weeks", "years", "date"}
+_VALUES = 4  # an event has few
+
+
+def candidates(clinical: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Columns that may be times, and columns that may be events, in their order."""
+    times, events = [], []
+    for name in map(str, clinical):
+        words, values = _words(name), clinical[name].dropna()
+        numbers = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+        if words & _TIME and not words & _NO_TIME and numbers and values.nunique() > 2 and values.min() >= 0:
+            times.append(name)
+        status = "status" in words and (words == {"status"} or bool(words & _STATUS))
+        if (words & _EVENT or status) and not words & _NO_EVENT and 0 < values.nunique() <= _VALUES:
+            events.append(name)
+    return times, events
+
+
+def in_words(clinical: pd.DataFrame, times: Sequence[str], events: Sequence[str]) -> str:
+    """What to write into the settings, with the columns to choose from; empty where there are none."""
+    if not (times and events):
+        mentioned = "" if not (times or events) else f" ({listed([*times, *events], 5)} may be one of them)"
+        return (
+            f"survival: no columns of time and event{mentioned}; name them in the settings, survival.time_key and "
+            "survival.event_key"
+        )
+    lines = [
+        "survival: no columns 'time' and 'event', so there will be no survival analysis. These may be meant:",
+        f"  time: {listed(list(times), 5)}",
+        *(f"  event: {name!r} with {_values(clinical[name])}" for name in events[:5]),
+        "Name them in the settings (spatialfm init COHORT > config.yaml):",
+        "  survival:",
+        *(f"    {dump({key: name}).strip()}" for key, name in (("time_key", times[0]), ("event_key", events[0]))),
+    ]
+    if not _is_zero_one(clinical[events[0]]) or _is_censoring(events[0]):
+        lines.append("    event_value: <the value that means that the event was seen>")
+    lines.append("or pass --time-key, --event-key and --event-value to 'spatialfm survival'.")
+    return "\n".join(lines)
+
+
+def _words(name: str) -> set[str]:
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return {word for word in re.split(r"[^a-z]+", parted) if word}
+
+
+def _values(column: pd.Series) -> str:
+    return listed(pd.unique(column.dropna().astype(str)), _VALUES)
+
+
+def _is_zero_one(column: pd.Series) -> bool:
+    values = column.dropna()
+    return pd.api.types.is_bool_dtype(values.dtype) or (
+        pd.api.types.is_numeric_dtype(values.dtype) and set(values.unique()) <= {0, 1}
+    )
+
+
+def _is_censoring(name: str) -> bool:
+    return bool(_words(name) & {"censor", "censored", "censoring", "alive"})
