@@ -53,9 +53,9 @@ def _fitted(x: torch.Tensor, loss: Loss, n_outputs: int, strength: float) -> nn.
 
     def penalised() -> torch.Tensor:
         steps.zero_grad()
-        found = loss(model(x)) + model.weight.square().sum() / (2 * strength * len(x))
-        found.backward()
-        return found
+        total = loss(model(x)) + model.weight.square().sum() / (2 * strength * len(x))
+        total.backward()
+        return total
 
     steps.step(penalised)
     return model
