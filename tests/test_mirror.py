@@ -30,7 +30,6 @@ IN_THE_WHOLE = {
     "train/call.py": "train/test_pretrain.py",
     "train/drawn.py": "train/test_pretrain.py",
     "train/saved.py": "train/test_pretrain.py",
-    "train/sharded.py": "train/test_loop.py",
     "train/steps.py": "train/test_loop.py",
     "train/trainer.py": "train/test_loop.py",
     "_demo_figures.py": "cli/test_demo.py",

@@ -191,6 +191,7 @@ class Windows(Dataset):
         self.standards = self._standards(self._counts)
         self.strata = strata_of(self.table, self.settings.strata)
         self._numbers = np.arange(len(self.table))  # of the windows among those that are packed
+        self._places = _places(self.table)
         self._pack = None if cache is None else self._packed(cache, cache_type)
 
     def _packed(self, cache: str | os.PathLike[str], kind: Kind) -> Pack:
@@ -205,7 +206,7 @@ class Windows(Dataset):
         return pack
 
     def _whole(self, index: int) -> np.ndarray:
-        number, top, left = (int(self.table[name].iat[index]) for name in ("image", "y", "x"))
+        number, top, left = self._places[index].tolist()
         image = self.images[number]
         return self._read(image, np.arange(len(image.markers)), (top, left, self.settings.size))
 
@@ -252,7 +253,7 @@ class Windows(Dataset):
             If it cannot be read; the message names the image and its path.
         """
         settle_worker()
-        number, top, left = (int(self.table[name].iat[index]) for name in ("image", "y", "x"))
+        number, top, left = self._places[index].tolist()
         image, standard, settings = self.images[number], self.standards[number], self.settings
         for_channels, for_place, for_change = rng.spawn(3)
         chosen = draw_channels(
@@ -268,7 +269,7 @@ class Windows(Dataset):
         tensor = torch.from_numpy(
             np.ascontiguousarray(oriented(scaled(pixels, change, for_change), change, for_change))
         )
-        mean, std = (torch.tensor(part[chosen], dtype=torch.float32) for part in (standard.mean, standard.std))
+        mean, std = torch.from_numpy(standard.both[:, chosen])
         ready = disturbed(normalized(tensor, mean, std, settings.recipe).numpy(), change, for_change)
         keys = None if image.keys is None else torch.from_numpy(image.keys[chosen])
         names = tuple(image.markers[place] for place in chosen)
@@ -323,6 +324,7 @@ class Windows(Dataset):
         part.standards, part._counts = standards, counts
         part.table = self.table[rows].reset_index(drop=True)
         part._numbers = self._numbers[rows]
+        part._places = self._places[rows]
         part.strata = strata_of(part.table, self.settings.strata)
         return part
 
@@ -375,6 +377,11 @@ class Windows(Dataset):
 
     def __setstate__(self, state: dict[str, bytes]) -> None:
         self.__dict__.update(cloudpickle.loads(state["state"]))
+
+
+def _places(table: pd.DataFrame) -> np.ndarray:
+    """Image, first row and first column of each window: a step asks for them often, and a table takes its time."""
+    return table[["image", "y", "x"]].to_numpy(np.int64)
 
 
 def _divisor(reader: object) -> float | None:

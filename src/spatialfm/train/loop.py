@@ -117,7 +117,7 @@ class _Running:
         """All steps that are left."""
         plan, fabric = self.plan, self.fabric
         if self.done == 0:
-            self.watch.check(0, {})
+            self._check({})
         ahead = plan.length(self.done) if plan.pace is None else ENDLESS
         batches = batches_of(
             self.data,
@@ -182,12 +182,16 @@ class _Running:
         if due or stop or last:
             self.save()
         if last or self.done % self.plan.check_every == 0:
-            self.watch.check(self.done, self.all_seen())
+            self._check(self.all_seen())
         if stop and not last:
             raise KeyboardInterrupt(
                 f"Stopped after step {self.done:,} of {self.plan.length(self.done):,}. The same call goes on from "
                 "there."
             )
+
+    def _check(self, seen: Seen) -> None:
+        self.watch.check(self.done, seen)
+        self.trainer.objective.train()  # which a check may have set to evaluation
 
     def _to_estimate(self, step: int) -> bool:
         pace = self.plan.pace

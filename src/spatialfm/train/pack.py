@@ -221,7 +221,8 @@ class Pack:
             self._sums, self._numbers = arrays["sums"], arrays["numbers"]
         self._seen = np.zeros(len(self), bool)
         shape = (int(self._first[-1]), self.size, self.size)
-        self._map = np.memmap(self.folder / "pixels.bin", _type_of(self.kind), "r", shape=shape)
+        mapped = np.memmap(self.folder / "pixels.bin", _type_of(self.kind), "r", shape=shape)
+        self._map = mapped.view(np.ndarray)  # cutting out of a `memmap` takes several times as long
         return self._map
 
     def pixels(self, index: int, chosen: np.ndarray, y: int, x: int, side: int) -> np.ndarray:

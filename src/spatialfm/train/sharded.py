@@ -20,7 +20,7 @@ def sharded_state(module: Any, optimizer: Any) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    model, optim = get_state_dict(module, optimizer, options=options)
+    model, optim = get_state_dict(*_unwrapped(module, optimizer), options=options)
     return {"objective": model, "optimizer": optim}
 
 
@@ -29,9 +29,13 @@ def restore_sharded(module: Any, optimizer: Any, state: dict[str, Any]) -> None:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
     set_state_dict(
-        module,
-        optimizer,
+        *_unwrapped(module, optimizer),
         model_state_dict=state["objective"],
         optim_state_dict=state["optimizer"],
         options=StateDictOptions(full_state_dict=True),
     )
+
+
+def _unwrapped(module: Any, optimizer: Any) -> tuple[Any, Any]:
+    """Without Fabric's wrappers: its module holds the original one besides, so that every name would be there twice."""
+    return getattr(module, "_forward_module", module), getattr(optimizer, "optimizer", optimizer)

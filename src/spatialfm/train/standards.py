@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,11 @@ class Standard:
     mean: np.ndarray
     std: np.ndarray
     origin: tuple[str, ...]
+
+    @cached_property
+    def both(self) -> np.ndarray:
+        """Means and standard deviations, ``(2, M)``, float32."""
+        return np.stack([self.mean, self.std]).astype(np.float32)
 
 
 def moments_of(images: Sequence[Image], recipe: Recipe) -> list[Moments | None]:

@@ -180,7 +180,9 @@ def shared_cores(workers: int, processes: int = 1) -> Iterator[None]:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Views on a device: tensors in lists, tuples, dicts and dataclasses."""
+    """Views on a device: tensors in lists, tuples, dicts and dataclasses; they are made on the CPU."""
+    if device.type == "cpu":
+        return value
     if isinstance(value, Tensor):
         return value.to(device)
     if is_dataclass(value) and not isinstance(value, type):

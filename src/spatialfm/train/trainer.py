@@ -149,9 +149,11 @@ class Trainer:
         objective.batch_size = plan.batch_size
         objective.train()
         self.module: Any = fabric.setup_module(_Loss(objective, fabric.world_size))
-        self.groups = objective.groups()
+        self.groups, self.parts = objective.groups(), objective.clip_parts()
         _check_groups(objective, {id(one) for group in self.groups for one in group.parameters.values()})
-        made = AdamW([{"params": list(group.parameters.values()), "lr": 0.0} for group in self.groups])
+        parameters = [{"params": list(group.parameters.values()), "lr": 0.0} for group in self.groups]
+        # in one call for all weights, as on a GPU; the fused kernel of CPUs rounds by the number of threads
+        made = AdamW(parameters, foreach=True if fabric.device.type == "cpu" else None)
         self.optimizer: Any = fabric.setup_optimizers(made)
 
     def schedule(self, step: int) -> Schedule:
@@ -170,7 +172,6 @@ class Trainer:
         for group, target in zip(self.groups, self.optimizer.param_groups, strict=True):
             target["lr"] = (values.last_layer_lr if group.last_layer else values.lr) * group.lr_scale
             target["weight_decay"] = values.weight_decay if group.decay else 0.0
-        self.objective.train()
         self.objective.before_step(values)
         torch.manual_seed(seed_of_step(self.plan.seed, step, self.fabric.global_rank))
         views = [moved(one.views, self.fabric.device) for one in made]
@@ -195,8 +196,7 @@ class Trainer:
             norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=largest, error_if_nonfinite=False)
             return math.nan if norm is None else float(norm)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer)
-        parts = self.objective.clip_parts()
-        norms = [nn.utils.clip_grad_norm_(part, largest, error_if_nonfinite=False) for part in parts]
+        norms = [nn.utils.clip_grad_norm_(part, largest, error_if_nonfinite=False) for part in self.parts]
         return float(torch.linalg.vector_norm(torch.stack(norms)))
 
     def state(self) -> dict[str, Any]:

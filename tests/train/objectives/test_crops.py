@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spatialfm.train.batch import WindowSample
-from spatialfm.train.objectives.crops import CropViews, crop_box, random_crop
+from spatialfm.train.objectives.crops import CropViews, crop_box, random_crops
 
 VIEWS = CropViews(
     patch_size=4,
@@ -63,7 +63,7 @@ def test_a_crop_is_a_part_of_the_window():
     ramp = torch.arange(64.0).expand(1, 64, 64) + 100 * torch.arange(64.0)[None, :, None]
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        crop = random_crop(ramp, 32, (0.3, 0.8), rng)
+        crop = random_crops(ramp, 1, 32, (0.3, 0.8), rng)[0]
         top, left, h, w = crop_box((64, 64), (0.3, 0.8), np.random.default_rng(seed))
         # a resized plane is a plane: the pixel centres of the part, mirrored or not
         rows = top + (np.arange(32) + 0.5) * h / 32 - 0.5
@@ -73,5 +73,5 @@ def test_a_crop_is_a_part_of_the_window():
         got = crop[0].numpy()[inner, inner]
         # the weights of the resampling are cut to whole pixels: 3 hundredths of a row
         assert min(np.abs(got - expected).max(), np.abs(got - expected[:, ::-1]).max()) < 3, seed
-    whole = random_crop(ramp, 64, (1.0, 1.0), np.random.default_rng(0))
+    whole = random_crops(ramp, 1, 64, (1.0, 1.0), np.random.default_rng(0))[0]
     assert whole.shape == (1, 64, 64)
