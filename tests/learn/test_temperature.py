@@ -36,6 +36,19 @@ def test_the_temperature_is_that_which_was_planted(factor):
     assert (calibration_error(claimed, codes) > 0.05) == (factor != 1.0)
 
 
+def test_a_prior_holds_the_temperature_of_few_cells_near_one_and_many_outweigh_it():
+    claimed, codes, _ = drawn(20000, 5.0)
+    few, many = (find_temperature(claimed[:n], codes[:n], spread=0.5) for n in (10, 20000))
+    free = find_temperature(claimed[:10], codes[:10])
+    assert 1 < few < free
+    assert many == pytest.approx(find_temperature(claimed, codes), rel=0.01)
+    # where the slopes of both parts cancel: that of the cross-entropy, in the logarithm, by its closed form
+    logits, log = np.log(claimed[:10]) / few, np.log(few)
+    expected = (softmax(logits, axis=1) * logits).sum(axis=1)
+    slope = (logits[np.arange(10), codes[:10]] - expected).mean()
+    assert slope + log / 0.25 / 10 == pytest.approx(0, abs=1e-3)
+
+
 def test_the_error_is_the_sum_by_hand():
     probability, codes, _ = drawn(300, 2.0)
     confidence, right = probability.max(axis=1), probability.argmax(axis=1) == codes

@@ -38,7 +38,9 @@ def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def find_temperature(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
+def find_temperature(
+    probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None, spread: float = np.inf
+) -> float:
     """Temperature of least cross-entropy (Guo et al. 2017, section 4.2).
 
     Parameters
@@ -47,6 +49,9 @@ def find_temperature(probability: np.ndarray, codes: np.ndarray, weights: np.nda
         ``(n, classes)`` of cells that were not trained on, and ``(n,)`` their classes.
     weights
         ``(n,)`` of the cells; default: equal.
+    spread
+        Standard deviation that the logarithm of the temperature has around 0 before anything is known of it (a normal
+        prior, which `n` cells outweigh); default: nothing is known.
     """
     from scipy.optimize import minimize_scalar
 
@@ -55,7 +60,7 @@ def find_temperature(probability: np.ndarray, codes: np.ndarray, weights: np.nda
     def loss(log_temperature: float) -> float:
         of_truth = tempered(probability, float(np.exp(log_temperature)))[rows, codes]
         losses = -np.log(np.maximum(of_truth, np.finfo(float).tiny))
-        return float(np.average(losses, weights=weights))
+        return float(np.average(losses, weights=weights) + (log_temperature / spread) ** 2 / (2 * len(codes)))
 
     return float(np.exp(minimize_scalar(loss, bounds=RANGE, method="bounded").x))
 

@@ -97,7 +97,9 @@ def test_what_is_no_method_is_refused():
         check_method("lda", -1)
 
 
-def pooled_by_hand(*parts):
+def pooled_by_hand(model, *parts):
+    parts = [part ** (1 / own) for part, own in zip(parts, model.temperatures, strict=True)]
+    parts = [part / part.sum(axis=1, keepdims=True) for part in parts]
     product = np.prod([np.maximum(part, 1e-3) for part in parts], axis=0) ** (1 / len(parts))
     return product / product.sum(axis=1, keepdims=True)
 
@@ -113,9 +115,27 @@ def test_the_ensemble_is_the_discriminant_halved_and_trees():
     plain, cells = Options(calibrate=False), seen(values, rows)
     lda, trees = (fit_method(name, cells, rows, names[rows], plain).predict_seen() for name in ("lda", "trees"))
     model = fit_method("ensemble", cells, rows, names[rows], plain)
-    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(halved(lda), trees), atol=1e-12)
+    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(model, halved(lda), trees), atol=1e-12)
     np.testing.assert_allclose(model.predict_proba(values), model.predict_seen(), atol=1e-9)
     assert model.notes == {}
+
+
+def test_a_discriminant_that_is_too_sure_does_not_overrule_the_trees():
+    gains = []
+    for seed in range(3):  # four types, each of which has one of forty columns, whose noise has long tails
+        rng = np.random.default_rng(seed)
+        codes = rng.integers(0, 4, 800)
+        values = rng.standard_t(3, size=(800, 40))
+        values[np.arange(800), codes] += 4
+        rows = np.concatenate([np.flatnonzero(codes == code)[:8] for code in range(4)])
+        names, cells, plain = np.array(list("abcd"))[codes], seen(values, rows), Options(calibrate=False)
+        model = fit_method("ensemble", cells, rows, names[rows], plain)
+        sure, trees = model.parts[0].predict_seen(), model.parts[1].predict_seen()
+        even = np.sqrt(np.maximum(sure, 1e-3) * np.maximum(trees, 1e-3))
+        right = [(one.argmax(axis=1) == codes).mean() for one in (model.predict_seen(), even)]
+        gains.append(right[0] - right[1])
+        assert model.temperatures[0] > 1.2 * model.temperatures[1]
+    assert np.mean(gains) > 0.01
 
 
 def test_a_wide_output_of_a_network_has_the_probe_and_trees():
@@ -125,7 +145,7 @@ def test_a_wide_output_of_a_network_has_the_probe_and_trees():
     plain, cells = Options(calibrate=False, C=0.2), seen(values, rows)
     linear, trees = (fit_method(name, cells, rows, names[rows], plain).predict_seen() for name in ("linear", "trees"))
     model = fit_method("ensemble", cells, rows, names[rows], plain)
-    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(linear, trees), atol=1e-12)
+    np.testing.assert_allclose(model.predict_seen(), pooled_by_hand(model, linear, trees), atol=1e-12)
     assert model.notes == {"C": 0.2}
 
 
@@ -149,7 +169,7 @@ def test_means_among_other_columns_are_seen_by_themselves_too():
         trees = [fit_method("trees", one, rows, names[rows], plain).predict_seen() for one in (wide, narrow)]
         model = fit_method("ensemble", wide, rows, names[rows], plain)
         found = model.predict_seen()
-        np.testing.assert_allclose(found, pooled_by_hand(halved(lda), *trees), atol=1e-9)
+        np.testing.assert_allclose(found, pooled_by_hand(model, halved(lda), *trees), atol=1e-9)
         np.testing.assert_allclose(model.predict_proba(wide.values), found, atol=1e-9)
         others = np.setdiff1d(np.arange(len(names)), rows)
         right = [(np.array(["a", "b", "c"])[one.argmax(axis=1)] == names)[others].mean() for one in (found, trees[0])]

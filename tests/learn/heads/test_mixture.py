@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from spatialfm.learn.heads.cells import Cells
 from spatialfm.learn.heads.methods import fit_rule
 from spatialfm.learn.heads.mixture import best_weights, fit_mixture, pooled
+from spatialfm.learn.temperature import held_out_parts, tempered
 
 
 def test_pooling_is_the_weighted_geometric_mean():
@@ -55,3 +57,68 @@ def test_parts_see_their_columns_alone_and_held_out_rows_weigh_them():
     few = fit_mixture(fits, parts, rows[:4], codes[:4], **options)
     assert few.weights.tolist() == [0.5, 0.5]
     assert few.calibration.temperature == 1
+
+
+@dataclass(frozen=True)
+class Told:
+    """A method whose answers are given."""
+
+    answers: np.ndarray
+    classes: tuple = ("a", "b", "c")
+
+    def predict_seen(self, rows=None):
+        return self.answers if rows is None else self.answers[rows]
+
+    def predict_proba(self, values):
+        return self.answers[values[:, 0].astype(int)]
+
+
+def two_views(n=6000, seed=0):
+    """Posteriors of three even classes by each of two columns, of which the second tells less."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 3, n)
+    logits = [-0.5 * ((rng.normal(size=n) + apart * codes)[:, None] - apart * np.arange(3)) ** 2 for apart in (2, 1)]
+    return codes, [np.exp(one) / np.exp(one).sum(axis=1, keepdims=True) for one in logits]
+
+
+def test_a_part_that_is_too_sure_gets_the_temperature_that_makes_it_right_and_does_not_overrule():
+    codes, (good, weak) = two_views()
+    sure = weak**6 / (weak**6).sum(axis=1, keepdims=True)
+    rows, options = np.arange(3000), {"groups": None, "random_state": 0, "weigh": False, "calibrate": False}
+    fits = [lambda rows, codes: Told(good), lambda rows, codes: Told(sure)]
+    columns = [slice(0, 1)] * 2
+    model = fit_mixture(fits, columns, rows, codes[rows], temper=True, **options)
+    np.testing.assert_allclose(model.temperatures, [1, 6], rtol=0.12)
+    plain = fit_mixture(fits, columns, rows, codes[rows], **options)
+    assert plain.temperatures.tolist() == [1, 1]
+    right = [(one.predict_seen().argmax(axis=1) == codes)[3000:].mean() for one in (model, plain)]
+    # of two views that are independent given the class, the product of posteriors is the best there is
+    best = ((good * weak).argmax(axis=1) == codes)[3000:].mean()
+    assert right[0] > right[1] + 0.03
+    assert right[0] == pytest.approx(best, abs=0.01)
+    product = np.sqrt(np.maximum(good ** (1 / model.temperatures[0]), 0) * sure ** (1 / model.temperatures[1]))
+    np.testing.assert_array_equal(model.predict_proba(np.arange(6000.0)[:, None]), model.predict_seen())
+    assert (product.argmax(axis=1) == model.predict_seen().argmax(axis=1)).mean() > 0.999
+
+
+def test_temperatures_of_parts_give_each_class_the_same_weight_and_need_ten_rows():
+    codes, (_, weak) = two_views()
+    sure = weak**4 / (weak**4).sum(axis=1, keepdims=True)
+    sure[codes == 0] = [0.98, 0.01, 0.01]  # one class is easy
+    order = np.concatenate([np.flatnonzero(codes == code)[:some] for code, some in ((0, 1500), (1, 100), (2, 100))])
+    options = {"groups": None, "random_state": 0, "weigh": False, "calibrate": False, "temper": True}
+    model = fit_mixture([lambda rows, codes: Told(sure)], [slice(0, 1)], order, codes[order], **options)
+    held_out = np.concatenate([part for _, part in held_out_parts(codes[order], None, 0)])
+    truth, said = codes[order][held_out], sure[order][held_out]
+
+    def loss(log):
+        each = -np.log(tempered(said, np.exp(log))[np.arange(len(truth)), truth])
+        return np.mean([each[truth == code].mean() for code in range(3)]) + log**2 / (2 * len(truth))
+
+    grid = np.linspace(-3, 3, 2001)
+    assert np.log(model.temperatures[0]) == pytest.approx(grid[np.argmin([loss(one) for one in grid])], abs=0.01)
+    few = fit_mixture([lambda rows, codes: Told(sure)], [slice(0, 1)], order[:9], codes[order[:9]], **options)
+    assert few.temperatures.tolist() == [1]
+    unsure = np.sqrt(weak) / np.sqrt(weak).sum(axis=1, keepdims=True)  # a part that could be surer is left as it is
+    model = fit_mixture([lambda rows, codes: Told(unsure)], [slice(0, 1)], order, codes[order], **options)
+    assert model.temperatures.tolist() == [1]

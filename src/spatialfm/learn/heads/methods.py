@@ -116,6 +116,7 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
         random_state=options.random_state,
         weigh=False,
         calibrate=options.calibrate,
+        temper=True,
         seen=some_rows(cells),
     )
     return replace(fitted, notes={"C": plain.C} if wide else {})

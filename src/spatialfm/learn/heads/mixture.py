@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, tempered
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, find_temperature, tempered
 from .fitted import Fitted, called_shares, held_out_probability, softmax
 
 FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
+SPREAD = 1.0  # of the logarithm of the temperature of a part, before anything is known: e times too sure is usual
 PULL = 0.02  # towards equal weights, in cross-entropy: few held-out cells tell little about weights
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Fitted methods, the columns that each of them sees, and their weights, which add up to 1."""
+    """Fitted methods, the columns that each of them sees, their weights, which add up to 1, and temperatures."""
 
     parts: Sequence[Fitted] = field(repr=False)
     columns: Sequence[slice] = field(repr=False)
     weights: np.ndarray = field(repr=False)
+    temperatures: np.ndarray = field(repr=False)  # of each part before it is pooled; `calibration` is that after
     calibration: Calibration = Calibration()
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -32,15 +34,20 @@ class Mixture:
 
     def predict_proba(self, values: np.ndarray) -> np.ndarray:
         """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
-        by_part = [
-            part.predict_proba(values[:, columns]) for part, columns in zip(self.parts, self.columns, strict=True)
-        ]
-        return tempered(pooled(by_part, self.weights), self.calibration.temperature)
+        by_part = zip(self.parts, self.columns, strict=True)
+        return self._pooled([part.predict_proba(values[:, columns]) for part, columns in by_part])
 
     def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Probabilities of rows of the cells."""
-        by_part = [part.predict_seen(rows) for part in self.parts]
-        return tempered(pooled(by_part, self.weights), self.calibration.temperature)
+        return self._pooled([part.predict_seen(rows) for part in self.parts])
+
+    def _pooled(self, by_part: Sequence[np.ndarray]) -> np.ndarray:
+        return tempered(pooled(each_tempered(by_part, self.temperatures), self.weights), self.calibration.temperature)
+
+
+def each_tempered(probabilities: Sequence[np.ndarray], temperatures: np.ndarray) -> list[np.ndarray]:
+    """Probabilities of each part, divided by its temperature."""
+    return [tempered(one, float(own)) for one, own in zip(probabilities, temperatures, strict=True)]
 
 
 def pooled(probabilities: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -65,9 +72,10 @@ def fit_mixture(
     random_state: int,
     weigh: bool,
     calibrate: bool,
+    temper: bool = False,
     seen: np.ndarray | None = None,
 ) -> Mixture:
-    """Fit all, find weights on labelled rows that are held out in turn if asked to, and a temperature there.
+    """Fit all, and find on labelled rows that are held out in turn what is asked for.
 
     Parameters
     ----------
@@ -81,35 +89,54 @@ def fit_mixture(
         Whether weights are found (of least cross-entropy, each class weighing alike, pulled towards equal ones);
         otherwise they are equal.
     calibrate
-        Whether a temperature is found.
+        Whether a temperature of what is pooled is found.
+    temper
+        Whether a part that is too sure is divided by a temperature of its own before it is pooled, so that it does not
+        overrule the others: each class weighs alike, and the fewer rows the nearer it is to 1. None is made surer:
+        that is left to the temperature of what is pooled.
     seen
         Rows of the cells, drawn at random, in whose shares of types the temperature holds; default: in those of the
         labelled rows.
     """
-    weights = np.full(len(fits), 1 / len(fits))
-    fitted = Mixture([fit(rows, codes) for fit in fits], columns, weights)
-    if not (weigh or calibrate):
+    weights, temperatures = np.full(len(fits), 1 / len(fits)), np.ones(len(fits))
+    fitted = Mixture([fit(rows, codes) for fit in fits], columns, weights, temperatures)
+    if not (weigh or calibrate or temper):
         return fitted
     held_out = [held_out_probability(fit, rows, codes, groups, random_state) for fit in fits]
     places = held_out[0][1]
     if len(places) < MIN_HELD_OUT:
         return fitted
     probabilities, truth = [probability for probability, _ in held_out], codes[places]
+    if temper:
+        share = class_shares(truth)
+        temperatures = np.array([max(1.0, find_temperature(one, truth, share, SPREAD)) for one in probabilities])
+        probabilities = each_tempered(probabilities, temperatures)
     if weigh:
         weights = best_weights(probabilities, truth)
-    fitted = replace(fitted, weights=weights)
+    fitted = replace(fitted, weights=weights, temperatures=temperatures)
     if not calibrate:
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
     return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares))
 
 
+def class_shares(codes: np.ndarray) -> np.ndarray:
+    """Weights of rows, of which those of each class that occurs add up to the same, and all to 1.
+
+    Examples
+    --------
+    >>> class_shares(np.array([0, 2, 2])).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    of_class = np.bincount(codes)
+    return 1 / (of_class[codes] * (of_class > 0).sum())
+
+
 def best_weights(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
     """Weights of least cross-entropy of held-out rows, each class weighing alike, pulled towards equal ones."""
     from scipy.optimize import minimize
 
-    of_class = np.bincount(codes)
-    share = 1 / (of_class[codes] * (of_class > 0).sum())
+    share = class_shares(codes)
     rows, n = np.arange(len(codes)), len(probabilities)
 
     def loss(scores: np.ndarray) -> float:

@@ -82,7 +82,8 @@ def annotate(
 
     By default discriminant analysis and extremely randomised trees are pooled, whose errors differ: of all methods
     tried on eight sets of real cells, the pair that gained most with five and with twenty labels of a type, and lost on
-    none. A wide output of a network (more than 64 columns) has the linear probe in place of the discriminant; where
+    none. A part that is too sure on labelled cells which are held out is damped first, so that it does not overrule the
+    other. A wide output of a network (more than 64 columns) has the linear probe in place of the discriminant; where
     means of markers are some of the columns, as in `classical`, both see the means by themselves, and the trees all
     columns too. ``method="linear"`` is the probe alone, as in KRONOS (Online Methods,
     *Cell phenotyping*): L2 logistic regression by L-BFGS on standardised columns, classes weighing alike. In two things
