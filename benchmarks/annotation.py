@@ -69,12 +69,12 @@ def held_out(task: _labelled.Labelled, labels: np.ndarray, seed: int) -> tuple[n
     """Rows that may be drawn, and rows that are scored: a quarter of patients, or a quadrant, another for each seed."""
     names, counts = np.unique(labels[labels != ""], return_counts=True)
     rows, rng = np.flatnonzero(np.isin(labels, names[counts >= MIN_CELLS])), np.random.default_rng(seed)
-    samples = task.cells.obs["sample"].astype(str).to_numpy()
+    samples = task.cells.obs["sample"].to_numpy(dtype=str)
     if task.patient_key == "quadrant":
         places = np.asarray(task.cells.obsm["spatial"], float)
         groups = quadrants(places[rows], samples[rows])
     else:
-        groups = np.unique(task.cells.obs[task.patient_key].astype(str).to_numpy()[rows], return_inverse=True)[1]
+        groups = np.unique(task.cells.obs[task.patient_key].to_numpy(dtype=str)[rows], return_inverse=True)[1]
     fold = rng.permutation(groups.max() + 1)[groups] % 4 == seed % 4
     train, test = rows[~fold], rows[fold]
     if task.patient_key == "quadrant":
@@ -96,7 +96,7 @@ def evaluate(
     task = _labelled.SETS[name](data)
     given = {rep: one for rep, one in representations(task).items() if wanted is None or rep in wanted}
     rows: list[dict] = []
-    labels = task.cells.obs["label"].astype(object).fillna("").astype(str).to_numpy()
+    labels = task.cells.obs["label"].astype(object).fillna("").to_numpy(dtype=str)
     for seed in range(draws):
         train, test = held_out(task, labels, seed)
         rng = np.random.default_rng(seed)
