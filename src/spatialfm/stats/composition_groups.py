@@ -174,11 +174,11 @@ def modelled(
     shares: bool = False,
 ) -> dict[str, np.ndarray]:
     """Groups as terms of a linear model of ranks and of shares."""
-    design, asked = rows.design()
+    design, tested = rows.design()
     if rows.model == "pairs" or rows.blocks is not None or len(rows.names) > 2:
         blocks = rows.units if rows.model == "pairs" else rows.blocks
         blocks = np.zeros(len(design), dtype=int) if blocks is None else blocks
-        p = [shuffled_within(part, design, asked, blocks, n_permutations, rng) for part in (ranks, values)]
+        p = [shuffled_within(part, design, tested, blocks, n_permutations, rng) for part in (ranks, values)]
     table: dict[str, np.ndarray] = {}
     if len(rows.names) == 2:
         fits = [fitted(rows, part, design) for part in (ranks, values)]
@@ -188,8 +188,8 @@ def modelled(
             p[1] = np.fmax(p[1], _odds_p(rows, values))
         table = _bounded(fits[0], rows.fewest)
     else:
-        kept = design[:, ~asked]
-        left = [ranks - part @ np.linalg.lstsq(part, ranks, rcond=None)[0] for part in (kept, design)]
+        others = design[:, ~tested]
+        left = [ranks - part @ np.linalg.lstsq(part, ranks, rcond=None)[0] for part in (others, design)]
         sums = [(part**2).sum(axis=0) for part in left]
         table["effect"] = np.where(sums[0] > 1e-12, 1 - sums[1] / np.maximum(sums[0], 1e-12), 0.0)
     return table | {"p_ranks": p[0], "p_means": p[1], "p_value": np.maximum(*p)}

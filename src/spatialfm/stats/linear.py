@@ -154,20 +154,20 @@ def shuffled_within(
     blocks
         Codes ``(rows,)``: only rows of one block change places.
     """
-    kept, asked = design[:, ~tested], design[:, tested]
-    project = kept @ np.linalg.pinv(kept)
-    rest, asked = values - project @ values, asked - project @ asked
-    bread = np.linalg.pinv(asked.T @ asked)
-    left = np.eye(len(values)) - project - asked @ bread @ asked.T
+    others, columns = design[:, ~tested], design[:, tested]
+    project = others @ np.linalg.pinv(others)
+    rest, columns = values - project @ values, columns - project @ columns
+    bread = np.linalg.pinv(columns.T @ columns)
+    left = np.eye(len(values)) - project - columns @ bread @ columns.T
     leverage = np.clip(np.diag(left), 0.05, None)
     orders, exact = block_orders(blocks, n_permutations, rng)
     p = np.full(values.shape[1], np.nan)
     for i, residuals in enumerate(rest.T):
         shuffled = np.concatenate([residuals[None], residuals[orders]])
-        slope = shuffled @ asked @ bread
+        slope = shuffled @ columns @ bread
         residual = shuffled @ left
         weighted = residual**2 / leverage
-        meat = np.einsum("bn,ni,nj->bij", weighted, asked, asked, optimize=True)
+        meat = np.einsum("bn,ni,nj->bij", weighted, columns, columns, optimize=True)
         covariance = bread @ meat @ bread + 1e-12 * np.trace(bread) * np.eye(len(bread))
         wald = np.einsum("bi,bi->b", slope, np.linalg.solve(covariance, slope[:, :, None])[:, :, 0])
         p[i] = permutation_p(wald[1:], wald[0], exact)

@@ -15,8 +15,8 @@ def pair_counts(
 ) -> np.ndarray:
     """Neighbours of each pair of types in each library, ``(libraries, types, types)``: of a row, its columns."""
     edges = graph.tocoo()
-    kept = edges.data != 0
-    row, column = edges.row[kept], edges.col[kept]
+    is_edge = edges.data != 0
+    row, column = edges.row[is_edge], edges.col[is_edge]
     place = (libraries[row].astype(np.int64) * n_types + codes[row]) * n_types + codes[column]
     counts = np.bincount(place, minlength=n_libraries * n_types**2)
     return counts.reshape(n_libraries, n_types, n_types).astype(float)

@@ -33,10 +33,10 @@ def expected_pairs(
             [1., 0.]]])
     """
     edges = edges.tocoo()
-    kept = edges.data != 0
+    is_edge = edges.data != 0
     n_areas = len(library_of_area)
     between = sparse.coo_array(
-        (np.ones(kept.sum()), (areas[edges.row[kept]], areas[edges.col[kept]])), shape=(n_areas, n_areas)
+        (np.ones(is_edge.sum()), (areas[edges.row[is_edge]], areas[edges.col[is_edge]])), shape=(n_areas, n_areas)
     ).tocsr()
     within = between.diagonal()
     between.setdiag(0)
