@@ -109,8 +109,8 @@ def _drawn(
     depth = present(depth_of(asked, n_cells, "cells_per_patient", unit=cases.unit), "the depth")
     if cells in ("auto", "even") and differ(np.minimum(n_cells, depth)):  # few have far fewer, all of one outcome
         depth = int(n_cells.min())
-    kept = draw_of_cases(cases, adata.obs_names[cases.rows], depth, random_state)
-    drawn = replace(cases, rows=cases.rows[kept], codes=cases.codes[kept], samples=cases.samples[kept])
+    draw = draw_of_cases(cases, adata.obs_names[cases.rows], depth, random_state)
+    drawn = replace(cases, rows=cases.rows[draw], codes=cases.codes[draw], samples=cases.samples[draw])
     if differ(np.minimum(n_cells, depth)):
         return drawn, f"They still do where {depth:,} cells of each are drawn. Pass a smaller cells_per_patient=."
     return drawn, f'{depth:,} cells of each {cases.unit} are therefore used (all with cells_per_patient="all").'

@@ -102,10 +102,10 @@ def read_cases(
     if missing.all():
         raise TableError(f"No {unit} has a value in {listed(columns)}: there is nothing to learn from.")
     rows = np.flatnonzero(~missing[codes])
-    kept = (np.cumsum(~missing) - 1)[codes[rows]]
+    new_code = (np.cumsum(~missing) - 1)[codes[rows]]
     table = table[~missing]
     key = {"patient": patient_key, "sample": library_key, "row": ""}[unit]
-    return Cases(rows, kept, samples[rows], list(table.index), table, unit, str(key), int(missing.sum()))
+    return Cases(rows, new_code, samples[rows], list(table.index), table, unit, str(key), int(missing.sum()))
 
 
 def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:

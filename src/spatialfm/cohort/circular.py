@@ -137,8 +137,8 @@ def tell_divided(patients: AnnData, group_key: str) -> None:
 
 def made_of_niches(table: AnnData, group_key: str) -> str:
     """Evidence that groups of patients were made from who neighbours whom; empty if there is none."""
-    made = origins(table, columns_of(table, [group_key]))
-    return said((place, one) for place, some in made.items() for one in some if NEIGHBOURS in one.origin.of)
+    known_origins = origins(table, columns_of(table, [group_key]))
+    return said((place, one) for place, some in known_origins.items() for one in some if NEIGHBOURS in one.origin.of)
 
 
 def holds_own_type(table: AnnData) -> bool:
@@ -150,8 +150,10 @@ def holds_own_type(table: AnnData) -> bool:
 
 def made_of_fractions(table: AnnData, group_key: str) -> str:
     """Evidence that groups of patients were made from their composition; empty if there is none."""
-    made = origins(table, columns_of(table, [group_key]))
-    if evidence := said((place, one) for place, some in made.items() for one in some if one.origin.of and one.sure):
+    known_origins = origins(table, columns_of(table, [group_key]))
+    if evidence := said(
+        (place, one) for place, some in known_origins.items() for one in some if one.origin.of and one.sure
+    ):
         return evidence
     if group_key in table.obs and _by_scanpy(table, group_key):
         return f"obs[{group_key!r}]: clusters of a graph of this table (uns[{group_key!r}])"
@@ -160,9 +162,11 @@ def made_of_fractions(table: AnnData, group_key: str) -> str:
 
 def made_of_tissue(table: AnnData, keys: Iterable[str]) -> str:
     """Evidence that what is to be predicted from cells was itself made from them; empty if there is none."""
-    made = origins(table, columns_of(table, keys))
-    here = [(place, one) for place, some in made.items() for one in some if one.origin.how != "elsewhere"]
-    return said((place, one) for place, one in here if one.sure)
+    known_origins = origins(table, columns_of(table, keys))
+    of_this_table = [
+        (place, one) for place, some in known_origins.items() for one in some if one.origin.how != "elsewhere"
+    ]
+    return said((place, one) for place, one in of_this_table if one.sure)
 
 
 def repeated(record: dict[str, Any], text: str) -> dict[str, Any]:
@@ -207,8 +211,8 @@ def without_p(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...]) -> str:
-    made = origins(table, columns)
-    return said((place, one) for place, some in made.items() for one in some if one.origin.how in hows)
+    known_origins = origins(table, columns)
+    return said((place, one) for place, some in known_origins.items() for one in some if one.origin.how in hows)
 
 
 def _in_obsm(table: AnnData, within: str) -> dict[str, pd.Series]:

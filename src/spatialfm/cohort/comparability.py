@@ -53,9 +53,9 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
         raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
     if None in records:
         if records != [None, None]:
-            which = "source" if records[0] is None else "target"
+            side = "source" if records[0] is None else "target"
             raise TableError(
-                f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
+                f"{use_rep!r} of the {side} has no record of how it was made. Embed both with sfm.tl.embed_cells."
             )
         _check_widths(widths, use_rep)
         return np.arange(widths[0]), np.arange(widths[1])
@@ -107,14 +107,14 @@ def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
         return {}
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     named = record.get("feature_names") not in (None, "", "[]") and record.get("mode") == "crop"
-    made = {name: str(record.get(name) or "") for name in SAME if name != "window" or not named}
+    making = {name: str(record.get(name) or "") for name in SAME if name != "window" or not named}
     columns = json.loads(record.get("feature_names") or "[]") or json.loads(record.get("markers") or "[]")
     # one vector of a cell is the same in whatever order its markers come
-    in_order = made["output"] == "marker" or record.get("feature_names") not in (None, "", "[]")
-    made["columns"] = json.dumps(columns if in_order else sorted(columns))
+    in_order = making["output"] == "marker" or record.get("feature_names") not in (None, "", "[]")
+    making["columns"] = json.dumps(columns if in_order else sorted(columns))
     if record.get("n_components") and (basis := table.uns[UNS].get(f"{use_rep}_basis")) is not None:
-        made["basis"] = hashlib.sha256(np.asarray(basis["components"]).astype("<f4").tobytes()).hexdigest()[:16]
-    return made
+        making["basis"] = hashlib.sha256(np.asarray(basis["components"]).astype("<f4").tobytes()).hexdigest()[:16]
+    return making
 
 
 def different_making(earlier: dict[str, str], now: dict[str, str], use_rep: str, one: str, other: str) -> str:

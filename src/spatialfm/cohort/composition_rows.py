@@ -82,11 +82,11 @@ def read_rows(
 
 
 def _check_choices(model: str | None, pair_key: str | None, time_key: str | None, block_key: str | None) -> None:
-    given = {"model": model, "pair_key": pair_key, "time_key": time_key, "block_key": block_key}
-    given = {name: value for name, value in given.items() if value is not None}
-    of_changes = "time_key" in given and "model" not in given  # whose patients may have a site
-    if len(given) > 1 and not of_changes:
-        texts = [f"{name}={value!r}" for name, value in given.items()]
+    choices = {"model": model, "pair_key": pair_key, "time_key": time_key, "block_key": block_key}
+    choices = {name: value for name, value in choices.items() if value is not None}
+    of_changes = "time_key" in choices and "model" not in choices  # whose patients may have a site
+    if len(choices) > 1 and not of_changes:
+        texts = [f"{name}={value!r}" for name, value in choices.items()]
         raise TableError(
             f"{' and '.join(texts)} cannot be combined: each alone defines how rows belong together. Pass one."
         )
@@ -201,11 +201,11 @@ def _paired(rows: Rows, group_key: str) -> Rows:
     lost = len(np.unique(rows.patients[~whole]))
     if lost:
         warn(f"{counted(lost, 'patient has', 'patients have')} one of the two and cannot be paired: left out.")
-    kept = {name: getattr(rows, name)[whole] for name in ("counts", "codes", "covariates")}
+    columns = {name: getattr(rows, name)[whole] for name in ("counts", "codes", "covariates")}
     time = None if rows.time is None else rows.time[whole]
     blocks = None if rows.blocks is None else pd.factorize(rows.blocks[whole])[0]
     units = pd.factorize(rows.patients[whole])[0]
-    return replace(rows, **kept, units=units, time=time, blocks=blocks)
+    return replace(rows, **columns, units=units, time=time, blocks=blocks)
 
 
 def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None) -> None:
@@ -250,10 +250,10 @@ def check_terms(rows: Rows, group_key: str, covariates: list[str], block_key: st
         With their names.
     """
     units = np.arange(len(rows.codes)) if rows.units is None else rows.units
-    design, asked = rows.design()
+    design, tested = rows.design()
     others = [*(f"obs[{key!r}]" for key in covariates), *([f"obs[{block_key!r}]"] if block_key else [])]
     rank = np.linalg.matrix_rank
-    if rank(design) < rank(design[:, ~asked]) + asked.sum():
+    if rank(design) < rank(design[:, ~tested]) + tested.sum():
         raise TableError(
             f"{' and '.join(others) or 'The patient'} tells which group of obs[{group_key!r}] a row is in: no test can "
             "tell an effect of the group from one of that. Compare without, and say so; or measure patients of both "

@@ -69,8 +69,8 @@ def measured_markers(
             f"{counted(len(lost), 'marker was', 'markers were')} not measured in all cells and left out: "
             f"{listed(lost, 12)}."
         )
-        kept = np.setdiff1d(np.arange(len(names)), partly)
-        names, values = [names[place] for place in kept], values[:, kept]
+        complete = np.setdiff1d(np.arange(len(names)), partly)
+        names, values = [names[place] for place in complete], values[:, complete]
     if len(names) < least:
         raise PanelError(
             f"{counted(len(names), 'marker is', 'markers are')} left (markers=); at least {least} are needed."
@@ -95,11 +95,11 @@ def varying_markers(
     PanelError
         If one was asked for, or fewer than two are left.
     """
-    kept = np.flatnonzero(np.ptp(values if among is None else values[among], axis=0) > 0)
-    if lost := [name for place, name in enumerate(names) if place not in kept]:
+    varying = np.flatnonzero(np.ptp(values if among is None else values[among], axis=0) > 0)
+    if lost := [name for place, name in enumerate(names) if place not in varying]:
         cells = f"all cells {where}".strip()
         what = f"{counted(len(lost), 'marker is', 'markers are')} the same in {cells}"
-        if asked or len(kept) < 2:
+        if asked or len(varying) < 2:
             raise PanelError(f"{what}, first {lost[0]!r}. Leave it out of markers=.")
         warn(f"{what} and left out: {listed(lost, 12)}.")
-    return [names[place] for place in kept], values[:, kept]
+    return [names[place] for place in varying], values[:, varying]

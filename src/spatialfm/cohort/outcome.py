@@ -83,10 +83,10 @@ def outcome_keys(
     """
     known = remembered_outcome(patients)
     if known is None:
-        given = sum(key is not None for key in (time_key, event_key))
+        n_named = sum(key is not None for key in (time_key, event_key))
         keys = OutcomeKeys(
             time_key or "time", event_key or "event", event_value,
-            ("default names", "arguments and default names", "arguments")[given],
+            ("default names", "arguments and default names", "arguments")[n_named],
         )  # fmt: skip
         for argument, given_key, key in (("time_key", time_key, keys.time), ("event_key", event_key, keys.event)):
             if given_key is None and key not in patients.obs:

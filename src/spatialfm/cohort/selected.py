@@ -62,9 +62,9 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
         ids.append(name_hashes(plain))
     rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
     if several:
-        made = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
-        keep(made)
-        references = [*references, *made]
+        known_origins = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
+        keep(known_origins)
+        references = [*references, *known_origins]
         rows = replace(rows, splits=splits_of(table.obs, rows, references))
     known_at = {place: recognise(values, rows, references, place) for place, values in columns.items()}
     if several:
@@ -118,15 +118,15 @@ def matrix_of(table: AnnData, use_rep: str | None = "X", layer: str | None = Non
     return {f"obsm/{use_rep}:{name}": frame[name] for name in frame}
 
 
-def hand_on(table: AnnData, made: Iterable[Origin], columns: Iterable[str] = ()) -> None:
+def hand_on(table: AnnData, new_origins: Iterable[Origin], columns: Iterable[str] = ()) -> None:
     """Say of a table of patients that ``X``, its layers and columns of ``obs`` are made of what an outcome has made."""
-    made = list(made)
-    if not made:
+    new_origins = list(new_origins)
+    if not new_origins:
         return
     values = columns_of(table, columns) | matrix_of(table)
     for layer in table.layers:
         values |= matrix_of(table, layer=layer)
-    for origin in made:
+    for origin in new_origins:
         for place, column in values.items():
             remember(table, origin, column, patients=patient_names(table), place=place)
 
@@ -169,7 +169,7 @@ def check_selected(
     """
     if on_selected not in ("raise", "mark", None):
         raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
-    made: list[tuple[str, Known]] = []
+    known_origins: list[tuple[str, Known]] = []
     perhaps: list[tuple[str, Known]] = []
     external: list[tuple[str, Known]] = []
     known_places = origins(table, columns)
@@ -177,16 +177,16 @@ def check_selected(
         for one in origins_here:
             named = one.origin.how == "order" and (ordered is True or (ordered and columns[place].nunique() > 2))
             if one.origin.uses_outcome or named:
-                (made if one.sure else perhaps).append((place, one))
+                (known_origins if one.sure else perhaps).append((place, one))
             elif one.origin.how == "elsewhere" and one.sure:
                 external.append((place, one))
-    if not made:
+    if not known_origins:
         unknown = of_unknown_origin(table, [place for place in columns if place not in known_places])
         _say_doubts(said(perhaps), unknown)
         return Selected("; ".join(filter(None, [said([*perhaps, *external]), *unknown])), False)
-    text = said(made)
+    text = said(known_origins)
     if on_selected == "raise":
-        place, one = made[0]
+        place, one = known_origins[0]
         rows = "" if one.n == table.n_obs else f" ({counted(one.n, 'row')} of {table.n_obs:,})"
         raise error(
             f"{at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
@@ -198,11 +198,11 @@ def check_selected(
     return Selected(text, True)
 
 
-def remember_signatures(table: AnnData | None, made: Origin, cases: pd.DataFrame, outcome: list[str]) -> None:
+def remember_signatures(table: AnnData | None, origin: Origin, cases: pd.DataFrame, outcome: list[str]) -> None:
     """The same of signatures: shares and ranks of what was chosen, and the prediction that is held out."""
-    remember_cases(table, made, cases, [name for name in cases if name.startswith(("fraction_", "rank_"))])
+    remember_cases(table, origin, cases, [name for name in cases if name.startswith(("fraction_", "rank_"))])
     if "nested" in cases:
-        remember_cases(table, replace(made, how="held out"), cases, ["nested"], outcome)
+        remember_cases(table, replace(origin, how="held out"), cases, ["nested"], outcome)
 
 
 def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
@@ -210,9 +210,11 @@ def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
     return [*(["optimistic: " + short(selected.text)] if selected.optimistic else []), *doubts]
 
 
-def said(made: Iterable[tuple[str, Known]]) -> str:
+def said(known_origins: Iterable[tuple[str, Known]]) -> str:
     """One sentence for a record or a figure."""
-    return "; ".join(dict.fromkeys(f"{at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in made))
+    return "; ".join(
+        dict.fromkeys(f"{at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in known_origins)
+    )
 
 
 def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
@@ -251,10 +253,10 @@ def check_cases(
 ) -> Selected:
     """The same for what patients are classified by: rows that are patients, or columns of cells."""
     reps = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
-    made = columns_of(table, columns)
+    rests_on = columns_of(table, columns)
     for rep in reps if n_cases == table.n_obs else []:
-        made |= matrix_of(table, rep)
-    return check_selected(table, function, made, on_selected, error=TableError)
+        rests_on |= matrix_of(table, rep)
+    return check_selected(table, function, rests_on, on_selected, error=TableError)
 
 
 def told_apart(columns: Iterable[str], classes: list[str]) -> list[str]:
@@ -266,14 +268,14 @@ def circular(
     table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...] = ("composition", "neighborhood")
 ) -> str:
     """What of the columns was made from the very thing that is compared; empty where nothing was."""
-    made = origins(table, columns)
-    return said((place, one) for place, some in made.items() for one in some if one.origin.how in hows)
+    known_origins = origins(table, columns)
+    return said((place, one) for place, some in known_origins.items() for one in some if one.origin.how in hows)
 
 
 def inherited(table: AnnData, columns: Mapping[str, pd.Series]) -> list[Origin]:
     """Origins that use an outcome, of columns from which something else is made."""
-    made = origins(table, columns)
-    return list(dict.fromkeys(one.origin for some in made.values() for one in some if one.origin.outcome))
+    known_origins = origins(table, columns)
+    return list(dict.fromkeys(one.origin for some in known_origins.values() for one in some if one.origin.outcome))
 
 
 def short(text: str) -> str:

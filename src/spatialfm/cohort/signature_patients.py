@@ -77,7 +77,7 @@ def read_patients(
     missing = table.isna().any(axis=1).to_numpy()
     leave_out(missing, names, listed(keys), on_missing)
     rows = np.flatnonzero(~missing[codes])
-    kept = np.cumsum(~missing) - 1
+    new_code = np.cumsum(~missing) - 1
     table = table[~missing]
     outcome_and_name, name = (
         (_binary(table[keys[0]], keys[0], positive), "")
@@ -87,7 +87,7 @@ def read_patients(
     if isinstance(outcome_and_name, Binary):
         name = str(table[keys[0]][outcome_and_name.y].iloc[0])
     _check_sizes(outcome_and_name, n_folds, keys)
-    codes = kept[codes[rows]]
+    codes = new_code[codes[rows]]
     n_cells = np.bincount(codes, minlength=len(table))
     return Patients(rows, codes, list(table.index), table, outcome_and_name, name, int(missing.sum()), n_cells)
 
