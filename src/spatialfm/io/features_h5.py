@@ -283,13 +283,13 @@ def _write(
 
 
 def _paths(path: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
-    given = [path] if isinstance(path, str | PathLike) else list(path)
+    paths = [path] if isinstance(path, str | PathLike) else list(path)
     files: list[Path] = []
-    for one in map(Path, given):
+    for one in map(Path, paths):
         whole = one.expanduser()
         files += sorted(whole.glob("*.h5")) if whole.is_dir() else [whole]
     if not files:
-        raise InputFileError(f"No .h5 files in {listed(map(str, given), 3)}. Pass the folder that has them, or files.")
+        raise InputFileError(f"No .h5 files in {listed(map(str, paths), 3)}. Pass the folder that has them, or files.")
     return files
 
 

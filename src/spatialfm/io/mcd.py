@@ -143,7 +143,7 @@ def read_mcd(
     acquired = find_acquisitions([Path(one).expanduser() for one in paths], acquisitions)
     samples, broken = without_broken(acquired.samples, on_broken == "drop")
     mask_of = _masks(samples, masks)
-    kept = None if panel is None else read_panel(Path(panel).expanduser())
+    of_panel = None if panel is None else read_panel(Path(panel).expanduser())
     given = given_channel_names(channel_names)
     obs = sample_rows(
         _info(samples),
@@ -153,7 +153,7 @@ def read_mcd(
         patient_key=patient_key,
         other_names={name: one.sample for one in samples for name in one.names},
     )
-    read = read_each([(one.sample, _opener(one, names, kept, given, mpp, mask_of, cast_labels)) for one in samples])
+    read = read_each([(one.sample, _opener(one, names, of_panel, given, mpp, mask_of, cast_labels)) for one in samples])
     if isinstance(given, dict):
         check_renaming(given, read)
     if any(one.record["mpp"] != 1 for one in read):  # what is assumed of .txt files
