@@ -269,14 +269,14 @@ def _types(
     colors = category_colors(names, palette, adata.uns.get(f"{cluster_key}_colors"))
     codes = column.cat.codes.to_numpy()[rows]
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    kept = np.flatnonzero(counts >= max(min_cells, 1))
-    if not len(kept):
+    frequent = np.flatnonzero(counts >= max(min_cells, 1))
+    if not len(frequent):
         raise TableError(
             f"No type of obs[{cluster_key!r}] has {min_cells} cells in this sample. Pass a smaller min_cells=."
         )
     place = np.full(len(names) + 1, -1)
-    place[kept] = np.arange(len(kept))
-    return place[codes], [names[k] for k in kept], [colors[k] for k in kept]
+    place[frequent] = np.arange(len(frequent))
+    return place[codes], [names[k] for k in frequent], [colors[k] for k in frequent]
 
 
 def _axes(

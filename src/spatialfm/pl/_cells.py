@@ -172,8 +172,8 @@ def _pair(
     sdata: SpatialData, sample: str, image: str | None, labels: str | None, need_labels: bool, table_name: str
 ) -> SampleElements:
     images = None if image is None else {sample: image}
-    given = None if labels is None else {sample: labels}
-    return match_elements(sdata, images, given, samples=[sample], need_labels=need_labels, table_name=table_name)[0]
+    labels_of = None if labels is None else {sample: labels}
+    return match_elements(sdata, images, labels_of, samples=[sample], need_labels=need_labels, table_name=table_name)[0]
 
 
 def _check_channels(sdata: SpatialData, pair: SampleElements, channels: list[str], colors: Sequence[str]) -> None:

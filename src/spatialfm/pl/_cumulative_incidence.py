@@ -173,9 +173,9 @@ def _draw(ax: Axes, curve: pd.DataFrame, color: str, style: str, label: str, opa
 
 
 def _tests(record: dict, events: list[str]) -> str | None:
-    made = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
+    doubt = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
     if "tests" not in record:
-        return made.strip() or None
+        return doubt.strip() or None
     tests = record["tests"].assign(event=record["tests"]["event"].astype(str)).set_index("event")
     strata = [str(name) for name in record["params"]["strata"]]
     within = f" within {listed(strata, quoted=False)}" if strata else ""
@@ -185,4 +185,4 @@ def _tests(record: dict, events: list[str]) -> str | None:
         + format_p(float(tests.loc[event, "p_value"]))
         for event in events
     ]
-    return "\n".join(lines) + made
+    return "\n".join(lines) + doubt

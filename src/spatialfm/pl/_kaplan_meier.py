@@ -174,22 +174,22 @@ def time_label(time_key: str, unit: str | None) -> str:
 
 
 def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None:
-    made = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
+    doubt = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
     test = patients.uns.get(logrank_key)
     if not isinstance(test, dict) or "p_value" not in test:
-        return made.strip() or None
+        return doubt.strip() or None
     check_result(test, f"uns[{logrank_key!r}]", "logrank")
     same = ("group_key", "time_key", "event_key", "entry_key")
     if any(test["params"].get(name, "") != record["params"].get(name, "") for name in same):
-        return made.strip() or None  # of other groups
+        return doubt.strip() or None  # of other groups
     if not test["params"].get("digest") or test["params"]["digest"] != record["params"].get("digest"):
         key = record["params"]["group_key"]
         warn(
             f"uns[{logrank_key!r}] is a test of other patients, groups or outcomes than the curves, as obs has changed "
             f'in between: its p-value is not shown. Run sfm.tl.logrank(patients, "{key}") again.'
         )
-        return made.strip() or None
-    note = made or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
+        return doubt.strip() or None
+    note = doubt or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
     strata = [str(name) for name in test["params"].get("strata", ())]
     within = f" within {listed(strata, quoted=False)}" if strata else ""
     return f"{_test_name(test)}{within} {format_p(float(test['p_value']))}{note}"

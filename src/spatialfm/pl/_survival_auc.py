@@ -190,8 +190,8 @@ def _draw_numbers(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str], 
 
 def _apart(times: np.ndarray, least: float) -> list[int]:
     """Times so far apart that their numbers do not run into each other; the last one is always among them."""
-    kept: list[int] = []
+    places: list[int] = []
     for i in range(times.size - 1, -1, -1):
-        if not kept or times[kept[-1]] - times[i] >= least:
-            kept.append(i)
-    return kept[::-1]
+        if not places or times[places[-1]] - times[i] >= least:
+            places.append(i)
+    return places[::-1]
