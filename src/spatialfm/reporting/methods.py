@@ -142,8 +142,8 @@ def _cohort(source: Source) -> Iterable[str]:
     panels = panels_of(source)
     if panels:
         yield f"The panel had {counted(len({name for names in panels.values() for name in names}), 'channel')}."
-    made = segmentations(source)
-    for method, rows in made.groupby("method", sort=False) if len(made) else ():
+    segmented = segmentations(source)
+    for method, rows in segmented.groupby("method", sort=False) if len(segmented) else ():
         sizes = sorted({f"{size:g}" for size in rows["diameter in µm"].dropna()})
         stains = sorted(set(rows["channels"]))
         on = f" on {listed(stains, 3, quoted=False)}" if len(stains) < 4 else ""

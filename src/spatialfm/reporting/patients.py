@@ -41,11 +41,11 @@ def compositions_section(source: Source) -> Section:
     if not body and source.cells is not None and key is not None and source.keys.library in source.cells.obs:
         patient = source.keys.patient if source.keys.patient in source.cells.obs else None
         try:
-            made = composition(source.cells, key, library_key=source.keys.library, patient_key=patient)
+            composed = composition(source.cells, key, library_key=source.keys.library, patient_key=patient)
         except SpatialfmError as error:
             body.append(note(f"No composition: {error}", kind="caution"))
         else:
-            body += _composition(made, key, "patient" if patient else "sample")
+            body += _composition(composed, key, "patient" if patient else "sample")
     if not body:
         text = "No table of patients by phenotypes is there. sfm.tl.composition makes one."
         body.append(note(text, kind="absent"))

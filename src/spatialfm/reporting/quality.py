@@ -75,10 +75,12 @@ def segmentations(source: Source) -> pd.DataFrame:
 
 def _segmentation(source: Source) -> list[Html]:
     """How masks were made, and how many cells are cut, or have no nucleus or several."""
-    made, body = segmentations(source), []
-    if len(made):
-        made = made[[name for name in made if name not in ("weights", "SHA-256") or (made[name] != "").any()]]
-        body.append(table(made, "Masks that sfm.pp.segment_cells made, and how.", index="element"))
+    segmented, body = segmentations(source), []
+    if len(segmented):
+        segmented = segmented[
+            [name for name in segmented if name not in ("weights", "SHA-256") or (segmented[name] != "").any()]
+        ]
+        body.append(table(segmented, "Masks that sfm.pp.segment_cells made, and how.", index="element"))
     try:
         frame, whose = _flagged(source)
     except SpatialfmError as error:
