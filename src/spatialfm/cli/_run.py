@@ -271,7 +271,7 @@ def _held(out: Path) -> Iterator[None]:
     SpatialfmError
         If another process works in it.
     """
-    made = not out.exists()
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     hold = _disk.Hold(out / "analysis")
     hold.take()
@@ -283,5 +283,5 @@ def _held(out: Path) -> Iterator[None]:
         yield
     finally:
         hold.release()
-        if made and not any(out.iterdir()):  # refused before anything was written
+        if is_new and not any(out.iterdir()):  # refused before anything was written
             out.rmdir()

@@ -60,11 +60,11 @@ def run(args: argparse.Namespace, screen: Screen) -> None:
         raise SpatialfmError(
             f"Pass a settings file; 'spatialfm train {args.function} --print-config > config.yaml' makes one."
         )
-    given = read_settings(Path(args.config), function)
+    settings = read_settings(Path(args.config), function)
     with screen.noting():
-        function(**given)
-    if "out" in given:
-        screen.say(f"saved in '{given['out']}'")
+        function(**settings)
+    if "out" in settings:
+        screen.say(f"saved in '{settings['out']}'")
 
 
 def _function(name: str) -> Callable:
