@@ -162,12 +162,12 @@ def _ranked(
         of_index, of_query = (known.get_indexer(one.reindex(at)) for one, at in ((who[0], names), (who[1], queries)))
         of_index, of_query = np.asarray(of_index), np.asarray(of_query)
     hit_rows = names.get_indexer(hits["hit"])
-    kept = hit_rows != own[code]
+    allowed = hit_rows != own[code]
     if not same_patient:
-        kept &= (of_index[hit_rows] != of_query[code]) | (of_query[code] == UNKNOWN)
-    place = pd.Series(code[kept]).groupby(code[kept]).cumcount().to_numpy()
+        allowed &= (of_index[hit_rows] != of_query[code]) | (of_query[code] == UNKNOWN)
+    place = pd.Series(code[allowed]).groupby(code[allowed]).cumcount().to_numpy()
     rows = np.full((len(queries), int(place.max(initial=0)) + 1), -1)
-    rows[code[kept], place] = hit_rows[kept]
+    rows[code[allowed], place] = hit_rows[allowed]
     some = (rows >= 0).any(axis=1)
     if not some.any():
         raise TableError("No hit is of another patient than its query: there is nothing to score. Search with more k=.")
@@ -256,9 +256,11 @@ def _label_chance(ranked: _Ranked, query_truth: np.ndarray, theirs: np.ndarray) 
     for code in np.unique(ranked.of_query):
         out = ranked.excluded(code)
         if out.any():
-            asked = ranked.of_query == code
-            n[asked] -= out.sum()
-            right[asked] -= pd.Series(theirs[out]).value_counts().reindex(query_truth[asked]).fillna(0).to_numpy(float)
+            of_label = ranked.of_query == code
+            n[of_label] -= out.sum()
+            right[of_label] -= (
+                pd.Series(theirs[out]).value_counts().reindex(query_truth[of_label]).fillna(0).to_numpy(float)
+            )
     still = ranked.itself >= 0
     if not ranked.same_patient:  # its patient's rows are gone already, and it with them
         still &= (ranked.of_index[ranked.itself] != ranked.of_query) | (ranked.of_query == UNKNOWN)
@@ -271,18 +273,18 @@ def _random_rows(ranked: _Ranked, k: int, n_draws: int, rng: np.random.Generator
     """Rows of the index ``(queries, k)`` for each draw: -1 where a query may find no more."""
     drawn = [np.full((len(ranked.queries), k), -1) for _ in range(n_draws)]
     for code in np.unique(ranked.of_query):
-        asked, free = np.flatnonzero(ranked.of_query == code), np.flatnonzero(~ranked.excluded(code))
-        own = np.full(len(asked), -1)
-        place = np.searchsorted(free, ranked.itself[asked])
-        inside = (ranked.itself[asked] >= 0) & (place < len(free))
-        inside[inside] = free[place[inside]] == ranked.itself[asked][inside]
+        queries, free = np.flatnonzero(ranked.of_query == code), np.flatnonzero(~ranked.excluded(code))
+        own = np.full(len(queries), -1)
+        place = np.searchsorted(free, ranked.itself[queries])
+        inside = (ranked.itself[queries] >= 0) & (place < len(free))
+        inside[inside] = free[place[inside]] == ranked.itself[queries][inside]
         own[inside] = place[inside]
         for one in drawn:
             for mine, less in ((own < 0, 0), (own >= 0, 1)):  # of those that are in the index, one row less is free
                 if mine.any() and len(free) > less:
                     rows = draw_rows(len(free) - less, int(mine.sum()), k, rng)
                     rows = rows + ((own[mine, None] >= 0) & (rows >= own[mine, None]))
-                    one[asked[mine], : rows.shape[1]] = free[rows]
+                    one[queries[mine], : rows.shape[1]] = free[rows]
     return drawn
 
 

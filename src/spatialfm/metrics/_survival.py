@@ -136,11 +136,11 @@ def survival(
 
 def _tell_selected(risk: Sequence | np.ndarray) -> None:
     """Warn of a risk that the outcome of these patients has made, which the session knows by its values."""
-    made = [one for one in remembered() if one.origin.how == "selected"]
+    selected = [one for one in remembered() if one.origin.how == "selected"]
     values = risk if isinstance(risk, pd.Series) else pd.Series(np.asarray(risk)) if np.ndim(risk) == 1 else None
-    if not made or values is None:
+    if not selected or values is None:
         return
-    known = [one for one in recognise(values, [], made, "") if one.sure]
+    known = [one for one in recognise(values, [], selected, "") if one.sure]
     if known:
         warn(
             f"risk= was {known[0].origin}: the scores say how well the outcome was put in, and are optimistic for "
