@@ -196,30 +196,34 @@ def align(
     _check_batches(adata, batch_key)
     how = {"test_size": test_size, "validation_size": validation_size, "split_key": split_key}
     if source is None:
-        made = _trained(tables, (rep_a, rep_b), recipe, how, patient_key, random_state, resolve_device(device))
+        alignment = _trained(tables, (rep_a, rep_b), recipe, how, patient_key, random_state, resolve_device(device))
     else:
-        made = _applied(source, key_added, tables, (rep_a, rep_b), recipe, how, patient_key, resolve_device(device))
+        alignment = _applied(
+            source, key_added, tables, (rep_a, rep_b), recipe, how, patient_key, resolve_device(device)
+        )
     record: dict[str, Any] = {}
-    if len(made.spaces) == 2 and (made.part == 2).any():
-        record["scores"] = _scores(made.spaces, names, made.patients, made.part == 2, n_candidates)
-    record |= made.record
+    if len(alignment.spaces) == 2 and (alignment.part == 2).any():
+        record["scores"] = _scores(alignment.spaces, names, alignment.patients, alignment.part == 2, n_candidates)
+    record |= alignment.record
     if batch_key is not None:
-        all_spaces = made.values | {names[side]: space for side, space in made.spaces.items()}
-        record["batch_effect"] = _batch_effect(adata, all_spaces, made.part == 2, batch_key, patient_key)
+        all_spaces = alignment.values | {names[side]: space for side, space in alignment.spaces.items()}
+        record["batch_effect"] = _batch_effect(adata, all_spaces, alignment.part == 2, batch_key, patient_key)
     record["params"] |= {"patient_key": patient_key, "n_candidates": n_candidates}
     _tell(record, max_epochs)
-    split = pd.Series(pd.Categorical.from_codes(made.part, PARTS), index=adata.obs_names, name=f"{key_added}_split")
+    split = pd.Series(
+        pd.Categorical.from_codes(alignment.part, PARTS), index=adata.obs_names, name=f"{key_added}_split"
+    )
     if copy:
-        return record | made.spaces | {"split": split}  # type: ignore[return-value]
+        return record | alignment.spaces | {"split": split}  # type: ignore[return-value]
     adata.obs[split.name] = split
     for name in names.values():  # of an earlier call that had both sides
         adata.obsm.pop(name, None)
         adata.uns.get(UNS, {}).pop(name, None)
-    seen = str(split.name) if (made.part != 2).any() else ""
+    seen = str(split.name) if (alignment.part != 2).any() else ""
     notes = {}
-    for side, space in made.spaces.items():
+    for side, space in alignment.spaces.items():
         adata.obsm[names[side]] = space
-        notes[names[side]] = _notes(rep_a if side == "a" else rep_b, made.recipe, made.checksum, seen)
+        notes[names[side]] = _notes(rep_a if side == "a" else rep_b, alignment.recipe, alignment.checksum, seen)
     adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | notes
     write_uns(adata, key_added, record)
     return None
@@ -289,9 +293,9 @@ def _same_rows(adata: AnnData, other: AnnData | None) -> AnnData:
     """The other table, its rows in the order of the first; one of other rows is refused."""
     if other is None:
         return adata
-    for table, which in ((adata, "adata"), (other, "other")):
+    for table, argument in ((adata, "adata"), (other, "other")):
         if not table.obs_names.is_unique:
-            raise TableError(f"obs_names of {which}= repeat: partners could not be distinguished. Make them unique.")
+            raise TableError(f"obs_names of {argument}= repeat: partners could not be distinguished. Make them unique.")
     missing, more = adata.obs_names.difference(other.obs_names), other.obs_names.difference(adata.obs_names)
     if len(missing) or len(more):
         raise TableError(

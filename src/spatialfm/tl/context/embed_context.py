@@ -158,20 +158,31 @@ def _vectors(
     """One vector per cell, and what is to be said of the slices."""
     vectors = np.zeros((len(cells.values), encoder.network.config.dim), np.float32)
     virtual: dict[str, int] = {}
-    n_pieces = kept = 0
+    n_pieces = n_at_edge = 0
     encoder.network.to(device)
     with progress_bar(total=len(vectors), unit="cell") as bar:
         for name, rows in cells.rows():
             tissue = cut(cells.xy[rows], encoder.prepare(cells.values[rows], use_rep), how, random_state)
-            virtual[name], n_pieces, kept = len(tissue.virtual), n_pieces + len(tissue.parts), kept + tissue.n_at_edge
+            virtual[name], n_pieces, n_at_edge = (
+                len(tissue.virtual),
+                n_pieces + len(tissue.parts),
+                n_at_edge + tissue.n_at_edge,
+            )
             for number, part in enumerate(tissue.parts):
                 piece = tissue.piece(number)
                 known = distances(piece.xy, piece.types, how.n_neighbors)
                 vectors[rows[part]] = encoder.encode(piece.tokens, piece.types, known, device)[-len(part) :]
                 bar.update(len(part))
-    if kept:
-        logger.info("%s on the far edge of their slice kept, which the released code leaves out", counted(kept, "cell"))
-    return vectors, {"n_slices": len(virtual), "n_pieces": n_pieces, "n_kept_at_edge": kept, "virtual_cells": virtual}
+    if n_at_edge:
+        logger.info(
+            "%s on the far edge of their slice kept, which the released code leaves out", counted(n_at_edge, "cell")
+        )
+    return vectors, {
+        "n_slices": len(virtual),
+        "n_pieces": n_pieces,
+        "n_kept_at_edge": n_at_edge,
+        "virtual_cells": virtual,
+    }
 
 
 def _say_what_differs(encoder: ContextEncoder, how: Slicing, use_rep: str, unit: str) -> None:

@@ -135,7 +135,7 @@ def embed_cells(
     """
     from ...embed.planned import check_alone, check_rows, plan_embedding_of
 
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "weights": weights,
         "adapter": adapter,
         "markers": markers,
@@ -151,9 +151,9 @@ def embed_cells(
         "key_added": key_added,
     }
     if plan is None:
-        plan = plan_embedding_of(sdata, model, **asked, copy=copy)
+        plan = plan_embedding_of(sdata, model, **arguments, copy=copy)
     else:
-        check_alone({"model": model, **asked})
+        check_alone({"model": model, **arguments})
         plan.check(sdata)
         check_rows(plan.table, plan.pairs, plan.table_name, copy=copy)
     results, seconds = run_plan(plan.run, plan.request, plan.devices, plan.n_components)

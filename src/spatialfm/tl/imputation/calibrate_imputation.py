@@ -162,8 +162,8 @@ def calibrate_imputation(
     if there is not here:
         old = measured_side(there, imputed, names, layer, patient_key, _called(there, imputed))
     check_across(new.patients, old.patients, "source=")
-    asked = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
-    _check_patients(old, asked)
+    options = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
+    _check_patients(old, options)
     check_fitted(imputed, old, "the table" if source is None else "source=")
     thresholds = _thresholds(there, old, positive_key, library_key)
 
@@ -174,19 +174,19 @@ def calibrate_imputation(
     for name in progress_bar(names, desc="markers", unit="marker"):
         known = _known(old, name, predicted, thresholds)
         unstained = (~np.isfinite(new.measured[name]) & np.isfinite(imputed.values[name])).to_numpy()
-        by_marker[name] = calibrated(known, new.patients[unstained], ranks, asked)
+        by_marker[name] = calibrated(known, new.patients[unstained], ranks, options)
 
     result = tables_of(by_marker)
     images = image_scores(data if source is None else source, key, names, _patients(there, library_key, patient_key))
     if images is not None:
-        result |= {"summary": result["summary"].join(summary_of_images(images, names, asked)), "images": images}
+        result |= {"summary": result["summary"].join(summary_of_images(images, names, options)), "images": images}
     for end, values in _intervals(imputed, new, old, by_marker).items():
         write_obsm(here, f"{key}_{end}", values)
     params = {"key": key, "layer": layer or "X", "coverage": coverage, "n_levels": n_levels, "guarantee": guarantee}
     params |= {"positive_key": positive_key or "", "patient_key": patient_key, "method": imputed.method}
     params |= {"seen": list(imputed.seen), "n_bootstrap": n_bootstrap, "n_permutations": n_permutations}
     write_uns(here, key_added, {**result, "params": {**params, "random_state": random_state}})
-    _say(result, asked)
+    _say(result, options)
     return result["summary"]
 
 
@@ -239,7 +239,7 @@ def _check_units(imputed: Imputed, key: str, layer: str | None) -> str | None:
     return layer
 
 
-def _check_patients(old: Side, asked: Asked) -> None:
+def _check_patients(old: Side, options: Asked) -> None:
     """Refuse, before any work, what cannot be calibrated."""
     for name in old.measured:
         patients = old.patients[np.isfinite(old.measured[name]).to_numpy()]
@@ -254,8 +254,8 @@ def _check_patients(old: Side, asked: Asked) -> None:
                 f"One patient ({patients[0]!r}) was stained for {name!r}: how far predictions are off in another one "
                 f"cannot be told from fewer than {LEAST}. Calibrate on more patients."
             )
-        if asked.guarantee:
-            check_coverage(asked.coverage, patients)
+        if options.guarantee:
+            check_coverage(options.coverage, patients)
 
 
 def _thresholds(there: AnnData, old: Side, positive_key: str | None, library_key: str) -> pd.DataFrame:
@@ -347,7 +347,7 @@ def _intervals(imputed: Imputed, new: Side, old: Side, by_marker: Mapping[str, C
     return ends
 
 
-def _say(result: Mapping[str, pd.DataFrame], asked: Asked) -> None:
+def _say(result: Mapping[str, pd.DataFrame], options: Asked) -> None:
     """Where intervals may not hold."""
     summary, each = result["summary"], result["shift"]
     tell_few(result["patients"].groupby("patient", sort=False)["n_cells"].max(), "measured cells of any marker")
@@ -358,14 +358,14 @@ def _say(result: Mapping[str, pd.DataFrame], asked: Asked) -> None:
         warn(
             f"New patients differ from those that intervals of {listed(shifted.index, 12)} were calibrated on "
             f"(patients permuted, p = {float(shifted['shift_p'].iloc[0]):.2g}; furthest apart in "
-            f"{shifted['shift_in'].iloc[0]!r}). Their intervals may hold less than {asked.coverage:.0%} of cells. "
+            f"{shifted['shift_in'].iloc[0]!r}). Their intervals may hold less than {options.coverage:.0%} of cells. "
             + (f"Unlike all others by themselves: {listed(alone)}. " if len(alone) else "")
             + "Calibrate on patients who were stained alike."
         )
-    few = summary[summary["n_patients"] < patients_needed(asked.coverage)]
+    few = summary[summary["n_patients"] < patients_needed(options.coverage)]
     if len(few):
         warn(
             f"Intervals of {listed(few.index, 12)} rest on {counted(int(few['n_patients'].min()), 'patient')}: that "
-            f"they hold {asked.coverage:.0%} of the cells of another one can be promised from "
-            f"{patients_needed(asked.coverage)} patients on. The column 'coverage' has what was reached."
+            f"they hold {options.coverage:.0%} of the cells of another one can be promised from "
+            f"{patients_needed(options.coverage)} patients on. The column 'coverage' has what was reached."
         )

@@ -38,14 +38,14 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
     return pd.DataFrame(rows) if rows else None
 
 
-def summary_of_images(images: pd.DataFrame, names: Sequence[str], asked: Asked) -> pd.DataFrame:
+def summary_of_images(images: pd.DataFrame, names: Sequence[str], options: Asked) -> pd.DataFrame:
     """Means over patients with intervals, by marker; samples of a patient count as one."""
     rows = []
     for name in names:
         own = images[images["marker"] == name].groupby("patient")[list(OF_IMAGES)].mean()
-        rng = np.random.default_rng(asked.random_state)
+        rng = np.random.default_rng(options.random_state)
         row: dict[str, float] = {}
         for score in OF_IMAGES:
-            row |= with_interval(score, own[score].to_numpy(float), asked.n_bootstrap, rng)
+            row |= with_interval(score, own[score].to_numpy(float), options.n_bootstrap, rng)
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(names, name="marker"))

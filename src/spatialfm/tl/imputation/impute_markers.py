@@ -217,20 +217,20 @@ def _with_model(
     encoder = encoder.to(devices[0])
     request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=elements, cells=False)
     table_and_cells = cells_of(sdata, pairs, table_name, elements.on_pieces, request.recipe.intensity_max)
-    made = paint_samples(
+    painted = paint_samples(
         sdata, without_labels(pairs), encoder, request, devices, markers, mode=TOGETHER, space=space, overlap=overlap,
         stride=stride,
     )  # fmt: skip
-    inputs = made.inputs
+    inputs = painted.inputs
     if table_and_cells is not None:
         table, cells = table_and_cells
-        read = partial(read_written, made.folder)
-        means = table_means(sdata, pairs, inputs.raw, table, cells, read, made.markers)
-        given = dict(zip(made.markers, markers, strict=True))
+        read = partial(read_written, painted.folder)
+        means = table_means(sdata, pairs, inputs.raw, table, cells, read, painted.markers)
+        given = dict(zip(painted.markers, markers, strict=True))
         names = names_in_table(table, inputs.panel.names, inputs.panel.markers, given)
-        called = {part: [names.get(name, name) for name in made.record[part]] for part in ("seen", "imputed")}
-        write_means(table, f"X_{key_added}", means.rename(columns=names), made.record | called)
+        called = {part: [names.get(name, name) for name in painted.record[part]] for part in ("seen", "imputed")}
+        write_means(table, f"X_{key_added}", means.rename(columns=names), painted.record | called)
         sdata.tables[table_name] = table
-    add_images(sdata, pairs, inputs.ratios, made.folder, key_added, made.record)
-    what = f"{counted(len(made.markers), 'marker')} of {counted(len(pairs), 'image')}"
-    logger.info(f"{key_added}: {what} in {made.seconds:.1f} s")
+    add_images(sdata, pairs, inputs.ratios, painted.folder, key_added, painted.record)
+    what = f"{counted(len(painted.markers), 'marker')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {painted.seconds:.1f} s")

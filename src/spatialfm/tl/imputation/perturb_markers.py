@@ -264,12 +264,12 @@ def _moved(
     from ...embed.session import run_plan
     from ...models.recipe import Recipe
 
-    asked = dict(told) | {"recipe": Recipe.of(told["recipe"], encoder.card.recipe).replace(standardize=False)}
-    asked |= {"weights": None, "samples": None, "on_missing": "raise", "key_added": None, "outputs": outputs}
-    asked |= {"markers": None, "reduce": None, "copy": True}
+    arguments = dict(told) | {"recipe": Recipe.of(told["recipe"], encoder.card.recipe).replace(standardize=False)}
+    arguments |= {"weights": None, "samples": None, "on_missing": "raise", "key_added": None, "outputs": outputs}
+    arguments |= {"markers": None, "reduce": None, "copy": True}
     embeddings = []
     for change in (None, *changes):
-        plan = plan_embedding_of(sdata, encoder, change=change, **asked)
+        plan = plan_embedding_of(sdata, encoder, change=change, **arguments)
         results, _ = run_plan(plan.run, plan.request, plan.devices, None)
         values = np.full((plan.table.n_obs, next(iter(results.values())).values.shape[1]), np.nan)
         values[plan.cells.rows] = np.asarray(next(iter(results.values())).values, dtype=np.float64)

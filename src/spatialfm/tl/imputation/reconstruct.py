@@ -166,21 +166,21 @@ def reconstruct(
     devices = check_run(how)
     told: dict[str, Any] = {"mode": mode, "space": space, "overlap": overlap, "stride": stride, "ratio": ratio}
     told["random_state"] = random_state
-    asked: dict[str, Any] = {"panel": panel, "recipe": recipe, "run": how, "elements": meant, "cells": False}
+    arguments: dict[str, Any] = {"panel": panel, "recipe": recipe, "run": how, "elements": meant, "cells": False}
     if method == "linear":
         check_recipe(recipe)
         of = patients_of(sdata, [pair.sample for pair in pairs], patient_key, library_key, table_name)
-        request = request_of(Regression(), **asked)
+        request = request_of(Regression(), **arguments)
         parts = list(paint_by_regression(sdata, pairs, request, devices, markers, of, **told))
     else:
         encoder = load_encoder(model, weights, adapter).to(devices[0])
         check_decoder(encoder)
-        request = request_of(encoder, **asked)
+        request = request_of(encoder, **arguments)
         parts = [(pairs, paint_samples(sdata, pairs, encoder, request, devices, markers, **told))]
-    for own, made in parts:
-        add_images(sdata, own, made.inputs.ratios, made.folder, key_added, made.record)
-    what = f"{counted(sum(made.n_tiles for _, made in parts), 'tile')} of {counted(len(pairs), 'image')}"
-    logger.info(f"{key_added}: {what} in {sum(made.seconds for _, made in parts):.1f} s")
+    for own, painted in parts:
+        add_images(sdata, own, painted.inputs.ratios, painted.folder, key_added, painted.record)
+    what = f"{counted(sum(painted.n_tiles for _, painted in parts), 'tile')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {sum(painted.seconds for _, painted in parts):.1f} s")
 
 
 def _check_method(model: object, method: str, of_model: Mapping[str, object]) -> None:

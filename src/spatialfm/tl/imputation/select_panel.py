@@ -301,20 +301,20 @@ def _worth_staining(names: list[str], keep: str | Sequence[str] | None) -> list[
 def _kept(names: list[str], keep: str | Sequence[str] | None, n_markers: int) -> list[int]:
     """Places of the markers that are in every panel."""
     if keep is None:
-        kept = nuclear_stains(names)[:1]
+        places = nuclear_stains(names)[:1]
     else:
         wanted = as_names(keep)
         if lacking := [name for name in wanted if name not in names]:
             raise PanelError(f"No marker {lacking[0]!r} among the candidates (keep=); found {listed(names, 60)}.")
-        kept = [names.index(name) for name in wanted]
+        places = [names.index(name) for name in wanted]
     if n_markers > len(names):
         raise PanelError(f"n_markers={n_markers}, and there are {counted(len(names), 'candidate')} (markers=).")
-    if len(kept) >= n_markers:
+    if len(places) >= n_markers:
         raise PanelError(
-            f"n_markers={n_markers}, and {counted(len(kept), 'marker is', 'markers are')} in every panel already: "
-            f"{listed([names[place] for place in kept])} (keep=). Pass a larger n_markers=, or keep=[]."
+            f"n_markers={n_markers}, and {counted(len(places), 'marker is', 'markers are')} in every panel already: "
+            f"{listed([names[place] for place in places])} (keep=). Pass a larger n_markers=, or keep=[]."
         )
-    return kept
+    return places
 
 
 def _costs(adata: AnnData, names: list[str], costs: str | Mapping[str, float] | None) -> np.ndarray:

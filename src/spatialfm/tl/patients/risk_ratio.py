@@ -178,9 +178,9 @@ def adjusted_row(outcome: np.ndarray, side: np.ndarray, adjustment: Adjustment, 
         )
         ratio = (*mantel_haenszel(tables, alpha), exact_p(tables))
     else:
-        design, asked = rows.design()
+        design, tested = rows.design()
         rng = np.random.default_rng(0)
-        p = shuffled_within(outcome.astype(float)[:, None], design, asked, blocks, SHUFFLES, rng)[0]
+        p = shuffled_within(outcome.astype(float)[:, None], design, tested, blocks, SHUFFLES, rng)[0]
         ratio = (*poisson_ratio(outcome, design, design.shape[1] - 1, alpha), float(p))
     return dict(zip(("risk_ratio", "ci_low", "ci_high", "p_value"), ratio, strict=True))
 

@@ -174,21 +174,21 @@ def stratify(
             columns=pd.DataFrame({_ROW: at}, index=patients.obs_names),
         )  # fmt: skip
 
-    made = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state)
+    grouping = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state)
     groups = pd.Series(
-        pd.Categorical.from_codes(made.codes[at], made.names, ordered=outcome is not None),
+        pd.Categorical.from_codes(grouping.codes[at], grouping.names, ordered=outcome is not None),
         index=patients.obs_names,
         name=key_added,
     )
-    _explain(made.decides, groups)
+    _explain(grouping.decides, groups)
     tell_batches("The groups", groups, patients.obs, STANDARDIZE)
-    for origin in _origins(patients, made.decides, time_key, event_key):
-        finer = made.clusters[at] if origin.how == "selected" else None
+    for origin in _origins(patients, grouping.decides, time_key, event_key):
+        finer = grouping.clusters[at] if origin.how == "selected" else None
         remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=finer)
     if copy:
         return groups
 
-    record = _tables(made, values, outcome, list(patients.var_names))
+    record = _tables(grouping, values, outcome, list(patients.var_names))
     remove_earlier(patients, key_added, groups)
     patients.obs[key_added] = groups
     record["params"] = {
@@ -201,7 +201,7 @@ def stratify(
         **(NO_OUTCOME if keys is None else keys.params()),
         "entry_key": entry_key or "",
         "uses_outcome": outcome is not None,
-        "outcome_decides": made.decides,
+        "outcome_decides": grouping.decides,
         "selected": "" if selected is None else selected.text,
     }
     write_uns(patients, key_added, record)
@@ -249,17 +249,17 @@ def _grouped(
     return _Grouping(clusters, codes, elsewhere, _risk_names(merge_into or n_groups), decides, test)
 
 
-def _tables(made: _Grouping, values: np.ndarray, outcome: Outcome | None, columns: list[str]) -> dict[str, Any]:
+def _tables(grouping: _Grouping, values: np.ndarray, outcome: Outcome | None, columns: list[str]) -> dict[str, Any]:
     """Sizes and events of the groups, their means, what places other patients, and the test."""
-    sizes = np.bincount(made.codes, minlength=len(made.names))
-    table = pd.DataFrame({"n": sizes}, index=pd.Index(made.names, name="group"))
+    sizes = np.bincount(grouping.codes, minlength=len(grouping.names))
+    table = pd.DataFrame({"n": sizes}, index=pd.Index(grouping.names, name="group"))
     if outcome is not None and sizes.all():
-        table["observed"], table["expected"] = _events(outcome, made.codes)
+        table["observed"], table["expected"] = _events(outcome, grouping.codes)
     missing = np.full(values.shape[1], np.nan)
-    means = [values[made.codes == i].mean(axis=0) if n else missing for i, n in enumerate(sizes)]
-    model = groups_record(values, made.clusters, made.elsewhere, made.names, columns)
+    means = [values[grouping.codes == i].mean(axis=0) if n else missing for i, n in enumerate(sizes)]
+    model = groups_record(values, grouping.clusters, grouping.elsewhere, grouping.names, columns)
     record = {"groups": table, "centers": np.stack(means), MODEL: model}
-    return record if made.test is None else record | {"test": made.test}
+    return record if grouping.test is None else record | {"test": grouping.test}
 
 
 def _values(patients: AnnData, layer: str | None) -> np.ndarray:

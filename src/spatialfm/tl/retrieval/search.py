@@ -309,13 +309,13 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
             "in the same way."
         )
     if not isinstance(query, np.ndarray):
-        made = _made(query, use_rep)
-        if use_rep != index.use_rep and not made.get("output") == index.made.get("output") == "aligned":
+        making = _made(query, use_rep)
+        if use_rep != index.use_rep and not making.get("output") == index.made.get("output") == "aligned":
             raise TableError(
                 f"{use_rep!r} is not in the space of the index ({index.use_rep!r}): cells are found by another "
                 "representation where sfm.tl.align(adata, rep_a, rep_b) brought both into one."
             )
-        _check_made(index, made)
+        _check_made(index, making)
         if use_rep != index.use_rep and index.metric == "cosine" and index.center.any():
             warn(
                 f"The index was centered by the mean of {index.use_rep!r}, and {use_rep!r} has another: the nearest by "
@@ -333,25 +333,25 @@ def _made(adata: AnnData, use_rep: str) -> dict[str, Any]:
     record = read_record(adata, use_rep)
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     named = bool(record.get("feature_names")) and record.get("mode") == "crop"
-    made = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
-    made["columns"] = [str(name) for name in record.get("feature_names") or record.get("markers") or ()]
+    making = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
+    making["columns"] = [str(name) for name in record.get("feature_names") or record.get("markers") or ()]
     if record.get("n_components"):
-        made["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
-    return made
+        making["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
+    return making
 
 
-def _check_made(index: Index, made: dict[str, Any]) -> None:
-    if not made or not index.made or made == index.made:
+def _check_made(index: Index, making: dict[str, Any]) -> None:
+    if not making or not index.made or making == index.made:
         return
-    name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))
-    if made.get("output") == index.made.get("output") == "aligned":
+    name = next(name for name in {**index.made, **making} if index.made.get(name) != making.get(name))
+    if making.get("output") == index.made.get("output") == "aligned":
         raise TableError(
             f"{index.use_rep!r} is of another training of sfm.tl.align than the query: their columns do not mean the "
             "same. Search in the table that was aligned with the query."
         )
     how = "sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...), reduce={'basis': sfm.get.basis(...)}) carries both over"
     raise TableError(
-        f"{index.use_rep!r} was made differently in the query: {name} is {_short(made.get(name))}, in the index "
+        f"{index.use_rep!r} was made differently in the query: {name} is {_short(making.get(name))}, in the index "
         f"{_short(index.made.get(name))}. "
         + ("Bring both to the same columns." if index.use_rep == "X" else f"Embed both in the same way ({how}).")
     )

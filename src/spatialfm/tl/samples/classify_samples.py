@@ -216,8 +216,8 @@ def classify_samples(
     circle = made_of_tissue(adata, [label_key])
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
-    made = Origin("classify_samples", "held out", (label_key,), column=key_added)
-    remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
+    origin = Origin("classify_samples", "held out", (label_key,), column=key_added)
+    remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:
         return record
     write_uns(adata, key_added, record)
@@ -284,9 +284,9 @@ def fit_predict(
     centred = np.zeros((len(average), 1)) if scale is None else scale.transform(average)
     components = centred
     # one row is needed for the mean
-    asked = min(max((size for size in sizes if size is not None), default=0), rows.shape[1], len(rows) - 1)
-    if asked:
-        pca = PCA(asked, random_state=0).fit(scale.transform(rows))
+    largest = min(max((size for size in sizes if size is not None), default=0), rows.shape[1], len(rows) - 1)
+    if largest:
+        pca = PCA(largest, random_state=0).fit(scale.transform(rows))
         components = pca.transform(centred)
     predictions = {}
     for size in sizes:

@@ -166,10 +166,10 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
     cells that lack it is undecidable here.
     """
     _, first = np.unique(row_codes, return_index=True)
-    kept, incomplete = {}, {}
+    constant, incomplete = {}, {}
     for name in obs:
         if not differs(obs[name], row_codes).any():
-            kept[name] = obs[name].array[first]
+            constant[name] = obs[name].array[first]
             continue
         codes = pd.factorize(obs[name])[0]  # -1: missing
         has_value = codes >= 0
@@ -183,7 +183,7 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
             f"Columns {listed(incomplete)} of obs are missing for some but not all cells of a row ({name!r}: in "
             f"{listed(where)}) and were left out. Fill them with sfm.pp.add_clinical(adata, table, on=...)."
         )
-    result = pd.DataFrame(kept, index=pd.Index(row_names))
+    result = pd.DataFrame(constant, index=pd.Index(row_names))
     for name in result.select_dtypes("category"):
         result[name] = result[name].cat.remove_unused_categories()
     return result

@@ -206,16 +206,16 @@ def _reference_points(
 def _given_reference(
     reference: AnnData, use_rep: str, width: int, made: dict[str, str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    given = reference.uns.get(KEY, {})
-    if "reference" not in given:
+    stored = reference.uns.get(KEY, {})
+    if "reference" not in stored:
         raise TableError('reference= holds no reference points: it is no result of embed_samples(model="transport").')
-    points, scale = np.asarray(given["reference"], np.float64), np.asarray(given["scale"], np.float64)
-    if given["params"]["use_rep"] != use_rep or points.shape[1] != width:
+    points, scale = np.asarray(stored["reference"], np.float64), np.asarray(stored["scale"], np.float64)
+    if stored["params"]["use_rep"] != use_rep or points.shape[1] != width:
         raise TableError(
-            f"reference= is of {given['params']['use_rep']!r} with {points.shape[1]} columns; use_rep={use_rep!r} has "
+            f"reference= is of {stored['params']['use_rep']!r} with {points.shape[1]} columns; use_rep={use_rep!r} has "
             f"{width}. Embed both cohorts in the same way."
         )
-    earlier = json.loads(given["params"].get("made") or "{}")
+    earlier = json.loads(stored["params"].get("made") or "{}")
     if words := different_making(earlier, made, use_rep, "reference=", "adata"):
         raise TableError(words)
     return points, scale[0], scale[1]

@@ -197,8 +197,8 @@ def few_shot_samples(
     circle = made_of_tissue(adata, [label_key])
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": ", ".join(fitted)}
-    made = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
-    remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
+    origin = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
+    remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:
         return record
     write_uns(adata, key_added, record)

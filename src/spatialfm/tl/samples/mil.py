@@ -310,11 +310,11 @@ def mil(
     logger.info("%s %.3f (95 %% interval over folds %.3f to %.3f)", *best[["score", "mean", "low", "high"]])
     tables = {"gradient": held.gradient, "contribution": held.contribution}
     of_cells = cells_of(adata, cases, held.attention, tables, outputs_of(task_read), key_added)
-    made = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
+    origin = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
     grouped = [*task_read.columns, *(["risk_group"] if "risk_group" in record["patients"] else [])]
     held_out = told_apart(grouped, task_read.classes.names if isinstance(task_read, ClassTask) else [])
-    remember_cases(None if copy else adata, made, record["patients"], held_out, task_read.truth())
-    remember(None if copy else adata, made, of_cells["attention"])
+    remember_cases(None if copy else adata, origin, record["patients"], held_out, task_read.truth())
+    remember(None if copy else adata, origin, of_cells["attention"])
     if copy:
         return record | of_cells
     write_bags(adata, record, of_cells, key_added)

@@ -266,8 +266,8 @@ def discover_signatures(
     _tell_published(record, n_published, len(whole), draw.sketch is None)
     if draw.sketch is not None:
         _say_sketch(record, draw.sketch, candidates.clusters, observed.chosen, whole, nearest, n_assign, graph)
-    made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
-    remember_signatures(None if copy else adata, made, record["patients"], keys)
+    origin = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
+    remember_signatures(None if copy else adata, origin, record["patients"], keys)
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
     members[everyone.rows] = members_of(candidates.clusters, observed.chosen, whole, part, n_assign, nearest)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
@@ -277,7 +277,7 @@ def discover_signatures(
     write_obsm(adata, key_added, of_cells)
     write_uns(adata, key_added, record)
     for name in of_cells:
-        remember(adata, made, of_cells[name], place=f"obsm/{key_added}:{name}")
+        remember(adata, origin, of_cells[name], place=f"obsm/{key_added}:{name}")
         remember_groups(adata, "discover_signatures", use_rep, of_cells[name], True, f"obsm/{key_added}:{name}")
     return None
 

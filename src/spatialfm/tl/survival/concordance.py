@@ -111,8 +111,8 @@ def concordance(
     keys = outcome_keys(patients, time_key, event_key, event_value)
     if n_bootstrap < 100:
         raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more.")
-    made = columns_of(patients, [score_key], layer)
-    selected = check_selected(patients, "concordance", made, on_selected, ordered=True)
+    rests_on = columns_of(patients, [score_key], layer)
+    selected = check_selected(patients, "concordance", rests_on, on_selected, ordered=True)
     outcome = read_outcome(
         patients,
         "concordance",

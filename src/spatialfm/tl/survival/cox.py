@@ -192,8 +192,8 @@ def cox(
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(names, strata_names, distribution, se_cluster_key)
     columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
-    made = columns_of(patients, [*names, *strata_names], layer)
-    selected = check_selected(patients, "cox", made, on_selected, ordered="levels")
+    rests_on = columns_of(patients, [*names, *strata_names], layer)
+    selected = check_selected(patients, "cox", rests_on, on_selected, ordered="levels")
     columns = columns.assign(**read_strata(patients, strata_names))
     columns = columns.assign(**(clusters := _cluster_column(patients, se_cluster_key, patient_key, keys)))
     outcome = read_outcome(

@@ -144,8 +144,8 @@ def cumulative_incidence(
     keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(group_key, strata_names, entry_key, n_permutations)
-    made = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
-    selected = check_selected(patients, "cumulative_incidence", made, on_selected)
+    rests_on = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
+    selected = check_selected(patients, "cumulative_incidence", rests_on, on_selected)
     groups = pd.DataFrame(index=patients.obs.index) if group_key is None else read_groups(patients, group_key)
     causes = read_causes(
         patients,
@@ -230,16 +230,16 @@ def _tests(
     causes: Causes, codes: np.ndarray, strata: np.ndarray | None, n_permutations: int, rng: np.random.Generator
 ) -> pd.DataFrame:
     rows = []
-    for which, event in enumerate(causes.names, start=1):
+    for code, event in enumerate(causes.names, start=1):
         time = causes.outcome.time
-        statistic, p_value, dof = gray_test(time, causes.codes, codes, which, strata)
+        statistic, p_value, dof = gray_test(time, causes.codes, codes, code, strata)
         rows.append({"event": event, "statistic": statistic, "dof": dof, "p_value": p_value, "test": "chi-squared"})
         rows[-1]["p_value_chi_squared"] = p_value
-        seen = (causes.codes == which).mean() * np.bincount(codes)  # as if events fell on all alike
+        seen = (causes.codes == code).mean() * np.bincount(codes)  # as if events fell on all alike
         if dof and (np.bincount(codes).min() < GROUP or seen.min() < EXPECTED):
             one = np.zeros(codes.size, int) if strata is None else strata
             dealt, exact = arrangements(codes, one, n_permutations, rng, exact=n_permutations)
-            null = np.array([gray_test(time, causes.codes, each, which, strata)[0] for each in dealt])
+            null = np.array([gray_test(time, causes.codes, each, code, strata)[0] for each in dealt])
             name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
             rows[-1] |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
     return pd.DataFrame(rows)

@@ -160,12 +160,12 @@ def cut_point(
     _log(result, score_key)
 
     name = default_key(f"{score_key}_group") if key_added is None else key_added
-    made = Origin("cut_point", "selected", (keys.time, keys.event), of=fractions_of(patients, score_key))
+    origin = Origin("cut_point", "selected", (keys.time, keys.event), of=fractions_of(patients, score_key))
     rows = outcome.columns[_ROW].to_numpy()
     groups = _groups(patients, rows, candidates_of_cut.high).rename(name)
     cut_from = np.full(patients.n_obs, np.nan)
     cut_from[rows] = values
-    remember(None if copy else patients, made, groups, patients=patient_names(patients), finer=cut_from)
+    remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=cut_from)
     if copy:
         return {**result, "groups": groups.rename(None)}
     remove_earlier(patients, name, groups)

@@ -174,8 +174,8 @@ def logrank(
         raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
     weights = _check_test(weights, n_permutations)
     columns = read_strata(patients, strata_names)
-    made = columns_of(patients, [group_key, *strata_names])
-    selected = check_selected(patients, "logrank", made, on_selected, ordered="levels" if trend else False)
+    rests_on = columns_of(patients, [group_key, *strata_names])
+    selected = check_selected(patients, "logrank", rests_on, on_selected, ordered="levels" if trend else False)
     outcome = read_outcome(
         patients,
         "logrank",

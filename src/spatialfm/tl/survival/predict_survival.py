@@ -232,10 +232,10 @@ def _check_call(kind: str, cut: object, thresholds: Sequence[float] | None, n_bo
 
 def _check_selected(target: AnnData, kind: str, record: Mapping, on_selected: OnSelected) -> Selected:
     layer = str(record["params"].get("layer", "")) or None
-    made = columns_of(target, used_columns(kind, record), None if layer == "X" else layer)
+    rests_on = columns_of(target, used_columns(kind, record), None if layer == "X" else layer)
     if kind in ("coxnet", "survival_forest") and str(record["params"]["use_rep"]):
-        made |= matrix_of(target, str(record["params"]["use_rep"]), layer)
-    return check_selected(target, "predict_survival", made, on_selected)
+        rests_on |= matrix_of(target, str(record["params"]["use_rep"]), layer)
+    return check_selected(target, "predict_survival", rests_on, on_selected)
 
 
 def _log(result: Mapping[str, Any]) -> None:
