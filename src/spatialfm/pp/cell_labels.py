@@ -173,10 +173,10 @@ def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, column: str) -
         )
     if cells.duplicated().any():
         raise TableError(_repeats(cells, labels, cell_key))
-    kept = labels[cells.index].notna().to_numpy()
-    if not kept.any():
+    has_label = labels[cells.index].notna().to_numpy()
+    if not has_label.any():
         raise TableError(f"No row of the table of labels has a label in column {column!r} (column=).")
-    return rows[kept], labels[cells.index][kept]
+    return rows[has_label], labels[cells.index][has_label]
 
 
 def _named(column: pd.Series) -> pd.Series:

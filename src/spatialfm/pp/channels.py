@@ -161,11 +161,11 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
             valid = finite & tissue
             sums["invalid"][channel] += (~finite).sum()
             sums["negative"][channel] += (values < 0).sum()
-            kept = values[valid]
-            sums["n"][channel] += kept.size
-            sums["x"][channel] += kept.sum()
-            sums["xx"][channel] += (kept**2).sum()
-            sums["top"][channel] += (kept >= top).sum()
+            measured = values[valid]
+            sums["n"][channel] += measured.size
+            sums["x"][channel] += measured.sum()
+            sums["xx"][channel] += (measured**2).sum()
+            sums["top"][channel] += (measured >= top).sum()
             if of_stain is not None:
                 both = valid & np.isfinite(of_stain)
                 sums["xs"][channel] += (values[both] * of_stain[both]).sum()

@@ -368,9 +368,9 @@ def _spread(column: pd.Series, position: np.ndarray, index: pd.Index) -> pd.Seri
     return taken.cat.remove_unused_categories() if isinstance(taken.dtype, pd.CategoricalDtype) else taken
 
 
-def _after(target: Target, kept: np.ndarray | None, new: pd.DataFrame) -> pd.DataFrame:
+def _after(target: Target, rows: np.ndarray | None, new: pd.DataFrame) -> pd.DataFrame:
     """`obs` as it will be."""
-    obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
+    obs = target.adata.obs if rows is None else target.adata.obs.iloc[rows]
     return pd.concat([obs.drop(columns=[name for name in new if name in obs]), new], axis=1)
 
 
@@ -380,9 +380,9 @@ def told_outcome(obs: pd.DataFrame, told: Told, said_to: str) -> RememberedOutco
     return checked_outcome(obs, keys[0], keys[1], told[2], said_to)
 
 
-def _write(adata: AnnData, kept: np.ndarray | None, new: pd.DataFrame) -> None:
-    if kept is not None:
-        adata._inplace_subset_obs(kept)  # as scanpy's filters do
+def _write(adata: AnnData, rows: np.ndarray | None, new: pd.DataFrame) -> None:
+    if rows is not None:
+        adata._inplace_subset_obs(rows)  # as scanpy's filters do
         attrs = adata.uns.get(TableModel.ATTRS_KEY)
         if attrs and attrs.get(TableModel.REGION_KEY_KEY) in adata.obs:
             # a table may not name elements that it no longer annotates

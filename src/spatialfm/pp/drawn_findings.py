@@ -41,10 +41,10 @@ def find_oddities_of_drawn(drawn: DrawnCells, scan: LabelScan) -> list[Finding]:
         "no_pixel": (within & (drawn.counts == 0), "on the centre of no pixel, too small or at the border"),
     }
     findings = []
-    for kind, (which, text) in groups.items():
-        if which.any():
-            severity = "error" if kind == "outside" and which.sum() > n / 2 else "warning"
-            findings.append(_finding(drawn, kind, severity, which, text))
+    for kind, (rows, text) in groups.items():
+        if rows.any():
+            severity = "error" if kind == "outside" and rows.sum() > n / 2 else "warning"
+            findings.append(_finding(drawn, kind, severity, rows, text))
     findings += [one for one in (_in_a_corner(drawn, within), _dots(drawn, within)) if one is not None]
     if (lost > 0).any():
         hidden = int(((area == 0) & (lost > 0)).sum())
@@ -123,15 +123,15 @@ def without_pixel(drawn: DrawnCells, ids: np.ndarray) -> str:
     }
     reasons["on the centre of no pixel"] = lost & ~np.logical_or.reduce(list(reasons.values()))
     named = [
-        f"{which.sum():,} {text} ({ids_text(drawn, drawn.numbers[which])})"
-        for text, which in reasons.items()
-        if which.any()
+        f"{rows.sum():,} {text} ({ids_text(drawn, drawn.numbers[rows])})"
+        for text, rows in reasons.items()
+        if rows.any()
     ]
     return f"{counted(int(lost.sum()), 'cell')} of {drawn.kind} {drawn.name!r} without pixel: {', '.join(named)}"
 
 
-def _finding(drawn: DrawnCells, kind: str, severity: str, which: np.ndarray, text: str) -> Finding:
-    numbers = drawn.numbers[which]
-    n = int(which.sum())
+def _finding(drawn: DrawnCells, kind: str, severity: str, rows: np.ndarray, text: str) -> Finding:
+    numbers = drawn.numbers[rows]
+    n = int(rows.sum())
     verb = f"has {counted(n, 'cell')} of {len(drawn.numbers):,} {text}: {ids_text(drawn, numbers)}"
     return Finding(kind, severity, n, len(drawn.numbers), numbers, verb)

@@ -308,23 +308,23 @@ def _large(
     at_edge = np.zeros(n + 1, bool)
     at_edge[_border(regions)] = True
     at_edge[np.unique(regions[ndimage.binary_dilation(~measured)])] = True  # next to what was not measured
-    kept = (area >= min_area) & (at_edge | (area > max_hole))
+    is_large = (area >= min_area) & (at_edge | (area > max_hole))
     if cells is not None:
-        kept &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) < MIN_CELLS * area
-    kept[0] = False
-    return kept[regions]
+        is_large &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) < MIN_CELLS * area
+    is_large[0] = False
+    return is_large[regions]
 
 
 def _without_dust(tissue: np.ndarray, min_area: float, cells: np.ndarray | None) -> np.ndarray:
     pieces, n = ndimage.label(tissue)
     area = np.bincount(pieces.ravel(), minlength=n + 1)
-    kept = area >= min_area
+    is_large = area >= min_area
     edge = np.unique(_border(pieces))
-    kept[edge] |= area[edge] >= min_area / 3  # the edge of the image has cut off the rest
+    is_large[edge] |= area[edge] >= min_area / 3  # the edge of the image has cut off the rest
     if cells is not None:
-        kept[np.unique(pieces[cells])] = True
-    kept[0] = False
-    return kept[pieces]
+        is_large[np.unique(pieces[cells])] = True
+    is_large[0] = False
+    return is_large[pieces]
 
 
 def _smoothed(image: np.ndarray, sigma: float) -> np.ndarray:

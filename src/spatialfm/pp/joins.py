@@ -147,8 +147,8 @@ def column_name(name: object) -> str:
     >>> column_name("Entire Cell Area (pixels)")
     'Entire_Cell_Area_pixels'
     """
-    kept = "".join(char if char.isalnum() or char in "_-." else " " for char in str(name))
-    valid = "_".join(kept.split())
+    letters = "".join(char if char.isalnum() or char in "_-." else " " for char in str(name))
+    valid = "_".join(letters.split())
     while valid.startswith("__"):
         valid = valid[1:]
     return "index" if valid == "_index" else valid if valid.strip(".") else "unnamed"

@@ -154,24 +154,24 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     n_cells = n + int(cell_sized.sum())
     findings = []
     if repeated.any() or cut.any():
-        which = repeated | cut
-        several = counted(int(which.sum()), "number")
-        if full or repeated.mean() > MANY_REPEATED or which.mean() > MANY_CUT:
+        odd = repeated | cut
+        several = counted(int(odd.sum()), "number")
+        if full or repeated.mean() > MANY_REPEATED or odd.mean() > MANY_CUT:
             text = (
                 f"uses {several} of {n:,} for several cells: {counted(n_cells, 'piece')} of the size of a cell "
-                f"({_with_pieces(ids[which], count[which])})"
+                f"({_with_pieces(ids[odd], count[odd])})"
             )
             if full and n > 1:
                 text += f". {ids[-1]} is the largest number that {dtype.name} holds: there were more cells than numbers"
             elif n == 1:
                 text += f". A mask of 0 and {ids[0]} marks where cells are, not which pixel belongs to which cell"
-            findings.append(Finding("repeated", "error", int(which.sum()), n, ids[which], text))
-            if full and n > 1 and which.sum() > 1:  # began again, instead of staying at the last number
+            findings.append(Finding("repeated", "error", int(odd.sum()), n, ids[odd], text))
+            if full and n > 1 and odd.sum() > 1:  # began again, instead of staying at the last number
                 text = f"began again after {ids[-1]}: cells that had the number {ids[-1] + 1} are background in it now"
                 findings.append(Finding("overflow", "warning", 0, n, NO_NUMBERS, text))
         else:
-            text = f"has {several} of {n:,} in pieces of the size of a cell ({_with_pieces(ids[which], count[which])})"
-            findings.append(Finding("cut", "warning", int(which.sum()), n, ids[which], text))
+            text = f"has {several} of {n:,} in pieces of the size of a cell ({_with_pieces(ids[odd], count[odd])})"
+            findings.append(Finding("cut", "warning", int(odd.sum()), n, ids[odd], text))
     if fragmented.any():
         many = n >= 2 * FEW and fragmented.mean() > MANY_FRAGMENTED
         text = (
@@ -226,15 +226,15 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None, d
         )
         findings.append(Finding("background", "error", 1, n, ids[-1:], text))
     giant &= ~background
-    for which, kind, severity in ((background, "background", "error"), (giant, "giant", "warning")):
-        if which.any():
-            sizes = [_size(*row, pixel_area) for row in zip(ids[which], largest[which], share[which], strict=True)]
-            text = f"has {counted(int(which.sum()), 'cell')} too large for one: {listed(sizes, 5, quoted=False)}"
+    for odd, kind, severity in ((background, "background", "error"), (giant, "giant", "warning")):
+        if odd.any():
+            sizes = [_size(*row, pixel_area) for row in zip(ids[odd], largest[odd], share[odd], strict=True)]
+            text = f"has {counted(int(odd.sum()), 'cell')} too large for one: {listed(sizes, 5, quoted=False)}"
             if n >= FEW:
                 text += f"; the median cell has {np.median(area):,.0f} pixels"
             if kind == "background":
                 text += f". It is the background, or tissue{'' if pieces.n_background else ' (no pixel is 0)'}"
-            findings.append(Finding(kind, severity, int(which.sum()), n, ids[which], text))
+            findings.append(Finding(kind, severity, int(odd.sum()), n, ids[odd], text))
     crumb = area <= CRUMB
     if crumb.any():
         severity = "warning" if n >= 2 * FEW and crumb.mean() > MANY_CRUMBS else "note"

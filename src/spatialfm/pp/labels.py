@@ -253,7 +253,7 @@ def _sentences(findings: Sequence[tuple[CheckedLabels, Finding]]) -> str:
 
 def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabels, Finding]]) -> str:
     names = list(dict.fromkeys(check.labels for check, _ in findings))
-    which = repr(names[0]) if len(names) == 1 else repr(names)
+    named = repr(names[0]) if len(names) == 1 else repr(names)
     numbers = sorted({int(number) for _, finding in findings for number in finding.numbers})
     split, keep = (table_call(sdata, option) for option in ('on_pieces="split"', 'on_giants="keep"'))
     if kind == "outside":
@@ -279,14 +279,14 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
         )
     if kind == "background":
         return (
-            f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {which}, background="
+            f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {named}, background="
             f"{numbers}); if they are cells, make a table with {keep}."
         )
     if kind == "negative" and len(numbers) == 1:
-        return f"If it means no cell: sfm.pp.mend_labels(sdata, {which}, background={numbers})."
+        return f"If it means no cell: sfm.pp.mend_labels(sdata, {named}, background={numbers})."
     if kind == "binary":
         return (
-            f"Number its parts with sfm.pp.mend_labels(sdata, {which}, split=True), where cells that touch become one; "
+            f"Number its parts with sfm.pp.mend_labels(sdata, {named}, split=True), where cells that touch become one; "
             "or take the segmentation's own labels."
         )
     if kind == "outlines":
@@ -294,7 +294,7 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
             "Take the labels from which the outlines were drawn: the inside of the cells cannot be recovered from them."
         )
     if kind == "float":
-        return f"Write them as integers: sfm.pp.mend_labels(sdata, {which})."
+        return f"Write them as integers: sfm.pp.mend_labels(sdata, {named})."
     if kind == "resolution":
         return (
             "If it shows the same field at another resolution, give it its own scale: "

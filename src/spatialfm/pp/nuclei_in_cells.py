@@ -73,6 +73,6 @@ def nuclei_of(job: Job, levels: Levels, labels_at: LabelGrid, ids: np.ndarray, d
         several = np.bincount(nucleus[parts], minlength=len(mine) + 1) > 1
         shares[row[parts & several[nucleus]]] = True
         total += int(mine.sum())
-        kept = np.unique(nucleus[(share > HELD) | (parts & several[nucleus])]).size
-        outside += int(mine.sum()) - kept
+        n_nuclei = np.unique(nucleus[(share > HELD) | (parts & several[nucleus])]).size
+        outside += int(mine.sum()) - n_nuclei
     return Nuclei(held, pixels, shares, total, outside)

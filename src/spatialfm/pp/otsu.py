@@ -42,8 +42,8 @@ def _without(mask: np.ndarray, area: float, *, strictly: bool, at_edge: bool = F
     """A mask less its pieces of this many pixels or fewer (`strictly`: fewer), those at the edge kept if `at_edge`."""
     pieces, n = ndimage.label(mask)
     pixels = np.bincount(pieces.ravel(), minlength=n + 1)
-    kept = pixels >= area if strictly else pixels > area
+    is_large = pixels >= area if strictly else pixels > area
     if at_edge:
-        kept[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
-    kept[0] = False
-    return kept[pieces]
+        is_large[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
+    is_large[0] = False
+    return is_large[pieces]

@@ -47,7 +47,7 @@ def cut_cells(labels, ids: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np
     """Which cells ``(n,)`` end at a seam along a good part of their side; the seams between rows, between columns."""
     cut, seams_of_axis = np.zeros(ids.size, bool), []
     for axis, ends in enumerate(ends_on_lines(labels)):
-        kept = []
+        lines = []
         for line in seams(ends):
             pair = loaded(labels[line : line + 2] if axis == 0 else labels[:, line : line + 2].T)
             differ = pair[0] != pair[1]
@@ -57,7 +57,7 @@ def cut_cells(labels, ids: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np
                 place = np.searchsorted(ids, numbers)
                 on_line[place] |= counts > _SHARE * np.sqrt(area[place])
             if on_line.sum() >= _FEW:
-                kept.append(line)
+                lines.append(line)
                 cut |= on_line
-        seams_of_axis.append(np.array(kept, np.int64))
+        seams_of_axis.append(np.array(lines, np.int64))
     return cut, seams_of_axis[0], seams_of_axis[1]

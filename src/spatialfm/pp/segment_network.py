@@ -92,16 +92,16 @@ class Asked:
 
 
 def find_cells(
-    sdata: SpatialData, pairs: Sequence[SampleElements], asked: Asked
+    sdata: SpatialData, pairs: Sequence[SampleElements], options: Asked
 ) -> tuple[list[FoundCells], list[dict[str, object]], tuple[str, ...]]:
     """Cells of each image, the record of each, and the phenotypes that a cell can have."""
     from ..embed.segment.call import OPTION_FIELDS, open_network, plan_images, record_of, run_images
 
     with within(OPTION_FIELDS):
-        network = open_network(asked.weights, asked.options, asked.mpp)
+        network = open_network(options.weights, options.options, options.mpp)
         # of the network in its pixels, which are 1 µm
-        area = float(network.segmenter.smallest) if asked.min_area is None else asked.min_area
-        inputs, jobs = plan_images(sdata, pairs, network, asked.tile_size, asked.overlap, area)
+        area = float(network.segmenter.smallest) if options.min_area is None else options.min_area
+        inputs, jobs = plan_images(sdata, pairs, network, options.tile_size, options.overlap, area)
         cells_of_images = run_images(network, inputs, jobs)
     common = record_of(network, inputs)
     records: list[dict[str, object]] = [

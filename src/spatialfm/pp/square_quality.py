@@ -121,9 +121,9 @@ def dark_tokens(level: np.ndarray, centers: np.ndarray, left_out: np.ndarray, re
     from scipy.spatial import cKDTree
     from skimage.filters import threshold_otsu
 
-    kept = ~left_out & np.isfinite(level)
-    if not kept.any() or np.ptp(level[kept]) == 0:
+    judged = ~left_out & np.isfinite(level)
+    if not judged.any() or np.ptp(level[judged]) == 0:
         return np.zeros(len(level), bool)
-    bright = kept & (level > threshold_otsu(level[kept]))
+    bright = judged & (level > threshold_otsu(level[judged]))
     distance, _ = cKDTree(centers[bright]).query(centers, p=np.inf)
     return (distance > reach) & ~left_out

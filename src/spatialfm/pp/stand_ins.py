@@ -40,9 +40,9 @@ def note_stand_in(sdata: SpatialData, source: str, name: str, *, split: bool, ba
     """Record that `name` replaces `source`, the content of `source`, and how the one was made of the other."""
     digest = labels_digest(labels_array(sdata, source).data)
     attrs = dict(sdata.attrs.get(ATTRS, {}))
-    made = {"labels": source, "sha256": digest, "split": bool(split), "background": [int(n) for n in background]}
+    record = {"labels": source, "sha256": digest, "split": bool(split), "background": [int(n) for n in background]}
     attrs[MENDED_LABELS] = {**attrs.get(MENDED_LABELS, {}), source: name}
-    attrs[MENDED_FROM] = {**attrs.get(MENDED_FROM, {}), name: made}
+    attrs[MENDED_FROM] = {**attrs.get(MENDED_FROM, {}), name: record}
     sdata.attrs[ATTRS] = attrs
 
 
@@ -58,10 +58,10 @@ def forget_stand_in(sdata: SpatialData, source: str) -> None:
 def is_stale(sdata: SpatialData, source: str) -> bool:
     """Whether the labels that replace `source` were made of others of this name; all pixels are compared."""
     attrs = sdata.attrs.get(ATTRS, {})
-    made = attrs.get(MENDED_FROM, {}).get(attrs.get(MENDED_LABELS, {}).get(source))
-    if made is None or source not in sdata.labels:  # of an older version, which kept no digest; or nothing to compare
+    record = attrs.get(MENDED_FROM, {}).get(attrs.get(MENDED_LABELS, {}).get(source))
+    if record is None or source not in sdata.labels:  # of an older version, which kept no digest; or nothing to compare
         return False
-    return labels_digest(labels_array(sdata, source).data) != made["sha256"]
+    return labels_digest(labels_array(sdata, source).data) != record["sha256"]
 
 
 def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> None:
@@ -74,22 +74,22 @@ def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> N
     """
     if not is_stale(sdata, source):
         return
-    made = sdata.attrs[ATTRS][MENDED_FROM][name]
+    record = sdata.attrs[ATTRS][MENDED_FROM][name]
     raise ElementError(
         f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
-        f"cells of the old ones. Make it again with {fix_call(source, made, name)}, and a table of the new cells "
+        f"cells of the old ones. Make it again with {fix_call(source, record, name)}, and a table of the new cells "
         f"next to the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
         "as they are."
     )
 
 
-def fix_call(source: str, made: Mapping[str, object], name: str) -> str:
+def fix_call(source: str, record: Mapping[str, object], name: str) -> str:
     """The call that made `name`."""
     options = [f"sdata, {source!r}"]
-    if made["split"]:
+    if record["split"]:
         options.append("split=True")
-    if made["background"]:
-        options.append(f"background={list(made['background'])}")
+    if record["background"]:
+        options.append(f"background={list(record['background'])}")
     if name != f"{source}_mended":
         options.append(f"suffix={name.removeprefix(source)!r}")
     return f"sfm.pp.mend_labels({', '.join(options)})"

@@ -134,15 +134,16 @@ def stitch(grid: Grid, read: Callable[[int], np.ndarray], out, min_area: float =
     -------
     Number of objects, which are numbered 1 to that.
     """
-    kept = lru_cache(_KEPT_TILES)(read)
+    cached_tile = lru_cache(_KEPT_TILES)(read)
     cores = grid.cores()
     tiles = []
     for index, core in enumerate(cores):
         outer = grid.outer(core)
-        tiles.append(objects_of(kept(index), (outer[0], outer[2])))
+        tiles.append(objects_of(cached_tile(index), (outer[0], outer[2])))
     start = np.cumsum([0, *(len(tile.area) for tile in tiles)])
     links = [
-        same_objects(kept(one), kept(other), grid.outer(cores[one]), grid.outer(cores[other])) + start[[one, other]]
+        same_objects(cached_tile(one), cached_tile(other), grid.outer(cores[one]), grid.outer(cores[other]))
+        + start[[one, other]]
         for one, other in grid.neighbours()
     ]
     draws, group = _drawn(grid, cores, tiles, start, links)
@@ -152,7 +153,7 @@ def stitch(grid: Grid, read: Callable[[int], np.ndarray], out, min_area: float =
         here = slice(start[index], start[index + 1])
         chosen = draws[here] & ((tiles[index].area >= min_area) | (number[group[here]] > 0))
         if chosen.any():
-            last = _draw(kept(index), tiles[index], grid.outer(core), chosen, group[here], number, last, out)
+            last = _draw(cached_tile(index), tiles[index], grid.outer(core), chosen, group[here], number, last, out)
     return last
 
 

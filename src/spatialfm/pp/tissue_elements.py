@@ -115,10 +115,10 @@ def tissue(
     >>> bool((mask == truth).mean() > 0.95)
     True
     """
-    asked = {"smoothing": smoothing, "min_area": min_area, "max_hole": max_hole}
-    if method != "otsu" and (given := [name for name, value in asked.items() if value is not None]):
+    settings_named = {"smoothing": smoothing, "min_area": min_area, "max_hole": max_hole}
+    if method != "otsu" and (given := [name for name, value in settings_named.items() if value is not None]):
         raise ArgumentError(f"{given[0]}= belongs to method='otsu', not to method={method!r}. Leave it out.")
-    options = {name: OF_OTSU[name] if value is None else float(value) for name, value in asked.items()}
+    options = {name: OF_OTSU[name] if value is None else float(value) for name, value in settings_named.items()}
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     if not copy:
         _check_names(sdata, [TISSUE_PREFIX + pair.sample for pair in pairs], overwrite)
@@ -136,14 +136,14 @@ def tissue(
         masks_of[pair.sample] = element
         if not copy:
             names = channel_names(sdata, pair.image)
-            made = {
+            record = {
                 "method": method,
                 "channels": [names[channel] for channel in kept],
                 **(options if method == "otsu" else METHOD if method == "auto" else {}),
                 "mpp": 0.0 if source.size is None else source.size * step,
                 "share": round(float(mask.mean()), 6),
             }
-            _write(sdata, TISSUE_PREFIX + pair.sample, element, made)
+            _write(sdata, TISSUE_PREFIX + pair.sample, element, record)
     shares = listed([f"{pair.sample} {mask.mean():.0%}" for pair, (mask, _) in zip(pairs, masks, strict=True)], 5)
     logger.info(f"tissue: {shares}")
     return masks_of if copy else None
@@ -205,12 +205,12 @@ def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool) -> N
             )
 
 
-def _write(sdata: SpatialData, name: str, element: DataArray, made: Mapping[str, object]) -> None:
+def _write(sdata: SpatialData, name: str, element: DataArray, record: Mapping[str, object]) -> None:
     for kind in (sdata.labels, sdata.shapes):
         if name in kind:
             del kind[name]
     sdata.labels[name] = element
     attrs = dict(sdata.attrs.get(ATTRS, {}))
     digest = labels_digest(labels_array(sdata, name).data)
-    attrs[TISSUE] = {**attrs.get(TISSUE, {}), name: {**made, "sha256": digest}}
+    attrs[TISSUE] = {**attrs.get(TISSUE, {}), name: {**record, "sha256": digest}}
     sdata.attrs[ATTRS] = attrs

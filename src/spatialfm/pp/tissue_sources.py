@@ -73,12 +73,12 @@ def tissue_sources(
                 f"{name[0].upper()}{name[1:]}{place} contains no tissue in image {pair.image!r} (sample "
                 f"{pair.sample!r}): all of it is 0. {other}"
             )
-        made: Mapping[str, object] = {}
+        record: Mapping[str, object] = {}
         if isinstance(element := what if own is None else own, str):
-            edited, made = _made_by(sdata, element)
-            name += f" (method {made['method']!r}{', edited since' if edited else ''})" if made else ""
+            edited, record = _made_by(sdata, element)
+            name += f" (method {record['method']!r}{', edited since' if edited else ''})" if record else ""
         packed = zlib.compress(np.packbits(mask).tobytes(), 1)
-        out.append(TissueSource("given", name, size, cells, step, mask.shape, packed, made))
+        out.append(TissueSource("given", name, size, cells, step, mask.shape, packed, record))
     return out
 
 
@@ -116,10 +116,10 @@ def _whole_pixels(grid: LabelGrid, shape: tuple[int, int]) -> int:
 
 def _made_by(sdata: SpatialData, name: str) -> tuple[bool, Mapping[str, object]]:
     """Whether an element was edited since it was made, and how it was; empty where `spatialfm.pp.tissue` did not."""
-    made = sdata.attrs.get(ATTRS, {}).get(TISSUE, {}).get(name)
-    if made is None or name not in sdata.labels:
+    record = sdata.attrs.get(ATTRS, {}).get(TISSUE, {}).get(name)
+    if record is None or name not in sdata.labels:
         return False, {}
-    return labels_digest(labels_array(sdata, name).data) != made["sha256"], made
+    return labels_digest(labels_array(sdata, name).data) != record["sha256"], record
 
 
 def _told(tissue: Tissue, samples: Sequence[str]) -> dict[str, object]:

@@ -100,16 +100,16 @@ def intensity_ranges(
         If a value is not a positive number, a sample does not exist, or the types of samples without a value
         differ, so that the same value would mean different brightness.
     """
-    given = intensity_max if isinstance(intensity_max, Mapping) else {}
-    if unknown := [name for name in given if name not in dtypes]:
+    largest = intensity_max if isinstance(intensity_max, Mapping) else {}
+    if unknown := [name for name in largest if name not in dtypes]:
         raise PanelError(f"intensity_max= names sample {unknown[0]!r}; the samples are {listed(dtypes)}.")
     if not isinstance(intensity_max, Mapping) and intensity_max is not None:
-        given = dict.fromkeys(dtypes, intensity_max)
-    for value in given.values():
+        largest = dict.fromkeys(dtypes, intensity_max)
+    for value in largest.values():
         if not (np.isfinite(value) and value > 0):
             raise PanelError(f"intensity_max={value} must be positive.")
     kinds = kinds_of_pixels(dtypes)
-    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
+    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in largest])}
     if len(kinds) > 1 and unsaid:
         types = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
         raise PanelError(
@@ -118,7 +118,8 @@ def intensity_ranges(
             f"pixel of each sample (the same for all if they hold the same counts), or {otherwise}."
         )
     return {
-        sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
+        sample: float(largest[sample]) if sample in largest else default_range(dtype)
+        for sample, dtype in dtypes.items()
     }
 
 
