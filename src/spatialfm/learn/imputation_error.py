@@ -99,7 +99,7 @@ class Calibrated:
     new: pd.DataFrame
 
 
-def calibrated(known: Known, new: np.ndarray, ranks: Ranks, asked: Asked) -> Calibrated:
+def calibrated(known: Known, new: np.ndarray, ranks: Ranks, options: Asked) -> Calibrated:
     """Scores, intervals, and whether new patients are like those calibrated on.
 
     Parameters
@@ -116,17 +116,17 @@ def calibrated(known: Known, new: np.ndarray, ranks: Ranks, asked: Asked) -> Cal
         known.measured - known.predicted,
         known.predicted,
         known.patients,
-        asked.coverage,
-        asked.n_levels,
-        asked.guarantee,
+        options.coverage,
+        options.n_levels,
+        options.guarantee,
     )
     patients = by_patient(known, widths)
-    rng = np.random.default_rng(asked.random_state)
+    rng = np.random.default_rng(options.random_state)
     summary: dict[str, object] = {"n_patients": len(patients), "n_cells": len(known.measured)}
     for name in (*SCORES, "coverage"):
-        summary |= with_interval(name, patients[name].to_numpy(), asked.n_bootstrap, rng)
+        summary |= with_interval(name, patients[name].to_numpy(), options.n_bootstrap, rng)
     new = np.setdiff1d(new, known.patients)
-    shift = shift_of(ranks, np.unique(known.patients), new, asked)
+    shift = shift_of(ranks, np.unique(known.patients), new, options)
     furthest = [""] * len(new) if shift is None else [ranks.names[place] for place in shift.column_of_patient]
     each = pd.DataFrame(
         {
@@ -179,9 +179,9 @@ def levels_of(widths: Widths) -> pd.DataFrame:
     )
 
 
-def shift_of(ranks: Ranks, known: np.ndarray, new: np.ndarray, asked: Asked) -> Shift | None:
+def shift_of(ranks: Ranks, known: np.ndarray, new: np.ndarray, options: Asked) -> Shift | None:
     """Test of new patients against known ones; None without new ones, or without a marker that all have."""
     if not len(new) or not ranks.means.shape[1]:
         return None
     old, others = (ranks.means[np.searchsorted(ranks.patients, names)] for names in (known, new))
-    return shift(old, others, asked.n_permutations, np.random.default_rng(asked.random_state))
+    return shift(old, others, options.n_permutations, np.random.default_rng(options.random_state))

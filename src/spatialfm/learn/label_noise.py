@@ -166,9 +166,9 @@ def near_pairs(values: np.ndarray, codes: np.ndarray, nearer_than: float) -> tup
     distance, other = NearestNeighbors(n_neighbors=k).fit(values).kneighbors()
     row = np.repeat(np.arange(len(values)), k)
     distance, other = distance.ravel(), other.ravel()
-    kept = (distance <= nearer_than) & (codes[row] != codes[other])
-    pairs = np.sort(np.column_stack([row, other])[kept], axis=1)
+    is_pair = (distance <= nearer_than) & (codes[row] != codes[other])
+    pairs = np.sort(np.column_stack([row, other])[is_pair], axis=1)
     pairs, first = np.unique(pairs, axis=0, return_index=True)
-    distance = distance[kept][first]
+    distance = distance[is_pair][first]
     order = np.lexsort((pairs[:, 1], pairs[:, 0], distance))
     return pairs[order], distance[order]

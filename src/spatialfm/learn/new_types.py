@@ -132,8 +132,8 @@ def novelty(doubts: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndar
     >>> novelty(result, np.array([0, 0, 1, 1]), pooled=0.0).round(3).tolist()
     [0.333, 0.667]
     """
-    kept = np.isfinite(doubts.held_out)
-    scores, codes = doubts.held_out[kept], codes[kept]
+    judged = np.isfinite(doubts.held_out)
+    scores, codes = doubts.held_out[judged], codes[judged]
     order = np.argsort(scores, kind="stable")
     # types weigh as they occur among all rows, by what they are predicted as: a rare one that is never recognised when
     # it is held out would otherwise decide what doubt is usual

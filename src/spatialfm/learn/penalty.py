@@ -39,8 +39,8 @@ def in_own_space(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nd
         return train, test
     mean = train.mean(axis=0)
     u, s, vt = np.linalg.svd(train - mean, full_matrices=False)
-    kept = s > s.max(initial=0) * 1e-7
-    return u[:, kept] * s[kept], (test - mean) @ vt[kept].T
+    spanned = s > s.max(initial=0) * 1e-7
+    return u[:, spanned] * s[spanned], (test - mean) @ vt[spanned].T
 
 
 def grid_C(

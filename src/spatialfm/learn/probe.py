@@ -314,13 +314,13 @@ def away_from(
     """Training rows that are further than `margin` from every test row of their image."""
     from scipy.spatial import cKDTree
 
-    kept = np.ones(len(train), bool)
+    is_away = np.ones(len(train), bool)
     for sample in np.unique(samples[test]):
         of_test, of_train = test[samples[test] == sample], np.flatnonzero(samples[train] == sample)
         if len(of_train):
             near, _ = cKDTree(positions[of_test]).query(positions[train[of_train]])
-            kept[of_train] = near > margin
-    return train[kept]
+            is_away[of_train] = near > margin
+    return train[is_away]
 
 
 def draw_per_class(labels: np.ndarray, rows: np.ndarray, n: int, random_state: int) -> np.ndarray:

@@ -140,8 +140,8 @@ def neighbors_of_rows(index: Index) -> tuple[np.ndarray, np.ndarray] | None:
 
     Of a million rows each question to a graph misses the processor's cache, and what is kept needs no question.
     """
-    kept = getattr(index.graph, "neighbor_graph", None)
-    return None if kept is None else (kept[0], _as_asked(index, kept[1]))
+    graph = getattr(index.graph, "neighbor_graph", None)
+    return None if graph is None else (graph[0], _as_asked(index, graph[1]))
 
 
 def _as_asked(index: Index, distances: np.ndarray) -> np.ndarray:

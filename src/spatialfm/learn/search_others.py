@@ -62,11 +62,11 @@ def nearest_of_others(
         return enough
 
     left = np.arange(len(values))  # queries without k hits so far
-    kept = neighbors_of_rows(index) if rows is not None else None
-    if kept is not None:
+    neighbors = neighbors_of_rows(index) if rows is not None else None
+    if neighbors is not None:
         done = np.zeros(len(values), bool)
         for part in np.array_split(np.flatnonzero(rows >= 0), max(len(values) // N_ASKED, 1)):
-            done[part] = keep(part, kept[0][rows[part]], kept[1][rows[part]])
+            done[part] = keep(part, neighbors[0][rows[part]], neighbors[1][rows[part]])
         left = left[~done]
     width_of = np.bincount(group_of, minlength=max(own.max(initial=0), group_of.max(initial=0)) + 1) / len(group_of)
     for width in WIDER if index.graph is not None else ():
@@ -102,24 +102,25 @@ def _look_up(
     distances: np.ndarray,
 ) -> None:
     """Put the nearest of some rows among what some queries have found, for each pair of both."""
-    for rows, asked in parts:
-        if len(rows) and len(asked):
-            neighbours, far = _nearest_of(index, rows, values[asked], min(places.shape[1], len(rows)))
-            places[asked], distances[asked] = _nearer(places[asked], distances[asked], neighbours, far)
+    for rows, queries in parts:
+        if len(rows) and len(queries):
+            neighbours, far = _nearest_of(index, rows, values[queries], min(places.shape[1], len(rows)))
+            places[queries], distances[queries] = _nearer(places[queries], distances[queries], neighbours, far)
 
 
 def outside(own: np.ndarray, group_of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of rows and queries, in which each query meets each row of another group once, and none of its own."""
     n = max(own.max(initial=0), group_of.max(initial=0)) + 1
-    rows, asked = _by_group(group_of, n), _by_group(own, n)
-    heap = [(len(rows[i]), i, [i]) for i in range(n) if len(rows[i]) or len(asked[i])]
+    rows, queries = _by_group(group_of, n), _by_group(own, n)
+    heap = [(len(rows[i]), i, [i]) for i in range(n) if len(rows[i]) or len(queries[i])]
     heapq.heapify(heap)
     number = n
     while len(heap) > 1:
         (size, _, one), (other, _, two) = heapq.heappop(heap), heapq.heappop(heap)
         for row_side, query_side in ((one, two), (two, one)):
             pair = tuple(
-                np.sort(np.concatenate(part)) for part in ([rows[i] for i in row_side], [asked[i] for i in query_side])
+                np.sort(np.concatenate(part))
+                for part in ([rows[i] for i in row_side], [queries[i] for i in query_side])
             )
             if len(pair[0]) and len(pair[1]):
                 yield pair

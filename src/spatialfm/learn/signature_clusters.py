@@ -77,8 +77,8 @@ def candidates(codes: np.ndarray, max_cells: float, overlap: float | None) -> Cl
             near = close.indices[close.indptr[i] : close.indptr[i + 1]]
             stands_for[near[stands_for[near] < 0]] = i
             stands_for[i] = i
-    kept, counts = np.unique(stands_for, return_counts=True)
-    return Clusters(codes, np.array(resolution)[kept], np.array(code)[kept], counts - 1)
+    representatives, counts = np.unique(stands_for, return_counts=True)
+    return Clusters(codes, np.array(resolution)[representatives], np.array(code)[representatives], counts - 1)
 
 
 def fractions(clusters: Clusters, patients: np.ndarray, n_patients: int, codes: np.ndarray | None = None) -> np.ndarray:
@@ -121,9 +121,9 @@ def cluster_cells(
         key = hashlib.sha256(repr((VERSION, values.shape, str(values.dtype), n_neighbors, random_state)).encode())
         key.update(np.ascontiguousarray(values).data)
         folder = Path(settings.cache_dir) / "clusterings" / key.hexdigest()[:24]
-        kept = [_kept(folder, resolution, len(values)) for resolution in resolutions]
-        if all(codes is not None for codes in kept):
-            return np.stack(kept)
+        stored = [_kept(folder, resolution, len(values)) for resolution in resolutions]
+        if all(codes is not None for codes in stored):
+            return np.stack(stored)
     graph = neighbour_graph(values, n_neighbors, random_state)
     work = (delayed(_leiden)(graph, resolution, random_state, folder) for resolution in resolutions)
     return np.stack(Parallel(n_jobs=n_jobs)(work))
@@ -151,8 +151,8 @@ def _kept(folder: Path, resolution: float, n_cells: int) -> np.ndarray | None:
 
 
 def _leiden(graph: sparse.csr_matrix, resolution: float, random_state: int, folder: Path | None) -> np.ndarray:
-    if folder is not None and (kept := _kept(folder, resolution, graph.shape[0])) is not None:
-        return kept
+    if folder is not None and (stored := _kept(folder, resolution, graph.shape[0])) is not None:
+        return stored
     codes = leiden(graph, resolution, random_state)
     if folder is not None:
         keep_arrays(_file(folder, resolution), _identity(folder, resolution), {"codes": codes.astype(np.int32)})

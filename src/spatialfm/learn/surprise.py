@@ -55,11 +55,11 @@ def expected_of_others(
     fold[known] = of_known
     out = np.full(values.shape, np.nan)
     for number in range(k + 1) if over is None else over:
-        asked = fold[patient] == number
-        fitted = reference & ~asked
-        if asked.any():
+        in_fold = fold[patient] == number
+        fitted = reference & ~in_fold
+        if in_fold.any():
             predict = _linear if method == "linear" else _nearest
-            out[asked] = predict(values[fitted], patient[fitted], values[asked], random_state)
+            out[in_fold] = predict(values[fitted], patient[fitted], values[in_fold], random_state)
     return out
 
 

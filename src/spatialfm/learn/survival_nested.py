@@ -117,8 +117,8 @@ def read_cohort(
     if leaked := [name for name in taken if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
     check_split(patients, patient_key, None, SurvivalError)
-    made = columns_of(patients, taken) | matrix_of(patients, use_rep)
-    selected = check_selected(patients, what, made, on_selected)
+    rests_on = columns_of(patients, taken) | matrix_of(patients, use_rep)
+    selected = check_selected(patients, what, rests_on, on_selected)
     values = {name: value_column(patients, name, "covariates") for name in taken}
     columns = pd.DataFrame(values, index=patients.obs_names)
     columns[_ROW] = np.arange(patients.n_obs)
@@ -140,10 +140,10 @@ def read_cohort(
     outcome_columns = outcome.columns.iloc[order]
     parts, features, columns, n_covariates = [], [], "{}", 0
     if use_rep is not None:
-        kept = patients[rows]
+        complete = patients[rows]
         if layer is not None:
-            kept = type(patients)(kept.layers[layer], obs=kept.obs[[]], var=kept.var[[]])
-        parts.append(representation(kept, use_rep).astype(np.float64))
+            complete = type(patients)(complete.layers[layer], obs=complete.obs[[]], var=complete.var[[]])
+        parts.append(representation(complete, use_rep).astype(np.float64))
         n = parts[0].shape[1]
         features += list(patients.var_names) if use_rep == "X" else [f"{use_rep}_{i}" for i in range(n)]
     if taken:

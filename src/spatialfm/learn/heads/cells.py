@@ -77,9 +77,11 @@ class Cells:
         values = self.scaled[self.drawn(FITTED_TO)].astype(np.float64)
         mean = values.mean(axis=0)
         variance, axes = np.linalg.eigh(np.cov(values.T).reshape(values.shape[1], -1))
-        kept = np.argsort(variance)[::-1][:N_COMPONENTS]
-        kept = kept[variance[kept] > 1e-10 * max(variance.max(), 1e-300)] if variance.max() > 0 else kept[:1]
-        axes = axes[:, kept]
+        largest = np.argsort(variance)[::-1][:N_COMPONENTS]
+        largest = (
+            largest[variance[largest] > 1e-10 * max(variance.max(), 1e-300)] if variance.max() > 0 else largest[:1]
+        )
+        axes = axes[:, largest]
         return mean, axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
 
     def project(self, scaled: np.ndarray) -> np.ndarray:
@@ -97,11 +99,11 @@ class Cells:
         """Rows of the graph, in order: all, or the labelled ones and so many others, drawn at random."""
         if len(self) <= MAX_NODES:
             return np.arange(len(self))
-        kept = np.zeros(len(self), bool)
+        is_node = np.zeros(len(self), bool)
         if self.labelled is not None:
-            kept[self.labelled] = True
-        kept[self.drawn(max(MAX_NODES - int(kept.sum()), 0), ~kept)] = True
-        return np.flatnonzero(kept)
+            is_node[self.labelled] = True
+        is_node[self.drawn(max(MAX_NODES - int(is_node.sum()), 0), ~is_node)] = True
+        return np.flatnonzero(is_node)
 
     @cached_property
     def index(self) -> Index:
