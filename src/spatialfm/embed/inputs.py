@@ -200,10 +200,10 @@ def prepare_inputs(
     return Inputs(encoder, request, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
 
 
-def _warn_of_ranges(given: GivenStatistics | None, readers: Sequence[SampleReader]) -> None:
-    if given is None or not given.intensity_max:
+def _warn_of_ranges(given_statistics: GivenStatistics | None, readers: Sequence[SampleReader]) -> None:
+    if given_statistics is None or not given_statistics.intensity_max:
         return
-    then, now = set(given.intensity_max.values()), {reader.intensity_max for reader in readers}
+    then, now = set(given_statistics.intensity_max.values()), {reader.intensity_max for reader in readers}
     if then != now:
         before, now_text = (", ".join(f"{value:g}" for value in sorted(values)) for values in (then, now))
         warn(

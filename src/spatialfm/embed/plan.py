@@ -54,8 +54,8 @@ def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
     card = encoder.card
     if request.recipe.mode == "crop":
         return choose_outputs(encoder, request, [name for name in card.outputs if name in OF_WINDOWS], "cells")
-    asked = [request.outputs] if isinstance(request.outputs, str) else request.outputs or ()
-    if "attention" in asked and "attention" in card.outputs:
+    outputs = [request.outputs] if isinstance(request.outputs, str) else request.outputs or ()
+    if "attention" in outputs and "attention" in card.outputs:
         raise ModelError(
             "mode='tile' shares tokens out to cells, and outputs='attention' is one row per window. Pass mode='crop', "
             "or for regions sfm.tl.embed_tiles(..., outputs='attention')."
@@ -66,17 +66,17 @@ def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
 
 def choose_outputs(encoder: Encoder, request: Request, offered: Sequence[str], what: str) -> tuple[str, ...]:
     """Outputs that are meant, by default the card's."""
-    card, asked = encoder.card, request.outputs
-    if asked is None:
+    card, outputs = encoder.card, request.outputs
+    if outputs is None:
         return (card.default_output if card.default_output in offered else offered[0],)
-    asked = (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
-    if unknown := [name for name in asked if name not in offered]:
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    if unknown := [name for name in outputs if name not in offered]:
         raise ModelError(
             f"{card.name} has no output {unknown[0]!r} for {what}; it offers {list(offered)}. Correct outputs=."
         )
-    if not asked:
+    if not outputs:
         raise ModelError(f"outputs= is empty; {card.name} offers {list(offered)}.")
-    return asked
+    return outputs
 
 
 def check_window(inputs: Inputs, window: int, *, pads: bool = True, argument: str = "window") -> None:

@@ -40,20 +40,20 @@ class ResolvedPanel:
 
     def without(self, reasons: Mapping[str, str]) -> ResolvedPanel:
         """The panel less some markers, each with its reason."""
-        kept = [place for place, name in enumerate(self.markers) if name not in reasons]
-        if not kept:
+        places = [place for place, name in enumerate(self.markers) if name not in reasons]
+        if not places:
             listed = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:8])
             raise PanelError(f"No marker is left: {listed}.")
         gone = {
             names[place]: reasons[self.markers[place]]
             for names in self.names
             for place in range(len(names))
-            if place not in kept
+            if place not in places
         }
         return ResolvedPanel(
-            tuple(self.markers[place] for place in kept),
-            tuple(tuple(indices[place] for place in kept) for indices in self.channels),
-            tuple(tuple(names[place] for place in kept) for names in self.names),
+            tuple(self.markers[place] for place in places),
+            tuple(tuple(indices[place] for place in places) for indices in self.channels),
+            tuple(tuple(names[place] for place in places) for names in self.names),
             {**self.dropped, **gone},
         )
 

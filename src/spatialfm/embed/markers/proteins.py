@@ -145,10 +145,10 @@ def _as_list(source: object) -> list[object]:
 def _open(source: object, proteins: Sequence[Protein], dim: int) -> _Source:
     """A source with all that it has for these proteins, checked."""
     if source is None:
-        kept = shipped_embeddings() if dim == WIDTH else {}
+        stored = shipped_embeddings() if dim == WIDTH else {}
         own = _read_wanted(_cache(), proteins, dim)
-        shipped = frozenset(set(kept) - set(own))
-        return _Source("UniProt", "sequence", vectors={**kept, **own}, remote=True, shipped=shipped)
+        shipped = frozenset(set(stored) - set(own))
+        return _Source("UniProt", "sequence", vectors={**stored, **own}, remote=True, shipped=shipped)
     if isinstance(source, Mapping):
         return _from_mapping(source, proteins, dim)
     if not isinstance(source, (str, os.PathLike)):

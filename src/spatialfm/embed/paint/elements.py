@@ -87,7 +87,7 @@ def add_images(
 def record_of(plan: RunPlan, **fields: Any) -> dict[str, Any]:
     """What is kept beside an image and means of cells: model, markers seen and predicted, and how."""
     encoder, notes = plan.job.encoder, plan.notes
-    kept = ("seen", "imputed", "mode", "ratio", "random_state", "window", "stride")
+    names = ("seen", "imputed", "mode", "ratio", "random_state", "window", "stride")
     return {
         "method": "model",
         "model": encoder.card.name,
@@ -97,7 +97,7 @@ def record_of(plan: RunPlan, **fields: Any) -> dict[str, Any]:
         "weights_sha256": encoder.weights.sha256,
         "adapter": encoder.weights.adapter,
         "adapter_sha256": encoder.weights.adapter_sha256,
-        **{name: notes[name] for name in kept if name in notes},
+        **{name: notes[name] for name in names if name in notes},
         "marker_embeddings": {**(notes["marker_embeddings"] or {}), **notes["marker_embeddings_added"]},
         "recipe": notes["recipe"],
         "normalization_mean": notes["normalization_mean"],

@@ -229,8 +229,8 @@ def _of_added(sdata: SpatialData, pairs: Sequence[SampleElements], inputs: Input
 
     request = inputs.request
     if request.recipe.statistics_from == "given":
-        given = read_statistics(request.recipe.statistics, inputs.encoder.card.name, request.recipe)
-        mean, std, _ = of_markers(given, [name], [])
+        statistics = read_statistics(request.recipe.statistics, inputs.encoder.card.name, request.recipe)
+        mean, std, _ = of_markers(statistics, [name], [])
         return float(mean[0]), float(std[0])
     mapping = dict(request.panel.mapping or {})
     having = []

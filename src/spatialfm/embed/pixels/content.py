@@ -77,14 +77,14 @@ def content_digest(
         Whether they are read though the digest is known.
     """
     key = _file_key(array, planes)
-    kept = settings.cache_dir / "digests" / key if key else None
-    if kept is not None and not anew and (known := _read(kept)):
+    path = settings.cache_dir / "digests" / key if key else None
+    if path is not None and not anew and (known := _read(path)):
         return known
     started = time.time()
     digest = _digest(array, planes, name, load, see)
     # neither files that changed meanwhile, nor those that could change again within one tick of their clock
-    if kept is not None and _newest(array) < started - AT_REST and _file_key(array, planes) == key:
-        _write(kept, digest)
+    if path is not None and _newest(array) < started - AT_REST and _file_key(array, planes) == key:
+        _write(path, digest)
     return digest
 
 

@@ -79,7 +79,7 @@ def read_statistics(source: object, model: str, recipe: Recipe) -> GivenStatisti
 
 
 def of_markers(
-    given: GivenStatistics, markers: Sequence[str], channels: Sequence[Sequence[str]]
+    statistics: GivenStatistics, markers: Sequence[str], channels: Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Mean and standard deviation ``(M,)`` of each marker, and their names there.
 
@@ -95,15 +95,15 @@ def of_markers(
     PanelError
         If a marker has none, or several without one being named like it (all such are named), or no numbers.
     """
-    names = list(given.mean)
+    names = list(statistics.mean)
     table = match_markers(names)
     meant = {row.channel: row.marker for row in table.itertuples() if row.status in ("exact", "alias")}
     chosen, missing, several = [], [], []
     for place, marker in enumerate(markers):
         own = {sample[place] for sample in channels}
-        straight = [*own, marker] if given.by_channel else [marker, *own]
+        straight = [*own, marker] if statistics.by_channel else [marker, *own]
         # a channel's own name, then the marker's, then other names of the same marker
-        same = [name for name in straight if name in given.mean and (name == marker or len(own) == 1)][:1]
+        same = [name for name in straight if name in statistics.mean and (name == marker or len(own) == 1)][:1]
         same = same or [name for name in names if meant.get(name) == marker]
         if len(same) > 1:
             several.append(f"{marker} ({', '.join(same)})")
@@ -121,7 +121,7 @@ def of_markers(
             f"statistics= holds several statistics for {'; '.join(several)}. Leave the one that is meant, or name the "
             "channel like it."
         )
-    mean, std = (np.array([values[name] for name in chosen], float) for values in (given.mean, given.std))
+    mean, std = (np.array([values[name] for name in chosen], float) for values in (statistics.mean, statistics.std))
     wrong = ~(np.isfinite(mean) & np.isfinite(std) & (std >= 0))
     if wrong.any():
         place = int(wrong.argmax())
@@ -132,14 +132,14 @@ def of_markers(
     return mean, std, chosen
 
 
-def clip_of(given: GivenStatistics | None, names: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
+def clip_of(statistics: GivenStatistics | None, names: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
     """Published clipping values of an image that the data set itself has, ``(M,)``; NaN where one is not published."""
-    if given is None or given.clip is None:
+    if statistics is None or statistics.clip is None:
         return None
-    known = [name for name in names if name in given.clip.index]
+    known = [name for name in names if name in statistics.clip.index]
     if not known:
         return None
-    return given.clip.loc[known[0]].reindex(list(columns)).to_numpy(dtype=float)
+    return statistics.clip.loc[known[0]].reindex(list(columns)).to_numpy(dtype=float)
 
 
 def preparation_name(recipe: Recipe) -> str:

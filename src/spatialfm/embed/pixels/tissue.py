@@ -58,8 +58,8 @@ def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, use
     }
     if any(source.kind == "auto" for source in sources):
         notes["tissue_method"] = METHOD
-    if made := {sample: source.made for sample, source in zip(samples, sources, strict=True) if source.made}:
-        notes["tissue_made"] = made
+    if records := {sample: source.made for sample, source in zip(samples, sources, strict=True) if source.made}:
+        notes["tissue_made"] = records
     return notes
 
 

@@ -310,7 +310,7 @@ def record_of(network: Network, inputs: Inputs) -> dict[str, object]:
     """What is kept of the network, its pixels and its markers, of all images alike."""
     segmenter, notes = network.segmenter, inputs.notes
     encoder = segmenter.encoder
-    kept = ("markers", "markers_dropped", "marker_embeddings", "normalization_source", "recipe", "domain_warnings")
+    names = ("markers", "markers_dropped", "marker_embeddings", "normalization_source", "recipe", "domain_warnings")
     return {
         "weights": segmenter.head_weights.source,
         "sha256": segmenter.head_weights.sha256,
@@ -321,5 +321,5 @@ def record_of(network: Network, inputs: Inputs) -> dict[str, object]:
         "encoder_sha256": encoder.weights.sha256,
         "model_options": json.dumps(encoder.options, default=str),
         "phenotypes": list(segmenter.answers),
-        **{name: json.dumps(notes[name], default=str) for name in kept},
+        **{name: json.dumps(notes[name], default=str) for name in names},
     }

@@ -58,10 +58,10 @@ def tissue_grid(readers: Sequence[SampleReader], size: int, stride: int, min_tis
         rows, columns = (tile_starts(length, size, stride) for length in reader.shape)
         corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
         share = share_of_tissue(*find_tissue(reader), reader.shape, corners, size)
-        kept = share >= min_tissue
-        samples.append(np.full(kept.sum(), number))
-        starts.append(corners[kept])
-        coverage.append(share[kept])
+        has_tissue = share >= min_tissue
+        samples.append(np.full(has_tissue.sum(), number))
+        starts.append(corners[has_tissue])
+        coverage.append(share[has_tissue])
     return Grid(np.concatenate(samples), np.concatenate(starts), np.concatenate(coverage))
 
 
