@@ -198,9 +198,9 @@ def _of_vit(block: Block) -> None:
 
 
 def _without_bias(linear: nn.Linear) -> nn.Linear:
-    made = nn.Linear(linear.in_features, linear.out_features, bias=False)
-    made.weight = nn.Parameter(linear.weight.detach().clone())
-    return made
+    layer = nn.Linear(linear.in_features, linear.out_features, bias=False)
+    layer.weight = nn.Parameter(linear.weight.detach().clone())
+    return layer
 
 
 @contextmanager
@@ -219,11 +219,11 @@ def explained(encoder: nn.Module) -> Iterator[None]:
 @contextmanager
 def entering(block: nn.Module) -> Iterator[list[Tensor]]:
     """While it is open, tokens that enter a block are kept, as inputs that gradients are taken of."""
-    kept: list[Tensor] = []
+    entered: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple) -> tuple:
-        kept.append(given[0].detach().requires_grad_(True))
-        return (kept[-1], *given[1:])
+        entered.append(given[0].detach().requires_grad_(True))
+        return (entered[-1], *given[1:])
 
     first = getattr(block, "first", None) or getattr(block, "summary", None)
     name = "first" if hasattr(block, "first") else "summary"
@@ -231,7 +231,7 @@ def entering(block: nn.Module) -> Iterator[list[Tensor]]:
     if first is not None:  # the last block may be asked for one token alone, which no hook sees
         setattr(block, name, lambda *given: first(*keep(block, given)))
     try:
-        yield kept
+        yield entered
     finally:
         handle.remove()
         if first is not None:

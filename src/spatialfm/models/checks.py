@@ -56,9 +56,9 @@ class Trial:
         **options: Any,
     ) -> dict[str, Tensor]:
         """Outputs that are not None, of these windows or of others."""
-        given = self.pixels if pixels is None else pixels, self.markers if markers is None else markers
+        inputs = self.pixels if pixels is None else pixels, self.markers if markers is None else markers
         with torch.inference_mode():
-            out = self.encoder(*given, mask=self.mask if mask is None else mask, **options)
+            out = self.encoder(*inputs, mask=self.mask if mask is None else mask, **options)
         return _outputs(out)
 
 

@@ -102,8 +102,8 @@ def find_instances(
     group, area = merged(number, pixel, len(seeds), rule.overlap)
     order = np.lexsort([number, -probability, pixel])
     first = order[np.r_[True, np.diff(pixel[order]) > 0][: len(order)]]
-    kept = area[group] > rule.smallest
-    out.ravel()[pixel[first]] = np.where(kept, group + 1, 0)[number[first]]
+    large = area[group] > rule.smallest
+    out.ravel()[pixel[first]] = np.where(large, group + 1, 0)[number[first]]
     return out
 
 

@@ -189,8 +189,8 @@ def newest(names: Iterable[str]) -> str | None:
 def _find(weights: str | os.PathLike | None) -> WeightsFile:
     """File of the weights, of the highest version where several are there."""
     if weights is None:
-        kept = settings.cache_dir / CARD.name
-        local = newest(path.name for path in kept.glob("V*.pt"))
+        folder = settings.cache_dir / CARD.name
+        local = newest(path.name for path in folder.glob("V*.pt"))
         return locate(replace(CARD, weights_file=_on_hub(str(CARD.hub), None, local) or CARD.weights_file), None)
     text, path = os.fspath(weights), Path(weights).expanduser()
     if path.is_dir():

@@ -186,14 +186,14 @@ class M2Network(nn.Module):
 
     def tokens(self, multiplex: Tensor | None, proteins: Tensor | None, he: Tensor | None) -> Tensor:
         """Tokens with their positions, ``(B, 1 + registers + 2 * h * w, D)``: class, registers, multiplex, H&E."""
-        given = [image for image in (multiplex, he) if image is not None]
-        height, width = (side // self.config.patch_size for side in given[0].shape[-2:])
-        shape = (len(given[0]), height * width, -1)
+        images = [image for image in (multiplex, he) if image is not None]
+        height, width = (side // self.config.patch_size for side in images[0].shape[-2:])
+        shape = (len(images[0]), height * width, -1)
         mx = self.mx_mask_token.expand(shape) if multiplex is None else self.mx_embed_layer(multiplex, proteins)
         tissue = self.he_mask_token.expand(shape) if he is None else self.he_embed_layer(he)
         table = self.positions(height, width)
         parts = [self.cls_token + table[:, :1], self.register_tokens, mx + table[:, 1:], tissue + table[:, 1:]]
-        return torch.cat([part.expand(len(given[0]), -1, -1) for part in parts], dim=1)
+        return torch.cat([part.expand(len(images[0]), -1, -1) for part in parts], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens of `tokens` through all blocks and the final norm."""
@@ -308,8 +308,8 @@ class VirTuesM2Encoder(Encoder):
             If there is neither, they are not of one size, or embeddings do not fit.
         """
         multiplex, he = (None if image is None else self._windows(image) for image in (multiplex, he))
-        given = [image for image in (multiplex, he) if image is not None]
-        if not given or len({(len(image), *image.shape[-2:]) for image in given}) > 1:
+        images = [image for image in (multiplex, he) if image is not None]
+        if not images or len({(len(image), *image.shape[-2:]) for image in images}) > 1:
             raise ModelError(f"Model {self.card.name!r} takes multiplex and H&E windows of one size, or either.")
         if multiplex is not None and (markers is None or markers.shape != (multiplex.shape[1], self.marker_dim)):
             raise ModelError(
@@ -319,7 +319,7 @@ class VirTuesM2Encoder(Encoder):
         if he is not None:
             mean, std = (he.new_tensor(values)[:, None, None] for values in (HE_MEAN, HE_STD))
             he = (he - mean) / std
-        grid = [side // self.config.patch_size for side in given[0].shape[-2:]]
+        grid = [side // self.config.patch_size for side in images[0].shape[-2:]]
         first = self.backbone.tokens(multiplex, markers, he)
         last = self.backbone(first)
         places = (last if self.options["tokens"] == "output" else first)[:, 1 + self.config.registers :]

@@ -242,9 +242,9 @@ class VirTuesSegmenter(nn.Module):
         The former are among the answers alone: they sum to 1.
         """
         values = torch.from_numpy(np.ascontiguousarray(logits, np.float32)).softmax(0).numpy()
-        kept = [place for place, name in enumerate(self.phenotypes) if name not in NO_ANSWER]
-        among = torch.from_numpy(np.ascontiguousarray(logits[kept], np.float32)).softmax(0).numpy()
-        return among, 1 - values[kept].sum(0)
+        places = [place for place, name in enumerate(self.phenotypes) if name not in NO_ANSWER]
+        among = torch.from_numpy(np.ascontiguousarray(logits[places], np.float32)).softmax(0).numpy()
+        return among, 1 - values[places].sum(0)
 
 
 def load_segmenter(

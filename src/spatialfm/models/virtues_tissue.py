@@ -106,7 +106,7 @@ def _paid(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> Tensor:
 def _heads(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of the sequences that attend to each other, ``(G, heads, S, d)``."""
     part, normed = block.multi_head_attention, block.layernorm1(x)
-    made = []
+    heads = []
     for weight in (part.W_q, part.W_k, part.W_v):
         y = weight(normed).unflatten(-1, (part.heads, -1))  # (B, C, L + 1, heads, d)
         if weight is not part.W_v and part.along != "v":
@@ -117,8 +117,8 @@ def _heads(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> tuple[Tensor, 
             y = y.transpose(1, 2).flatten(0, 1).transpose(1, 2)
         else:
             y = y.flatten(1, 2).transpose(1, 2)
-        made.append(y)
-    return made[0], made[1], made[2]
+        heads.append(y)
+    return heads[0], heads[1], heads[2]
 
 
 def _placed(rotary: Rotary, y: Tensor, grid: TokenGrid) -> Tensor:
