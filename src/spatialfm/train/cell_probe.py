@@ -183,7 +183,7 @@ def embedded(encoder: Encoder, cells: ProbeCells, reading: Reading | None = None
     """Embeddings of the cells ``(n_cells, columns)``, in the order of their table."""
     reading = reading or Reading(panel={"on_unknown": "drop"})
     by_marker = encoder.card.marker_vocabulary in ("ids", "protein embedding")
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "outputs": None,
         "markers": None,
         "panel": reading.panel if by_marker else None,
@@ -193,7 +193,14 @@ def embedded(encoder: Encoder, cells: ProbeCells, reading: Reading | None = None
         "elements": None,
     }
     plan = plan_embedding_of(
-        cells.sdata, encoder, weights=None, samples=None, table_name=TABLE, on_missing="drop", key_added=None, **asked
+        cells.sdata,
+        encoder,
+        weights=None,
+        samples=None,
+        table_name=TABLE,
+        on_missing="drop",
+        key_added=None,
+        **arguments,
     )
     results, _ = run_plan(plan.run, plan.request, plan.devices, plan.n_components)
     values = np.asarray(next(iter(results.values())).values, dtype=np.float64)

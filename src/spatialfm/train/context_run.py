@@ -116,14 +116,14 @@ class AskedContext:
             start.check_width(width, self.use_rep)
             start.check_made(cells.made, self.use_rep)
             prepared = start.prepare(cells.values, self.use_rep)
-        made = [self._pieces(cells, patients, chosen, prepared, how) for chosen in (training, others)]
-        self._check_batch(made[0])
+        pieces = [self._pieces(cells, patients, chosen, prepared, how) for chosen in (training, others)]
+        self._check_batch(pieces[0])
         if start is None:
             shape = {"in_dim": width, **self.shape}
-            start = new_context(self.model, shape, self.random_state, made[0].reach())
+            start = new_context(self.model, shape, self.random_state, pieces[0].reach())
             start.columns = columns
         start.slicing, start.use_rep, start.made = dict(vars(how)), self.use_rep, dict(cells.made)
-        return start, made[0], made[1] if others else None
+        return start, pieces[0], pieces[1] if others else None
 
     def identity(self, learner: Context, how: Slicing, pieces: ContextPieces) -> Identity:
         """All that decides the numbers of the run."""

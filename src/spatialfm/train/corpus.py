@@ -154,8 +154,8 @@ def open_corpus(opened: Sequence[Opened], wishes: Wishes, given: GivenStatistics
     _check_markers(groups, wishes)
     groups, keys, entries = _known_to_the_model(groups, wishes)
     sizes = [size for group in groups for size in group.sizes]
-    asked = wishes.encoder.mpp if wishes.recipe.pixel_size is None else wishes.recipe.pixel_size
-    common = common_pixel_size(wishes.encoder.card, sizes, asked)
+    pixel_size = wishes.encoder.mpp if wishes.recipe.pixel_size is None else wishes.recipe.pixel_size
+    common = common_pixel_size(wishes.encoder.card, sizes, pixel_size)
     ranges, decoded = _ranges(groups, wishes), Decoded()
     order = [one.where for one in opened]
     placed = [

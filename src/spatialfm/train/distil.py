@@ -185,8 +185,8 @@ def distil_encoder(
     check_alone("Distillation")
     large = _teacher(teacher, weights, accept_terms)
     small = _student(student, shape, random_state)
-    asked = {"samples": samples, "markers": markers, "panel": panel, "table_name": table_name}
-    plans = [_plan(sdata, one, way, asked) for one, way in ((large, teacher_recipe), (small, recipe))]
+    arguments = {"samples": samples, "markers": markers, "panel": panel, "table_name": table_name}
+    plans = [_plan(sdata, one, way, arguments) for one, way in ((large, teacher_recipe), (small, recipe))]
     said = {
         "teacher": large.card.name, "teacher weights": _digest(large), "student": small.card.name,
         "student weights": base_digest(small), "relational": relational, "steps": steps, "batch_size": batch_size,
@@ -254,11 +254,11 @@ def _digest(encoder: Encoder) -> str:
 
 
 def _plan(
-    sdata: SpatialData, encoder: Encoder, recipe: Mapping[str, Any] | None, asked: Mapping[str, Any]
+    sdata: SpatialData, encoder: Encoder, recipe: Mapping[str, Any] | None, arguments: Mapping[str, Any]
 ) -> EmbeddingPlan:
     return plan_embedding_of(
         sdata, encoder, weights=None, on_missing="drop", key_added=None, outputs=None, recipe=recipe, reduce=None,
-        run={"devices": "cpu"} if encoder.training else None, elements=None, **asked,
+        run={"devices": "cpu"} if encoder.training else None, elements=None, **arguments,
     )  # fmt: skip
 
 

@@ -181,14 +181,14 @@ class _Reads:
         self.first = encoder.transformer_blocks()[-int(adapter.card["bcos_blocks"]) :][0]
 
     def __call__(self, samples: Sequence[CellSample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        with explained(self.encoder), entering(self.first) as kept, torch.enable_grad():
+        with explained(self.encoder), entering(self.first) as entered, torch.enable_grad():
             values = (self.encoding(self.encoder, samples) - self.center) * self.scale
             weights, intercept = self._linear(values.detach())
             logits = torch.einsum("bcd,bd->bc", weights, values) + intercept
             codes = logits.argmax(1)[:, None]
             chosen = logits.gather(1, codes)[:, 0]
-            (gradient,) = torch.autograd.grad(chosen.sum(), kept[0])
-        shares = by_channel(gradient * kept[0].detach(), len(samples), samples[0].pixels.shape[0], self.encoder)
+            (gradient,) = torch.autograd.grad(chosen.sum(), entered[0])
+        shares = by_channel(gradient * entered[0].detach(), len(samples), samples[0].pixels.shape[0], self.encoder)
         # embeddings are taken less their mean, which a linear layer turns into a part of its intercept
         constant = (intercept - weights @ (self.center * self.scale)).gather(1, codes)
         whole, codes = torch.cat([shares, constant], dim=1), codes[:, 0]

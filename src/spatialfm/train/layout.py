@@ -66,11 +66,11 @@ def check_settings(settings: Settings, encoder: Encoder) -> None:
 
 def large_enough(images: Sequence[Image], size: int) -> list[Image]:
     """Images that hold a window; the others are named."""
-    kept = [image for image in images if min(image.raw.shape) >= size]
+    large = [image for image in images if min(image.raw.shape) >= size]
     small = [
         f"{image.name} ({image.raw.shape[0]} x {image.raw.shape[1]})" for image in images if min(image.raw.shape) < size
     ]
-    if not kept:
+    if not large:
         raise ModelError(
             f"All {counted(len(images), 'image')} are smaller than a window of {size} pixels at the model's pixel "
             f"size: {listed(small, 5, quoted=False)}. Pass a smaller size= and crop=."
@@ -80,7 +80,7 @@ def large_enough(images: Sequence[Image], size: int) -> list[Image]:
             f"{counted(len(small), 'image')} of {len(images)} smaller than a window of {size} pixels left out: "
             f"{listed(small, 5, quoted=False)}. A smaller size= would keep them."
         )
-    return kept
+    return large
 
 
 def check_images(images: Sequence[Image], settings: Settings) -> None:

@@ -128,7 +128,7 @@ class RunFolder:
         RunError
             If another process trains into it.
         """
-        made = not self.path.exists()
+        is_new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         hold = _disk.Hold(self.path)
         hold.take()
@@ -138,7 +138,7 @@ class RunFolder:
             yield
         finally:
             hold.release()
-            if made and self.path.is_dir() and not any(self.path.iterdir()):  # refused before anything was written
+            if is_new and self.path.is_dir() and not any(self.path.iterdir()):  # refused before anything was written
                 self.path.rmdir()
 
 

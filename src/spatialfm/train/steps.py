@@ -114,7 +114,7 @@ def batches_of(
     with _deaths_seen_when_asked(batches, workers):
         for step in steps:
             try:
-                made: list[Made] = next(batches)
+                batch: list[Made] = next(batches)
             except (RuntimeError, OSError, EOFError) as error:
                 # a worker that was killed, by a lack of memory for example: torch's word for it, or a broken connection
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
@@ -123,13 +123,13 @@ def batches_of(
                     f"A process that reads windows ended unexpectedly at step {step:,}: {error}. If memory is short, "
                     "pass fewer workers=, or a smaller batch_size="
                 ) from error
-            if failed := [one for one in made if one.problem]:
+            if failed := [one for one in batch if one.problem]:
                 first = failed[0]
                 raise RunError(
                     f"Window {first.index} ({data.describe(first.index)}) could not be read at step {step:,}: "
                     f"{first.problem}"
                 )
-            yield step, made
+            yield step, batch
 
 
 @contextmanager

@@ -153,8 +153,8 @@ class Trainer:
         _check_groups(objective, {id(one) for group in self.groups for one in group.parameters.values()})
         parameters = [{"params": list(group.parameters.values()), "lr": 0.0} for group in self.groups]
         # in one call for all weights, as on a GPU; the fused kernel of CPUs rounds by the number of threads
-        made = AdamW(parameters, foreach=True if fabric.device.type == "cpu" else None)
-        self.optimizer: Any = fabric.setup_optimizers(made)
+        optimizer = AdamW(parameters, foreach=True if fabric.device.type == "cpu" else None)
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
 
     def schedule(self, step: int) -> Schedule:
         """Values of a step."""

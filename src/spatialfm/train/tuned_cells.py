@@ -134,9 +134,9 @@ def cells_of(
             f"Only held-out patients have cells of {listed(lost, 5)}: nothing is learned of them. Pass other patients "
             "as validation=, or label cells of others."
         )
-        kept = ~np.isin(labels, lost)
-        is_held_out, labels, values = is_held_out[kept], labels[kept], values[kept]
-        windows = CellWindows(plan, rows[kept], patients[kept], labels, augment, tissue=tissue)
+        usable = ~np.isin(labels, lost)
+        is_held_out, labels, values = is_held_out[usable], labels[usable], values[usable]
+        windows = CellWindows(plan, rows[usable], patients[usable], labels, augment, tissue=tissue)
     targets = _targets(values, labels, ~is_held_out, sought)
     training, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
     if len(training) < batch_size:

@@ -99,9 +99,9 @@ def pair_labels(known: np.ndarray, types: np.ndarray, rows: np.ndarray) -> np.nd
     cell = types == CELL
     chosen = np.zeros(len(types), bool)
     chosen[rows] = True
-    asked = (chosen[:, None] | chosen[None]) & cell[:, None] & cell[None] & (known != FAR)
-    np.fill_diagonal(asked, False)
-    return np.where(asked, known, np.float32(HIDDEN))
+    is_pair = (chosen[:, None] | chosen[None]) & cell[:, None] & cell[None] & (known != FAR)
+    np.fill_diagonal(is_pair, False)
+    return np.where(is_pair, known, np.float32(HIDDEN))
 
 
 def moved_distances(known: np.ndarray, piece: Piece, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -193,10 +193,10 @@ class Context(Warmed):
         counts = {"cells": 0, "pairs": 0}
         for one in views:
             tokens, pairs = self.network(one.tokens[None], one.types[None], one.distances[None])
-            asked = one.pairs != HIDDEN
+            is_pair = one.pairs != HIDDEN
             lost = {
                 "cells": masked_cells(self.heads.lm_head(tokens[0, one.cells]), one.targets),
-                "pairs": pair_distances(self.heads.pair_head(pairs[0][asked])[:, 0], one.pairs[asked]),
+                "pairs": pair_distances(self.heads.pair_head(pairs[0][is_pair])[:, 0], one.pairs[is_pair]),
             }
             for name, values in lost.items():
                 sums[name].append(values.float().sum())

@@ -314,23 +314,25 @@ class Distill(Objective):
         student, teacher, crops, n_local = self.encoder, self.teacher, every("crops"), len(views[0].local)
         with torch.no_grad():
             wanted = _features(teacher, crops, _times(markers, 2))  # the teacher sees all
-        given = _features(student, crops, _times(markers, 2), hidden=hidden, gains=gains[:2].flatten(0, 1).to(device))
+        features = _features(
+            student, crops, _times(markers, 2), hidden=hidden, gains=gains[:2].flatten(0, 1).to(device)
+        )
         if n_local:
             of_local = gains[2:].flatten(0, 1).to(device)
             local = _features(student, every("local"), _times(markers, n_local), gains=of_local).cls
             local = local.unflatten(0, (n_local, -1))
         else:
-            local = given.cls.new_zeros(0, len(given.cls) // 2, given.cls.shape[-1])
-        at = given.hidden
+            local = features.cls.new_zeros(0, len(features.cls) // 2, features.cls.shape[-1])
+        at = features.hidden
         if at is None:
             raise ModelError(f"features() of model {student.card.name!r} gave no hidden tokens.")
         unmasked = wanted.tokens[at]
         return _Seen(
             wanted.cls.unflatten(0, (2, -1)),
-            given.cls.unflatten(0, (2, -1)),
+            features.cls.unflatten(0, (2, -1)),
             local,
             unmasked,
-            given.tokens[at],
+            features.tokens[at],
             token_weights(at),
         )
 
@@ -341,8 +343,8 @@ def _features(encoder: Encoder, pixels: Tensor, markers: Tensor | None, **more: 
 
 
 def _markers(views: Sequence[CroppedWindow], device: torch.device) -> Tensor | None:
-    given = [view.markers for view in views if view.markers is not None]
-    return torch.stack(given).to(device) if given else None
+    markers = [view.markers for view in views if view.markers is not None]
+    return torch.stack(markers).to(device) if markers else None
 
 
 def _times(markers: Tensor | None, n: int) -> Tensor | None:
