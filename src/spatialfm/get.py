@@ -87,8 +87,8 @@ def recipe(adata: AnnData, use_rep: str, *, changes: Mapping[str, Any] | None = 
     if fields.get("centers") is not None:
         fields["centers"] = tuple(fields["centers"])
     if "statistics" in fields and {"cohort", "given"} & set(notes["normalization_source"]):
-        kept = ("model", "normalization", "preparation", "normalization_mean", "normalization_std", "markers")
-        fields["statistics"] = {name: notes[name] for name in (*kept, "intensity_max")}
+        names = ("model", "normalization", "preparation", "normalization_mean", "normalization_std", "markers")
+        fields["statistics"] = {name: notes[name] for name in (*names, "intensity_max")}
     return Recipe(**fields, **changes)
 
 
@@ -171,10 +171,10 @@ def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     name, notes = f"{use_rep}_basis", record(adata, use_rep)
     if name not in adata.uns.get(UNS, {}):
         raise ElementError(f"{use_rep!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
-    kept = adata.uns[UNS][name]
-    if not isinstance(kept, Mapping) or not {"mean", "components"} <= set(kept):
+    stored = adata.uns[UNS][name]
+    if not isinstance(stored, Mapping) or not {"mean", "components"} <= set(stored):
         raise ElementError(f"The basis of {use_rep!r} lacks its mean or components. Embed again.")
-    arrays = {part: np.asarray(values) for part, values in kept.items()}
+    arrays = {part: np.asarray(values) for part, values in stored.items()}
     shape = arrays["components"].shape
     if len(shape) != 2:
         raise ElementError(f"The components of the basis of {use_rep!r} are not a table of numbers. Embed again.")
