@@ -9,9 +9,11 @@ import logging
 import warnings
 
 import pytest
+import spatialdata as sd
 
 import spatialfm as sfm
 
+COHORTS: dict[str, sd.SpatialData] = {}  # that examples begin with; many begin with the same
 NAMESPACES = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -34,6 +36,15 @@ def run_examples(target: object, name: str) -> str:
     return "".join(report)
 
 
+@functools.wraps(sfm.datasets.simulate_cohort)
+def simulated_once(*args, **kwargs):
+    """A copy of the cohort that was simulated for the first example with these arguments."""
+    key = repr((args, sorted(kwargs.items())))
+    if key not in COHORTS:
+        COHORTS[key] = simulated_once.__wrapped__(*args, **kwargs)
+    return sd.deepcopy(COHORTS[key])
+
+
 @pytest.fixture
 def quiet(tmp_path, monkeypatch):
     """An empty folder to work in; what libraries log on the screen is not part of an example's output."""
@@ -49,8 +60,10 @@ def quiet(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", public())
-def test_examples(name, quiet):
+def test_examples(name, quiet, monkeypatch):
     target = find(name)
+    if not name.startswith("datasets."):
+        monkeypatch.setattr(sfm.datasets, "simulate_cohort", simulated_once)
     if inspect.isfunction(target):  # classes are shown where functions make them
         doc = target.__doc__ or ""
         assert "Examples\n" in doc, f"sfm.{name} has no Examples section"

@@ -163,6 +163,14 @@ def test_table_of_cells(case, tmp_path):
         assert table.obs[attrs["region_key"]].tolist() == [f"cells_{sample}" for sample in truth["sample"]]
 
 
+# a store takes most of the time: in the default run once for each reader
+FIRST = {case.name.partition("-")[0]: case.name for case in reversed(CASES)}
+STORED = [
+    pytest.param(case, id=case.name, marks=() if case.name in FIRST.values() else pytest.mark.slow) for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", STORED)
 def test_written_and_read_again(case, tmp_path):
     samples = written(case, tmp_path / "in")
     sdata = case.read(tmp_path / "in")

@@ -69,8 +69,9 @@ def relabelled(image, labels):
 
 
 @pytest.mark.parametrize("change", [one_pixel, one_label, two_channels, relabelled], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("kept_in", ["memory", "zarr"])
-@pytest.mark.parametrize("model", ["classical", "mean-intensity"])
+@pytest.mark.parametrize(
+    ("kept_in", "model"), [("memory", "classical"), ("memory", "mean-intensity"), ("zarr", "mean-intensity")]
+)
 def test_corrected_data_get_their_own_embedding(change, kept_in, model, data, make_sdata, tmp_path):
     image, labels = data
     sdata = make_sdata({"a": (image, labels)}, CHANNELS)

@@ -366,6 +366,7 @@ def test_calls_of_a_published_table_that_split_nothing_are_named(real_data):
     assert (notes.loc[notes["note"] != "", "share"] < 0.1).all()
 
 
+@pytest.mark.slow  # notes on calls of others are held by hand in learn/test_positivity_calls.py
 @pytest.mark.real_data
 def test_calls_that_fail_in_19_of_30_samples_are_named_and_called_otherwise(real_data):
     """Moldoveanu et al. 2022: there all cells are positive for some marker of lineage by the published calls."""
