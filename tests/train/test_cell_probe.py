@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import spatialdata as sd
 import torch
+from sklearn.model_selection import GroupKFold
 from tiny_training import register_mean_of_pixels
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import ClinicalError, PanelError, SpatialfmWarning, TableError
 from spatialfm.train import cell_probe
 from spatialfm.train.cell_probe import CellProbe, ProbeCells, Reading, cells_of, embedded, probed, reading_of
 
@@ -81,10 +83,48 @@ def test_cells_are_read_as_the_windows_are(cohort, monkeypatch):
     recipe = {"preparation": None, "scaling": "range", "intensity_max": 4000.0}
     windows = sfm.train.Windows(cohort, encoder, size=32, crop=16, panel=panel, recipe=recipe)
     found = embedded(encoder, cells, reading_of(windows, cells))
-    told = {"embeddings": vectors, "on_unknown": "drop"}
+    told = {**panel, "on_unknown": "drop"}
     asked = {"panel": told, "recipe": recipe, "copy": True, "key_added": "X", "on_missing": "drop"}
     np.testing.assert_allclose(found, sfm.tl.embed_cells(cells.sdata, encoder, **asked).obsm["X"], rtol=1e-4, atol=1e-5)
     assert np.abs(found - embedded(encoder, cells, Reading(panel=told))).max() > 0.01
+
+
+def test_cells_are_told_the_markers_of_the_training(cohort, monkeypatch):
+    """Channels that training was told the markers of, and no other ones: not those that their names say."""
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
+    cells = cells_of(cohort, "kind", "patient")
+    panel = {"markers": ["CD4", "CD3", "CD8"], "mapping": {"CD20": "CD4", "CD4": None}}
+    windows = sfm.train.Windows(cohort, "kronos", size=32, crop=16, panel=panel, channels="all")
+    found = reading_of(windows, cells).panel
+    assert found["markers"] == ["CD4", "CD3", "CD8"]
+    assert found["mapping"] == panel["mapping"]
+    image = cells.sdata.images.pop(sorted(cells.sdata.images)[0])
+    lacks = image.sel(c=[name for name in image.coords["c"].values if name != "CD3"])
+    cells.sdata.images["image_other"] = lacks
+    assert reading_of(windows, cells).panel["markers"] == ["CD4", "CD8"]
+    cells.sdata.images["image_other"] = image.sel(c=["DAPI", "CD31"])
+    with pytest.raises(PanelError, match="share none of the markers that panel= of windows= asks for"):
+        reading_of(windows, cells)
+
+
+def test_a_class_of_one_patient_is_left_out_and_named(cohort):
+    obs = cohort["table"].obs
+    rare, first = obs["kind"].astype(object), obs["patient"] == obs["patient"].iloc[0]
+    rare[rare.index[first][:3]] = "rare"
+    with pytest.warns(SpatialfmWarning, match="1 class of column 'kind' that one patient alone has.*'rare'"):
+        cells = cells_of(with_obs(cohort, obs.assign(kind=rare)), "kind", "patient")
+    assert sorted(set(cells.labels)) == ["T", "other"]
+
+
+def test_folds_whose_patients_have_all_cells_of_a_class():
+    """Of six patients in five folds, two are tested at once; none of what is left has the other class."""
+    patients, rng = np.repeat(np.arange(6), 20), np.random.default_rng(0)
+    together = next(
+        set(patients[test]) for _, test in GroupKFold(5).split(patients, None, patients) if len(set(patients[test])) > 1
+    )
+    labels = np.where(np.isin(patients, list(together)) & (np.arange(120) % 2 == 0), "A", "B")
+    found = probed(rng.standard_normal((120, 3)), ProbeCells(None, labels, patients.astype(str)))
+    assert all(0 < value < 0.6 for value in found.values())
 
 
 def test_a_largest_value_for_each_sample_has_to_hold_for_the_probe(cohort, monkeypatch):
@@ -119,14 +159,21 @@ def test_a_run_writes_the_scores(cohort, tmp_path, monkeypatch):
     ("change", "error", "message"),
     [
         (lambda obs: obs.assign(kind="T"), TableError, "has one class"),
+        (
+            lambda obs: obs.assign(kind=obs["patient"].where(obs["patient"] == "P001", "other")),
+            TableError,
+            "fewer than two classes in more than one patient",
+        ),
         (lambda obs: obs.assign(patient="P1"), ClinicalError, "are of one patient"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Left out of probe")
 def test_what_cannot_be_judged_is_refused(cohort, change, error, message):
-    import spatialdata as sd
-
-    table = cohort["table"].copy()
-    table.obs = change(table.obs)
-    changed = sd.SpatialData(images=dict(cohort.images), labels=dict(cohort.labels), tables={"table": table})
     with pytest.raises(error, match=message):
-        cells_of(changed, "kind", "patient")
+        cells_of(with_obs(cohort, change(cohort["table"].obs)), "kind", "patient")
+
+
+def with_obs(cohort, obs):
+    table = cohort["table"].copy()
+    table.obs = obs
+    return sd.SpatialData(images=dict(cohort.images), labels=dict(cohort.labels), tables={"table": table})

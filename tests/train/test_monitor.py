@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import warnings
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from tiny_training import CARD, TinyObjective, TinyWindows, run_tiny
 
-from spatialfm._errors import SpatialfmWarning
+from spatialfm._errors import RunError, SpatialfmWarning
 from spatialfm.models import Encoder, EncoderOutput, Weights
 from spatialfm.train.batch import WindowSample
 from spatialfm.train.monitor import Collapse, Monitor, Rows, embeddings_of, spread_of
@@ -65,6 +67,38 @@ def test_a_run_leaves_its_tables_and_curves(tmp_path):
     run_tiny(tmp_path, heard=Monitor(tmp_path), n_steps=10)  # finished: nothing is written anew
     for name, table in zip(("losses.csv", "checks.csv"), before, strict=True):
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), table)
+
+
+@pytest.mark.parametrize(
+    ("step", "file", "said"),
+    [
+        (8, "losses.csv", "The checkpoint after step 6 is kept"),
+        (7, "checks.csv", "The checkpoint after step 6 is kept"),
+        (0, "curves.png", "No checkpoint was written before"),
+    ],
+)
+def test_a_full_disk_is_named_and_the_run_goes_on(tmp_path, monkeypatch, step, file, said):
+    """Room for steps until one; then the disk is full, and afterwards it is not."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(self, row, at_place=Rows.add):
+        if row["step"] == step and self.path.name == file:
+            raise full
+        at_place(self, row)
+
+    def draw(losses, checks, path):
+        raise full
+
+    checks = [lambda done: {"effective_rank": done + 2.0}]
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "add", write)
+        if file == "curves.png":
+            patch.setattr("spatialfm.train.monitor.draw_curves", draw)
+        with pytest.raises(RunError, match=f"could not be written: No space left on device. Make space.*{said}"):
+            run_tiny(tmp_path, heard=Monitor(tmp_path, checks=checks), n_steps=10, check_every=7, checkpoint_every=3)
+    run_tiny(tmp_path, heard=Monitor(tmp_path, checks=checks), n_steps=10, check_every=7, checkpoint_every=3)
+    assert pd.read_csv(tmp_path / "losses.csv")["step"].tolist() == list(range(1, 11))
+    assert (tmp_path / "curves.png").is_file()
 
 
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path):

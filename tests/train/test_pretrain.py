@@ -275,6 +275,7 @@ def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
         ({"weights": "x"}, ArgumentError, "shape= is for random weights"),
         ({"windows": SMALL | {"panel": {"markers": ["DAPI", "CD3"]}}}, PanelError, "without protein embedding"),
         ({"windows": {"size": 512, "panel": PANEL}}, ModelError, "smaller than a window"),
+        ({"windows": {"sise": 32}}, ArgumentError, "windows= has 'sise', which is no argument.* Did you mean 'size'"),
         ({"validation": ["nobody"]}, ClinicalError, "'nobody'"),
         ({"probe": "cohort"}, TableError, "label_key="),
         ({"probe": "cohort", "label_key": "none"}, TableError, "No column 'none'"),

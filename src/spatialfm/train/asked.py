@@ -19,9 +19,11 @@ from torch import nn
 
 from .._errors import ArgumentError, ModelError, RunError
 from .._logging import logger
+from .._public import meant
 from ..models import Encoder, load, new_encoder
 from ..models.encoder import MarkerEntry
 from ..models.family import family_of, published_objective
+from .call import window_arguments
 from .data import Windows
 from .drawn import DrawnWindows
 from .fabric import on_first, random_numbers_apart
@@ -94,9 +96,13 @@ class Asked:
         Raises
         ------
         ArgumentError, ModelError
-            If the length is not one of three, or a shape and weights are both said.
+            If the length is not one of three, a shape and weights are both said, or windows have no such argument.
         """
         self.length.check()
+        if unknown := [name for name in self.windows if name not in window_arguments()]:
+            raise ArgumentError(
+                f"windows= has {unknown[0]!r}, which is no argument of Windows. {meant(unknown[0], window_arguments())}"
+            )
         if self.shape and (self.weights is not None or not isinstance(self.model, str)):
             what = "weights=" if self.weights is not None else "a loaded encoder"
             raise ArgumentError(f"shape= is for random weights; {what} has a shape. Leave one of them out.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._errors import ClinicalError, TableError, listed
+from .._errors import ClinicalError, PanelError, TableError, counted, listed, warn
 from .._keys import TABLE
 from ..embed.planned import plan_embedding_of
 from ..embed.session import run_plan
@@ -17,10 +17,12 @@ from ..learn.probe import fit_head
 from ..metrics import classification
 from ..models import Encoder, load
 from ..models.saved import PIXELS
+from .corpus import asked_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from ..embed.call import Panel
     from .data import Windows
 
 MOST_CELLS = 2000
@@ -82,7 +84,30 @@ def reading_of(windows: Windows, cells: ProbeCells) -> Reading:
                 "State them, too, or one value for all."
             )
         recipe["intensity_max"] = {name: known[name] for name in samples}
-    return Reading(recipe, {"on_unknown": "drop", "embeddings": windows.panel.embeddings})
+    return Reading(recipe, _panel_of(windows.panel, cells))
+
+
+def _panel_of(panel: Panel, cells: ProbeCells) -> dict[str, Any]:
+    """The panel of the training as far as all images of the cells have it; what else they have, training did not see.
+
+    Raises
+    ------
+    PanelError
+        If they share none of the markers that were asked for.
+    """
+    from spatialdata.models import get_channel_names
+
+    found = [asked_of(panel, tuple(map(str, get_channel_names(one)))) for one in cells.sdata.images.values()]
+    told: dict[str, Any] = {"on_unknown": "drop", "nuisance": panel.nuisance, "embeddings": panel.embeddings}
+    told["mapping"] = {name: marker for _, mapping in found for name, marker in mapping.items()} or None
+    if panel.markers is not None:
+        told["markers"] = [name for name in panel.markers if all(name in (markers or ()) for markers, _ in found)]
+        if not told["markers"]:
+            raise PanelError(
+                f"The images of probe= share none of the markers that panel= of windows= asks for: "
+                f"{listed(panel.markers, 8)}. Probe with images that have them."
+            )
+    return told
 
 
 def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient_key: str) -> ProbeCells:
@@ -91,7 +116,7 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
     Raises
     ------
     TableError
-        If a column is missing, or there are fewer than two classes.
+        If a column is missing, or there are fewer than two classes in more than one patient.
     ClinicalError
         If there are fewer than two patients.
     """
@@ -116,6 +141,17 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
         )
     if len(np.unique(labels[known])) < FEWEST:
         raise TableError(f"Column {label_key!r} of probe= has one class; classifiers tell apart two or more.")
+    if alone := _of_one_patient(labels[known], patients[known]):
+        warn(
+            f"Left out of probe=: {counted(len(alone), 'class', 'classes')} of column {label_key!r} that one patient "
+            f"alone has, so that no classifier can learn of another: {listed(alone, 6)}."
+        )
+        known &= ~np.isin(labels, alone)
+        if len(np.unique(labels[known])) < FEWEST:
+            raise TableError(
+                f"Column {label_key!r} of probe= has fewer than two classes in more than one patient; classifiers are "
+                "judged on patients that they have not seen. Annotate cells of other patients."
+            )
     chosen = _evenly(labels, patients, np.flatnonzero(known))
     others = {name: one for name, one in whole.tables.items() if name != TABLE}
     thinned = sd.SpatialData(
@@ -123,6 +159,10 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
         tables={**others, TABLE: table[chosen].copy()}, attrs=whole.attrs,
     )  # fmt: skip
     return ProbeCells(thinned, labels[chosen], patients[chosen])
+
+
+def _of_one_patient(labels: np.ndarray, patients: np.ndarray) -> list[str]:
+    return [name for name in sorted(set(labels)) if len(set(patients[labels == name])) < FEWEST]
 
 
 def _evenly(labels: np.ndarray, patients: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -220,6 +260,9 @@ def probed(values: np.ndarray, cells: ProbeCells) -> dict[str, float]:
     for head in HEADS:
         probability = np.zeros((len(values), len(classes)))
         for train, test in GroupKFold(folds).split(values, cells.labels, cells.patients):
+            if len(set(cells.labels[train])) == 1:  # all patients with the other class are tested at once
+                probability[test, classes.index(cells.labels[train][0])] = 1
+                continue
             fitted = fit_head(values[train], cells.labels[train], head)
             columns = [classes.index(name) for name in fitted.classes]
             probability[np.ix_(test, columns)] = fitted.predict_proba(values[test])

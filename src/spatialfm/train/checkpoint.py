@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,24 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError) as error:
             return f"cannot be read ({_reason(error)})"
         return "" if same else "is damaged: its SHA-256 is not what was written"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Files of a run other than checkpoints.
+
+    Raises
+    ------
+    RunError
+        If the system cannot write one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"Files of the run in '{folder}' could not be written: {_reason(error)}. Make space, or see to the rights "
+            "of the folder, and call again"
+        ) from error
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:

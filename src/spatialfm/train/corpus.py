@@ -201,27 +201,27 @@ def _groups(one: Opened, wishes: Wishes) -> Iterator[Group]:
 
 def _resolved(channels: tuple[str, ...], n_images: int, wishes: Wishes) -> ResolvedPanel | None:
     """The markers of a panel, as far as they are asked for; None: none is."""
-    markers = wishes.panel.markers
-    if markers is not None:
-        table = match_markers(list(channels), mapping=_there(wishes.panel.mapping, channels))
-        known = {*channels, *table["marker"]}
-        asked = match_markers(list(dict.fromkeys(markers)))
-        markers = [
-            name for name, marker in zip(asked["channel"], asked["marker"], strict=True) if {name, marker} & known
-        ]
-        if not markers:
-            return None
+    markers, mapping = asked_of(wishes.panel, channels)
+    if markers is not None and not markers:
+        return None
     return resolve_panel(
         [channels] * n_images,
         markers=markers,
-        mapping=_there(wishes.panel.mapping, channels),
+        mapping=mapping,
         on_unknown=wishes.on_unknown,
         nuisance=wishes.panel.nuisance,
     )
 
 
-def _there(mapping: Mapping[str, str | None] | None, channels: Sequence[str]) -> dict[str, str | None]:
-    return {name: marker for name, marker in (mapping or {}).items() if name in channels}
+def asked_of(panel: Panel, channels: Sequence[str]) -> tuple[list[str] | None, dict[str, str | None]]:
+    """Of the markers and the mapping that are asked for, what an image with these channels has; no markers: all."""
+    mapping = {name: marker for name, marker in (panel.mapping or {}).items() if name in channels}
+    if panel.markers is None:
+        return None, mapping
+    known = {*channels, *match_markers(list(channels), mapping=mapping)["marker"]}
+    asked = match_markers(list(dict.fromkeys(panel.markers)))
+    pairs = zip(asked["channel"], asked["marker"], strict=True)
+    return [name for name, marker in pairs if {name, marker} & known], mapping
 
 
 def _of_samples(value: T, samples: Sequence[str]) -> Any:

@@ -29,6 +29,7 @@ from ..models.trained import new_encoder, save_trained
 from .cell_objective import Rates
 from .cell_probe import ProbeCells, probed
 from .cells import CellWindows
+from .checkpoint import writing
 from .fabric import check_alone
 from .likeness import Likeness, compressed
 from .run_folder import Identity, RunFolder
@@ -213,9 +214,10 @@ def distil_encoder(
             loss, step = train_stopped(learner, cohort.training, cohort.held_out, folder, length, patience)
             trained = learner.encoder.eval().requires_grad_(False)
             report = _report(plans, [large, trained], values, learner, cohort, label_key)
-            report.to_csv(folder.path / REPORT)
             card = _card(large, cohort, said) | {"validation_loss": loss, "best_step": step}
-            save_trained(trained, folder.path, card, recipe=plans[1].request.recipe)
+            with writing(folder.path):
+                report.to_csv(folder.path / REPORT)
+                save_trained(trained, folder.path, card, recipe=plans[1].request.recipe)
             tidied(folder)
             logger.info("%s", report.to_string())
     return load(small.card.name, weights=folder.path)

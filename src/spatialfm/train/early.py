@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .. import _disk
+from .checkpoint import writing
 from .monitor import Monitor
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def write_best(path: Path, tensors: Mapping[str, Tensor], score: float, step: in
 
     notes = {"score": json.dumps(score), "step": json.dumps(step)}
     content = save({name: one.detach().cpu().contiguous() for name, one in tensors.items()}, metadata=notes)
-    _disk.write_bytes(path, content)
+    with writing(path.parent):
+        _disk.write_bytes(path, content)
 
 
 def read_score(path: Path) -> tuple[float, int]:

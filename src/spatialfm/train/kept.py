@@ -12,6 +12,7 @@ import pandas as pd
 
 from .. import _disk
 from .._errors import RunError, listed
+from .checkpoint import writing
 
 TABLE_FILE, PARTS_FILE = "windows.parquet", "windows.json"
 
@@ -39,8 +40,9 @@ def keep_windows(folder: str | os.PathLike[str], table: pd.DataFrame, parts: Map
         return
     content = io.BytesIO()
     table.to_parquet(content)
-    _disk.write_bytes(place / TABLE_FILE, content.getvalue())
-    _disk.write_bytes(place / PARTS_FILE, json.dumps(dict(parts), indent=1).encode())
+    with writing(place):
+        _disk.write_bytes(place / TABLE_FILE, content.getvalue())
+        _disk.write_bytes(place / PARTS_FILE, json.dumps(dict(parts), indent=1).encode())
 
 
 def _compare(place: Path, parts: Mapping[str, str]) -> None:

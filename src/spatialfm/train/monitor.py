@@ -16,6 +16,7 @@ from .. import _disk
 from .._errors import counted, listed, warn
 from ..models.encoder import Encoder, EncoderOutput, takes_outputs
 from .batch import WindowSample
+from .checkpoint import writing
 from .curves import draw_curves
 
 if TYPE_CHECKING:
@@ -65,13 +66,16 @@ class Monitor:
         """Drop what is said of steps that are done again."""
         self.began = time.monotonic()
         if self.writes:
-            self.losses.keep(step)
-            self.checked.keep(step)
+            with writing(self.folder):
+                self.losses.keep(step)
+                self.checked.keep(step)
             self.before = self.losses.last("seconds")
 
     def step(self, step: int, row: Mapping[str, float]) -> None:
         """Write the row of a step."""
-        if self.writes:
+        if not self.writes:
+            return
+        with writing(self.folder):
             self.losses.add({"step": step, **row, "seconds": self.before + time.monotonic() - self.began})
 
     def check(self, step: int, seen: Seen) -> None:
@@ -83,11 +87,12 @@ class Monitor:
             return
         if self.checked.rows and self.checked.rows[-1]["step"] == step:  # a finished run, looked at again
             return
-        self.checked.add(row)
+        with writing(self.folder):
+            self.checked.add(row)
         self._warn_of_collapse(row)
         self._warn_of_dead_markers(seen)
         if self.length(step) in (None, step) or time.monotonic() - self.drawn_at > BETWEEN_CURVES:
-            with _disk.written_beside(self.folder / CURVES) as partial:
+            with writing(self.folder), _disk.written_beside(self.folder / CURVES) as partial:
                 draw_curves(self.losses.rows, self.checked.rows, partial)
             self.drawn_at = time.monotonic()
 

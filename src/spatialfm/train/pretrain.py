@@ -18,6 +18,7 @@ from ..models.trained import save_trained
 from .asked import Asked, Length, identity_of, plan_of
 from .call import TRAIN_FIELDS
 from .cell_probe import cells_of
+from .checkpoint import writing
 from .drawn import DrawnWindows
 from .fabric import Precision, Strategy, first_then_others, new_fabric, on_first
 from .loop import train
@@ -227,6 +228,7 @@ def pretrain(
         seen = train(fabric, learner, drawn, plan, folder.checkpoints, watch)
         trained = whole_result(learner, blank, folder.checkpoints)
         written = card_of_run(record, data, seen, plan, license)
-        on_first(fabric, partial(save_trained, trained, folder.path, written, recipe=data.settings.recipe))
+        with writing(folder.path):
+            on_first(fabric, partial(save_trained, trained, folder.path, written, recipe=data.settings.recipe))
     logger.info("%s: %s steps, saved in '%s'", trained.card.name, f"{plan.taken:,}", folder.path)
     return as_loaded(trained, folder.path)

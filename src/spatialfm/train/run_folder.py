@@ -15,7 +15,7 @@ from .. import _disk
 from .._arguments import shown
 from .._errors import RunError, listed, warn
 from .._version import __version__
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoints, writing
 
 RUN, CHECKPOINTS = "run.json", "checkpoints"
 FORMAT = 1
@@ -89,7 +89,8 @@ class RunFolder:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write what is known of the run."""
-        _disk.write_bytes(self.path / RUN, (json.dumps(record, indent=2) + "\n").encode())
+        with writing(self.path):
+            _disk.write_bytes(self.path / RUN, (json.dumps(record, indent=2) + "\n").encode())
 
     def _read(self) -> dict[str, Any]:
         try:

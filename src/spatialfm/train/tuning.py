@@ -35,6 +35,7 @@ from . import lora
 from .augment import Augment, augment_of
 from .cell_objective import CellObjective, Rates
 from .cells import CellWindows
+from .checkpoint import writing
 from .fabric import check_alone
 from .run_folder import Identity, RunFolder
 from .sampling import draw
@@ -268,7 +269,8 @@ def fine_tuned(
         folder.begin(Identity(as_json(said), parts), resume=resume)
         if not (out / CARD).is_file():
             best = train_stopped(learner, cells.training, cells.held_out, folder, tuning.length(), tuning.patience)
-            _write(tuning, learner, cells, start, plan, folder.path, best)
+            with writing(folder.path):
+                _write(tuning, learner, cells, start, plan, folder.path, best)
             tidied(folder)
     written = json.loads((out / CARD).read_text(encoding="utf-8"))
     if tuning.method == "full":
