@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -93,6 +95,17 @@ def test_load_gives_a_frozen_encoder_in_evaluation_mode():
     assert not any(module.training for module in encoder.modules())
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert encoder.device == torch.device("cpu")
+
+
+def test_every_file_that_registers_a_model_is_loaded():
+    """The line of registration that a new encoder needs."""
+
+    def registers(path: Path) -> bool:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        return any(ast.unparse(call.func) == "register" for call in calls)
+
+    folder = Path(registry.__file__).parent
+    assert {path.stem for path in folder.glob("*.py") if registers(path)} == set(registry._BUILTIN)
 
 
 def test_register_a_class():

@@ -59,14 +59,14 @@ class ImcSample:
 
 
 @dataclass
-class Found:
+class Acquisitions:
     """What paths lead to."""
 
     samples: list[ImcSample] = field(default_factory=list)
     contents: list[tuple[Path, McdContents]] = field(default_factory=list)
 
 
-def find_acquisitions(paths: Sequence[Path], wanted: Sequence[int | str] | None) -> Found:
+def find_acquisitions(paths: Sequence[Path], wanted: Sequence[int | str] | None) -> Acquisitions:
     """All acquisitions of files and folders; only metadata are read.
 
     Raises
@@ -75,7 +75,7 @@ def find_acquisitions(paths: Sequence[Path], wanted: Sequence[int | str] | None)
         If there is none, a file is neither .mcd nor .txt, an .mcd is broken and has no .txt files, or an acquisition
         that is wanted is not there.
     """
-    acquisitions, problems = Found(), []
+    acquisitions, problems = Acquisitions(), []
     files = _files(paths)
     stems = {file.stem for file in files if _is_mcd(file)}
     for file in files:
@@ -131,7 +131,7 @@ def _of_text(file: Path) -> ImcSample:
     return ImcSample(sample_name(file.stem), None, file.stem, file, text=open_text(file))
 
 
-def _of_mcd(file: Path, stems: set[str], acquisitions: Found) -> list[ImcSample]:
+def _of_mcd(file: Path, stems: set[str], acquisitions: Acquisitions) -> list[ImcSample]:
     texts = _texts_of(file, stems) if file.is_file() else {}
     try:
         contents = read_contents(file)

@@ -104,7 +104,7 @@ def label_report(
         values[rows], codes, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
         n_folds=n_folds, random_state=random_state,
     )  # fmt: skip
-    labelled = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
+    labelled = _Labelled(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
     how = preparation(adata, use_rep)
     scaled = prepare(values, how)
     nearer_than = usual_distance(scaled, random_state)
@@ -122,7 +122,7 @@ def label_report(
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Labelled:
     cells: pd.Index
     names: list[str]
     codes: np.ndarray
@@ -150,7 +150,7 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
     return rows, labels
 
 
-def _cells(labelled: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:
+def _cells(labelled: _Labelled, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:
     wrong = labelled.doubts.likelier != labelled.codes
     table = pd.DataFrame({"label": labelled.labels}, index=pd.Index(labelled.cells, name="cell"))
     table["likelier"] = pd.Categorical.from_codes(np.where(wrong, labelled.doubts.likelier, -1), labelled.names)
@@ -163,7 +163,7 @@ def _cells(labelled: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.D
     return table.iloc[order]
 
 
-def _types(labelled: _Found, table: pd.DataFrame) -> pd.DataFrame:
+def _types(labelled: _Labelled, table: pd.DataFrame) -> pd.DataFrame:
     own = labelled.doubts.probability[np.arange(len(labelled.codes)), labelled.codes]
     by_type = table.groupby("label", observed=False)
     types = pd.DataFrame(index=pd.Index(labelled.names, name="type"))
@@ -181,12 +181,12 @@ def _mean(values: np.ndarray) -> float:
     return float(finite.mean()) if len(finite) else np.nan
 
 
-def _counts(labelled: _Found) -> pd.DataFrame:
+def _counts(labelled: _Labelled) -> pd.DataFrame:
     patients = labelled.patients if labelled.patients is not None else np.full(len(labelled.codes), "all")
     return pd.crosstab(pd.Series(patients, name="patient"), pd.Series(labelled.labels, name="type")).astype(int)
 
 
-def _conflicts(labelled: _Found, pairs: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
+def _conflicts(labelled: _Labelled, pairs: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
     cells, labels = labelled.cells.to_numpy(dtype=object), np.array(labelled.names, dtype=object)[labelled.codes]
     columns = {"first": 0, "second": 1}
     table = {name: cells[pairs[:, side]] for name, side in columns.items()}

@@ -226,7 +226,7 @@ def _planned(
 
 
 @dataclass(frozen=True)
-class Found:
+class Assigned:
     """Nodes of all pixels: means of the scaled shares ``(K, M)``, pixels ``(K,)``, and counts of cells by nodes."""
 
     means: np.ndarray
@@ -241,7 +241,7 @@ class Found:
         return (self.counts @ members).toarray() / np.maximum(self.pixels, 1)[:, None]
 
 
-def _assign(profiles: Profiles, nodes: np.ndarray, ceiling: np.ndarray, cells: Cells) -> Found:
+def _assign(profiles: Profiles, nodes: np.ndarray, ceiling: np.ndarray, cells: Cells) -> Assigned:
     """Every pixel to its nearest node, and to its cell."""
     n_nodes, n_cells = len(nodes), len(cells.rows)
     sums, sizes, pixels = np.zeros(nodes.shape), np.zeros(n_nodes, np.int64), np.zeros(n_cells, np.int64)
@@ -262,7 +262,7 @@ def _assign(profiles: Profiles, nodes: np.ndarray, ceiling: np.ndarray, cells: C
             of_pixel = own[place[both]]
             node = node[in_cell[counting.ravel()]]
             counts += csr_array((np.ones(len(node), np.int64), (of_pixel, node)), shape=counts.shape)
-    return Found(sums / np.maximum(sizes, 1)[:, None], sizes, counts, pixels)
+    return Assigned(sums / np.maximum(sizes, 1)[:, None], sizes, counts, pixels)
 
 
 def _cell_clusters(frequency: np.ndarray, side: int, n_clusters: int, random_state: int) -> np.ndarray:
@@ -293,7 +293,7 @@ def _cell_clusters(frequency: np.ndarray, side: int, n_clusters: int, random_sta
 
 
 def _tables(
-    assigned: Found,
+    assigned: Assigned,
     nodes: np.ndarray,
     pixels: np.ndarray,
     frequency: np.ndarray,
