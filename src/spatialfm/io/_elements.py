@@ -129,6 +129,71 @@ def labels_element(labels: da.Array, sample: str, mpp: float) -> DataArray:
     return Labels2DModel.parse(labels, dims=("y", "x"), transformations={sample: Scale([mpp, mpp], axes=("x", "y"))})
 
 
+# what is said of files, by the kind of note
+_SAID = {
+    "mpp_assumed": (
+        "No pixel size in the metadata of {files}: 1 µm per pixel is assumed. Pass mpp=<µm per pixel> if it is another."
+    ),
+    "mpp_contradicts": "The pixel size in the metadata contradicts the one given: {files}. The one given is used.",
+    "names_moved": (
+        "channel_names has names of the file at other positions: {files}. The given ones are used, in the "
+        "file's order; to keep those of the file, leave channel_names out."
+    ),
+    "mpp_disagree": (
+        "Two pixel sizes in the metadata of {files}: the first is used. Pass mpp=<µm per pixel> to give the right one."
+    ),
+    "mpp_unread": (
+        "PhysicalSizeX or PhysicalSizeY of the OME-XML is not a size in {files}. Check it, and pass "
+        "mpp=<µm per pixel> if it is another."
+    ),
+    "ome_contradicts": (
+        "The OME-XML contradicts itself or the pages of {files}. Pixels are taken as the pages have them; "
+        "check that the metadata belong to this image."
+    ),
+    "mpp_odd": "mpp= is far from what images of cells have: {files}. Check that it is in µm per pixel, not in nm.",
+    "photograph": (
+        "Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels "
+        "are markers, pass channel_names=[...] with their names."
+    ),
+    "tissue_left_out": (
+        "Tissue maps contradict the tissue categories of the cells, and are left out: {files}. Check that "
+        "map and table are of one run of inForm."
+    ),
+    "cells_without_row": (
+        "Cells of a mask have no row in the table of measurements, and none in sdata['table']: {files}."
+    ),
+    "polygons_left_out": (
+        "Polygons without a row in the table of measurements are left out: {files}. Export both again from "
+        "the same objects to have them."
+    ),
+    "mask_scaled": (
+        "Masks of another resolution than their image are scaled to it by nearest neighbour: {files}. "
+        "Check that they are masks of these images; where the image has fewer pixels, small cells are lost."
+    ),
+    "mask_left_out": (
+        "Masks among the markers are left out: {files}. If one is a marker, name it with "
+        "channel_names={<name of the file without its suffix>: <marker>}."
+    ),
+    "copies": ("Markers that seem to be there twice: {files}. Move the copies out of the folder, if they are copies."),
+    "mask_kept": (
+        "Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
+    ),
+    "mask_name": "Files named like masks are read as markers, because their pixels are not label ids: {files}.",
+    "left_out": (
+        "Smaller images like the one that is read are left out, as levels of its pyramid: {files}. If one "
+        "is an separate image, read it with series=<number>."
+    ),
+    "unused_pages": (
+        "Pages that the OME-XML does not mention are left out: {files}. If they are channels of the image, "
+        "export it again with metadata for all of them."
+    ),
+    "unnamed": (
+        "No channel names in the metadata of {files}: channels are named by their number. Pass "
+        "channel_names=[...], one for each channel, in the file's order."
+    ),
+}
+
+
 def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
     """One warning for all files that it concerns.
 
@@ -142,79 +207,4 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
     files = ", ".join(f"'{file}'" + (f" ({text})" if text else "") for file, text in notes[:3])
     if len(notes) > 3:
         files += f" and {len(notes) - 3} more"
-    if kind == "mpp_assumed":
-        return (
-            f"No pixel size in the metadata of {files}: 1 µm per pixel is assumed. "
-            "Pass mpp=<µm per pixel> if it is another."
-        )
-    if kind == "mpp_contradicts":
-        return f"The pixel size in the metadata contradicts the one given: {files}. The one given is used."
-    if kind == "names_moved":
-        return (
-            f"channel_names has names of the file at other positions: {files}. The given ones are used, in the file's "
-            "order; to keep those of the file, leave channel_names out."
-        )
-    if kind == "mpp_disagree":
-        return (
-            f"Two pixel sizes in the metadata of {files}: the first is used. "
-            "Pass mpp=<µm per pixel> to give the right one."
-        )
-    if kind == "mpp_unread":
-        return (
-            f"PhysicalSizeX or PhysicalSizeY of the OME-XML is not a size in {files}. Check it, and pass mpp=<µm per "
-            "pixel> if it is another."
-        )
-    if kind == "ome_contradicts":
-        return (
-            f"The OME-XML contradicts itself or the pages of {files}. Pixels are taken as the pages have them; check "
-            "that the metadata belong to this image."
-        )
-    if kind == "mpp_odd":
-        return f"mpp= is far from what images of cells have: {files}. Check that it is in µm per pixel, not in nm."
-    if kind == "photograph":
-        return (
-            f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
-            "markers, pass channel_names=[...] with their names."
-        )
-    if kind == "tissue_left_out":
-        return (
-            f"Tissue maps contradict the tissue categories of the cells, and are left out: {files}. Check that map and "
-            "table are of one run of inForm."
-        )
-    if kind == "cells_without_row":
-        return f"Cells of a mask have no row in the table of measurements, and none in sdata['table']: {files}."
-    if kind == "polygons_left_out":
-        return (
-            f"Polygons without a row in the table of measurements are left out: {files}. Export both again from the "
-            "same objects to have them."
-        )
-    if kind == "mask_scaled":
-        return (
-            f"Masks of another resolution than their image are scaled to it by nearest neighbour: {files}. Check that "
-            "they are masks of these images; where the image has fewer pixels, small cells are lost."
-        )
-    if kind == "mask_left_out":
-        return (
-            f"Masks among the markers are left out: {files}. If one is a marker, name it with "
-            "channel_names={<name of the file without its suffix>: <marker>}."
-        )
-    if kind == "copies":
-        return f"Markers that seem to be there twice: {files}. Move the copies out of the folder, if they are copies."
-    if kind == "mask_kept":
-        return f"Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
-    if kind == "mask_name":
-        return f"Files named like masks are read as markers, because their pixels are not label ids: {files}."
-    if kind == "left_out":
-        return (
-            f"Smaller images like the one that is read are left out, as levels of its pyramid: {files}. If one is an "
-            "separate image, read it with series=<number>."
-        )
-    if kind == "unused_pages":
-        return (
-            f"Pages that the OME-XML does not mention are left out: {files}. If they are channels of the image, "
-            "export it again with metadata for all of them."
-        )
-    return (
-        f"No channel names in the metadata of {files}: channels are named by their number. "
-        "Pass channel_names=[...], one for each channel, in the file's order."
-    )
+    return _SAID[kind].replace("{files}", files)
