@@ -119,28 +119,19 @@ def prepare_inputs(
         raise ModelError(f"{card.name} has no published marker statistics. Pass statistics='auto'.")
     if card.marker_vocabulary != "rgb":
         say_default_names(sdata, pairs, table)
-    panel = resolve_panel(
-        names,
-        markers=request.panel.markers,
-        mapping=request.panel.mapping,
-        on_unknown=request.panel.on_unknown
-        or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
-        nuisance=request.panel.nuisance,
-    )
+    panel = _panel(encoder, names, request)
     entries = vocabulary_of(encoder, panel.markers)
     panel, markers, ids, origins = _markers(encoder, panel, entries, request)
-    if panel.dropped:
-        logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
+    _tell_dropped(panel)
     samples = [pair.sample for pair in pairs]
     of_size = tiles or not card.size_free
     encoder, sizes, ratios, used, common = _pixel_sizes(sdata, pairs, encoder, request, of_size=of_size)
-    dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
-    ranges = ranges_of(dtypes, recipe, card.name)
+    ranges = ranges_of({pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}, recipe, card.name)
     pairs = report_missing_chunks(sdata, list(pairs))  # nothing where whoever found the cells has looked
-    area = recipe.resampling == "area"
     raw = open_readers(
-        sdata, pairs, panel.channels, ratios, used, ranges=ranges, tissue=recipe.tissue, on_nan=recipe.on_nan, area=area
-    )
+        sdata, pairs, panel.channels, ratios, used, ranges=ranges, tissue=recipe.tissue, on_nan=recipe.on_nan,
+        area=recipe.resampling == "area",
+    )  # fmt: skip
     given = None if recipe.statistics_from != "given" else read_statistics(recipe.statistics, card.name, recipe)
     given_statistics = None if given is None else of_markers(given, panel.markers, panel.names)
     known = () if given_statistics is None else given_statistics[2]  # the names of the markers in what was given
@@ -151,23 +142,9 @@ def prepare_inputs(
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known, common=of_size)
     warned += training_warnings(encoder, recipe, cells=not tiles)
-    mean, std, sources = marker_statistics(
-        card.name,
-        recipe,
-        panel.markers,
-        entries,
-        of_statistics(readers),
-        tissue_of=raw,
-        # a mapping that leaves samples out does not give their range
-        intensity_max=None
-        if isinstance(recipe.intensity_max, Mapping) and set(samples) - set(recipe.intensity_max)
-        else recipe.intensity_max,
-        given=None if given_statistics is None else given_statistics[:2],
-    )
+    numbers = given_statistics and given_statistics[:2]
+    mean, std, sources = _statistics(encoder, recipe, panel.markers, entries, samples, raw, readers, numbers)
     _warn_of_ranges(given, raw)
-    if (own := encoder.own_statistics) is not None and len(own[0]) == len(panel.markers):
-        mean, std, sources = *(np.array(part, float) for part in own), ["model"] * len(panel.markers)
-    prepared = preparation_notes(samples, readers)
     notes = {
         "domain_warnings": warned,
         "markers": list(panel.markers),
@@ -184,7 +161,7 @@ def prepare_inputs(
         "normalization_source": sources,
         "normalization_epsilon": recipe.epsilon,
         "stats": given and {"from": given.where, "names": dict(zip(panel.markers, known, strict=True))},
-        **prepared,
+        **preparation_notes(samples, readers),
         "intensity_max": {sample: reader.intensity_max for sample, reader in zip(samples, raw, strict=True)},
         "mpp_image": dict(zip(samples, sizes, strict=True)),
         "mpp_used": dict(zip(samples, used, strict=True)),
@@ -198,6 +175,48 @@ def prepare_inputs(
         "workers": None if request.run.client is None else str(request.run.device or settings.device),
     }
     return Inputs(encoder, request, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
+
+
+def _panel(encoder: Encoder, names: Sequence[Sequence[str]], request: Request) -> ResolvedPanel:
+    """Markers of all images; unknown ones are refused where the model knows markers by name."""
+    asked, by_name = request.panel, encoder.card.marker_vocabulary in ("ids", "protein embedding")
+    return resolve_panel(
+        names,
+        markers=asked.markers,
+        mapping=asked.mapping,
+        on_unknown=asked.on_unknown or ("raise" if by_name else "keep"),
+        nuisance=asked.nuisance,
+    )
+
+
+def _tell_dropped(panel: ResolvedPanel) -> None:
+    if panel.dropped:
+        logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
+
+
+def _statistics(
+    encoder: Encoder,
+    recipe: Recipe,
+    markers: Sequence[str],
+    entries: Mapping[str, MarkerEntry],
+    samples: Sequence[str],
+    raw: Sequence[SampleReader],
+    readers: Sequence[SampleReader | PreparedPixels],
+    given: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Mean and standard deviation of each marker, and where they come from; the model's own go before all others."""
+    # a mapping that leaves samples out does not give their range
+    largest = recipe.intensity_max
+    if isinstance(largest, Mapping) and set(samples) - set(largest):
+        largest = None
+    statistics = marker_statistics(
+        encoder.card.name, recipe, markers, entries, of_statistics(readers), tissue_of=raw, intensity_max=largest,
+        given=given,
+    )  # fmt: skip
+    own = encoder.own_statistics
+    if own is None or len(own[0]) != len(markers):
+        return statistics
+    return np.array(own[0], float), np.array(own[1], float), ["model"] * len(markers)
 
 
 def _warn_of_ranges(given_statistics: GivenStatistics | None, readers: Sequence[SampleReader]) -> None:
