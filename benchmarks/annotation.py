@@ -5,7 +5,8 @@
 Cells are held out by patient, by image, or by quadrant of the one image, with 16 µm between. Labelled cells are drawn
 from the others, the same for all methods and representations; then every method annotates as `sfm.tl.annotate` does,
 which sees all cells and the labels of those that were drawn (of large sets, 2,000 held-out cells and 4,000 others). The
-score is macro F1 on the held-out cells, over types that were drawn, of types with ten cells or more.
+score is macro F1 on the held-out cells, over types that were drawn, of types with ten cells or more. Beside the
+calibration error stands the one that probabilities which are right would have on as many cells by chance.
 
 `before` is what `sfm.tl.annotate` did before columns were scaled by all cells: standardised on the labelled cells,
 logistic regression with C = 1 and classes that weigh alike. Differences are paired by draw. Rows of `--results` are
@@ -89,6 +90,17 @@ def before(values: np.ndarray, part: np.ndarray, labels: np.ndarray, test: np.nd
     return model.predict_proba(scaler.transform(values[test])), model.classes_.tolist()
 
 
+def error_of_right_ones(probability: np.ndarray, seed: int, n_draws: int = 20) -> float:
+    """Calibration error of probabilities that are right, by chance alone: mean over truths drawn from their confidence.
+
+    Of few cells it is far from 0, as each bin holds but a handful.
+    """
+    confidence, said = probability.max(axis=1), probability.argmax(axis=1)
+    draws = np.random.default_rng(seed).random((n_draws, len(said))) < confidence
+    other = (said + 1) % probability.shape[1]
+    return float(np.mean([calibration_error(probability, np.where(right, said, other)) for right in draws]))
+
+
 def evaluate(
     name: str, data: Path, draws: int, sizes: list[int], methods: list[str], wanted: list[str] | None
 ) -> pd.DataFrame:
@@ -117,6 +129,7 @@ def evaluate(
                         options = Options(random_state=seed)
                         model, _ = fit_of(method, blocks, False, cells, known, labels[part], options)
                         probability, classes = model.predict_seen(np.arange(len(test))), model.classes
+                    seconds = time.perf_counter() - started
                     found = np.asarray(classes)[probability.argmax(axis=1)]
                     inside = np.isin(truth, classes)
                     rows.append(
@@ -131,7 +144,8 @@ def evaluate(
                             "types": len(classes),
                             "f1": f1_score(truth, found, average="macro", labels=classes),
                             "ece": calibration_error(probability[inside], np.searchsorted(classes, truth[inside])),
-                            "seconds": time.perf_counter() - started,
+                            "ece_chance": error_of_right_ones(probability[inside], seed),
+                            "seconds": seconds,
                         }
                     )
         sys.stderr.write(f"{task.name}: draw {seed + 1} of {draws}\n")
@@ -164,6 +178,7 @@ def set_rows(rows: pd.DataFrame, sizes: tuple[int, ...] = (5, 20)) -> list[dict]
             row[f"difference, {size}"] = signed((mine["f1"] - mine["f1_before"]).mean())
         row[f"calibration error, {sizes[-1]}: before"] = f"{mine['ece_before'].mean():.3f}"
         row["now"] = f"{mine['ece'].mean():.3f}"
+        row["by chance"] = f"{mine['ece_chance'].mean():.3f}"
         found.append(row)
     return found
 
@@ -176,7 +191,9 @@ def method_rows(rows: pd.DataFrame) -> list[dict]:
     found = []
     rows = rows.assign(representation=rows["representation"].replace("shape", "means"))
     for (rep, method), part in paired(rows).groupby(["representation", "method"], sort=False):
-        of_set = part.assign(gain=part["f1"] - part["f1_before"]).groupby(["labels", "set"])[["gain", "f1", "ece"]]
+        of_set = part.assign(gain=part["f1"] - part["f1_before"]).groupby(["labels", "set"])[
+            ["gain", "f1", "ece", "ece_chance"]
+        ]
         of_set = of_set.mean()
         row = {"representation": rep, "method": method, "sets": part["set"].nunique()}
         for size in sorted(part["labels"].unique()):
@@ -185,6 +202,7 @@ def method_rows(rows: pd.DataFrame) -> list[dict]:
         for size in (5, 20):
             row[f"worst set, {size}"] = signed(of_set.loc[size, "gain"].min()) if size in of_set.index else ""
         row["calibration error, 20"] = f"{of_set.loc[20, 'ece'].mean():.3f}" if 20 in of_set.index else ""
+        row["by chance"] = f"{of_set.loc[20, 'ece_chance'].mean():.3f}" if 20 in of_set.index else ""
         row["seconds"] = f"{part['seconds'].median():.2f}"
         found.append(row)
     return found

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -48,6 +49,19 @@ def test_a_generated_store_is_lazy_and_holds_the_cells_it_says(embed, tmp_path):
     assert sdata["image_a"].shape == (2, 56, 56)
     assert sdata["image_a"].data.chunksize == (1, 32, 32)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 17))
+
+
+def test_the_calibration_error_of_chance_is_the_mean_deviation_of_a_share(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("benchmark_annotation", FOLDER / "annotation.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    alike = np.tile([0.1, 0.7, 0.2], (400, 1))  # one bin
+    expected = np.sqrt(2 * 0.7 * 0.3 / (np.pi * 400))
+    assert module.error_of_right_ones(alike, 0, n_draws=2000) == pytest.approx(expected, rel=0.05)
+    assert module.error_of_right_ones(np.eye(3)[[0, 2, 1]], 0) == 0
+    for name in ("_labelled", "_harness"):
+        sys.modules.pop(name, None)
 
 
 # ---------------------------------------------------------------------------------------------------------- the docs

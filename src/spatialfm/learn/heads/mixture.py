@@ -12,7 +12,7 @@ from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, find_temper
 from .fitted import Fitted, called_shares, held_out_probability, softmax
 
 FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
-SPREAD = 1.0  # of the logarithm of the temperature of a part, before anything is known: e times too sure is usual
+SPREAD = 0.5  # of the logarithm of the temperature of a part, before anything is known: half as sure again is usual
 PULL = 0.02  # towards equal weights, in cross-entropy: few held-out cells tell little about weights
 
 
