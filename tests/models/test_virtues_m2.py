@@ -1,8 +1,15 @@
-"""VirTues-M2 against its formulas, step by step with torch's own layers; one modality alone; cells of an image."""
+"""VirTues-M2 against its authors' network, and its formulas step by step with torch's own layers; cells of an image.
+
+``virtues_m2_values.json``: names of parameters, and outputs at one position of the second window, of the authors'
+network (bunnelab/virtues-m2 at b428919, on the blocks of facebookresearch/dinov2 at b8931f7) with torch's attention in
+place of xformers', in float32, filled by `fill` with the same stand-in weights.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +21,7 @@ from spatialfm._errors import ModelError, WeightsError
 from spatialfm.models import hub, virtues_m2
 from spatialfm.models.virtues_m2 import HE_MEAN, HE_STD, M2Config, M2Network, VirTuesM2Encoder
 
+VALUES = json.loads((Path(__file__).parent / "virtues_m2_values.json").read_text())
 SMALL = M2Config(dim=48, depth=2, heads=4, patch_size=14, grid=4, marker_dim=32, marker_heads=3, marker_hidden=40)
 
 
@@ -96,6 +104,24 @@ def by_hand(w, multiplex, proteins, he):
             x = x + w[f"{here}ls2.gamma"] * F.linear(F.silu(gate) * value, *pair(f"{here}mlp.w3"))
         out.append(norm(x[0], "norm", 1e-6))
     return torch.stack(out)
+
+
+@pytest.mark.parametrize("shape", [(56, 56), (28, 70)])
+@pytest.mark.parametrize("given", ["both", "multiplex", "he"])
+def test_values_of_the_authors_network(load, standin, shape, given):
+    multiplex = torch.from_numpy(standin.synthetic_input("m2 multiplex", 2, 3, *shape)).abs()
+    he = torch.from_numpy(standin.synthetic_input("m2 he", 2, 3, *shape)).abs()
+    proteins = torch.from_numpy(standin.synthetic_input("m2 proteins", 3, 32))
+    first = (None, None) if given == "he" else (multiplex, proteins)
+    out = load().pair(*first, None if given == "multiplex" else he)
+    found = {"patch": out["patch"][1], **{name: out[name].flatten(1, 2)[1, 3] for name in ("multiplex", "he")}}
+    for name, expected in VALUES[f"{shape[0]} x {shape[1]}, {given}"].items():
+        vector = found[name][:6].double().numpy()
+        assert np.linalg.norm(vector - expected) / np.linalg.norm(expected) < 1e-5, name
+
+
+def test_names_are_those_of_the_authors_network(tensors):
+    assert sorted(tensors) == VALUES["names"]
 
 
 def test_both_modalities_by_hand(load, tensors, standin):
