@@ -140,7 +140,12 @@ def test_it_passes_the_checks_of_encoders(published):
     check_encoder(encoder)
 
 
-@pytest.mark.slow
 def test_the_shape_of_the_release_has_the_parameters_that_its_card_states():
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):  # sizes of the release: ViT-B/16 of two channels at 448 pixels
+        config = transformers.ViTConfig(image_size=448, num_channels=2)
+        body = transformers.ViTModel(config, add_pooling_layer=False)
+    pooling = 2 * (768 * 512 + 512) + 512 * 2 + 2  # of 512, two heads
     encoder = SubCellEncoder(SUBCELL)
     assert sum(one.numel() for one in encoder.network.parameters()) == SUBCELL.parameters
+    assert sum(one.numel() for one in body.parameters()) + pooling == SUBCELL.parameters

@@ -34,7 +34,7 @@ SUBCELL = ModelCard(
     "biology, doi:10.1101/2024.12.06.627299",
     domains=("fluorescence",),
     trained_on="Human Protein Atlas: confocal images of cultured cells, 13,147 proteins, 0.08 µm per pixel",
-    parameters=87_043_586,
+    parameters=86_842_114,
     embedding_dim=1536,
     mpp=0.0800885,
     recipe=Recipe(window=448, background="zero"),
