@@ -28,6 +28,7 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.isin(theirs, names[counts == 1])  # rows that repeat do not identify a cell
 
 
+OTHER_SCALE = 10.0  # times; no tissue differs so much from another in half of its columns
 SLICING = ("n_cells", "frame", "unit", "n_neighbors", "resolution", "alpha")  # how cells in context were cut
 # what must be the same for the columns of two embeddings to mean the same
 SAME = (
@@ -140,6 +141,29 @@ def different_making(earlier: dict[str, str], now: dict[str, str], use_rep: str,
                 "Embed both in the same way."
             )
     return ""
+
+
+def tell_another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray, what: str) -> None:
+    """Warn of columns whose values are on another scale than those of `mean` and `sd`, as counts beside logarithms are.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If half of the columns that vary differ ten times as much or as little, or are ten deviations away.
+    """
+    spread = values.std(axis=0, dtype=np.float64)
+    varies = spread > 0
+    if not varies.any():
+        return
+    wide = float(np.median(spread[varies] / sd[varies]))
+    away = float(np.median(np.abs(values[:, varies].mean(axis=0, dtype=np.float64) - mean[varies]) / sd[varies]))
+    if 1 / OTHER_SCALE <= wide <= OTHER_SCALE and away <= OTHER_SCALE:
+        return
+    warn(
+        f"{what} differs {wide:.3g} times as much between rows, and lies {away:.3g} standard deviations away (medians "
+        "of its columns), as if it were in another unit than what was trained on. Bring both to one unit, such as "
+        "arcsinh of the same counts."
+    )
 
 
 def _same_way(records: list[dict[str, Any]], name: str) -> str:

@@ -138,6 +138,13 @@ def test_heads_survive_a_file(first, second, tmp_path):
         assert records[0] == records[1]
 
 
+def test_columns_in_another_unit_are_said(first):
+    cells = cohort(1, 4, "other ")
+    cells.obsm["X_rna"] = 255 * cells.obsm["X_rna"]
+    with pytest.warns(SpatialfmWarning, match=r"'X_rna' \(rep_b=\) differs 2\d\d times as much .* another unit"):
+        sfm.tl.align(cells, "X_latent", "X_rna", source=first)
+
+
 def test_what_is_refused(first, second):
     cells = cohort(1, 4, "other ")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from anndata import AnnData
 import spatialfm as sfm
 from spatialfm._errors import ModelError, SpatialfmWarning, TableError, WeightsError
 from spatialfm.learn.context_slices import Slicing, cut, distances
-from spatialfm.models.context import new_context, save_context
+from spatialfm.models.context import Columns, new_context, save_context
 from spatialfm.models.stofm import Stofm, StofmConfig, initialise
 
 TURN = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
@@ -157,6 +158,20 @@ def test_columns_are_those_that_it_was_trained_on(cells, tmp_path):
     other.uns["spatialfm"] = {"X_e": {"model": "virtues", "weights_sha256": "b"}}
     with pytest.raises(ModelError, match="weights_sha256 is 'b', and was 'a'"):
         sfm.tl.embed_context(other, use_rep="X_e", model=trained, copy=True)
+
+
+@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: x / 255, lambda x: x + 50])
+def test_columns_in_another_unit_are_said(cells, change):
+    trained = new_context("stofm", SHAPE, 0, 10.0)
+    values = cells.obsm["X_e"]
+    trained.columns = Columns(values.mean(0), values.std(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embed(cells, trained)
+        embed(AnnData(obs=cells.obs, obsm={"X_e": 2 * values + 1, "spatial": cells.obsm["spatial"]}), trained)
+    other = AnnData(obs=cells.obs, obsm={"X_e": change(values), "spatial": cells.obsm["spatial"]})
+    with pytest.warns(SpatialfmWarning, match=r"'X_e' \(use_rep=\) differs .* as if it were in another unit"):
+        embed(other, trained)
 
 
 def test_what_is_read_is_not_overwritten(cells, model):

@@ -12,7 +12,7 @@ import numpy as np
 from ..._errors import ArgumentError, TableError, counted, listed, warn
 from ..._logging import logger
 from ...cohort.checks import obs_column
-from ...cohort.comparability import different_making, how_made, same_rows
+from ...cohort.comparability import different_making, how_made, same_rows, tell_another_scale
 from ...cohort.representation import representation
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ def columns_of(known: Known, side: str, table: AnnData, rep: str) -> np.ndarray 
     ------
     TableError
         If it is another representation, was made otherwise, or has other columns.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If its columns are in another unit.
     """
     wanted, width = known.reps[side], len(known.heads[f"{side} mean"])
     if rep != wanted:
@@ -125,7 +130,9 @@ def columns_of(known: Known, side: str, table: AnnData, rep: str) -> np.ndarray 
                 f"X (rep_{side}=) has no {listed(lost, 5)}, which the heads of source= read. Measure them, or align on "
                 "the markers of both tables."
             )
-        return values[:, [names.index(name) for name in theirs]]
+        values = values[:, [names.index(name) for name in theirs]]
+        tell_another_scale(values, known.heads[f"{side} mean"], known.heads[f"{side} sd"], f"X (rep_{side}=)")
+        return values
     if words := different_making(earlier, made, rep, "source=", "adata"):
         raise TableError(words)
     if values.shape[1] != width:
@@ -133,6 +140,7 @@ def columns_of(known: Known, side: str, table: AnnData, rep: str) -> np.ndarray 
             f"{rep!r} (rep_{side}=) has {counted(values.shape[1], 'column')}, and the heads of source= read {width}. "
             "Embed both tables in the same way."
         )
+    tell_another_scale(values, known.heads[f"{side} mean"], known.heads[f"{side} sd"], f"{rep!r} (rep_{side}=)")
     return values
 
 

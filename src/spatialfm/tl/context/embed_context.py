@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
 from ...cohort.checks import check_anndata
+from ...cohort.comparability import tell_another_scale
 from ...embed.result.record import make_record, write_record
 from ...embed.session import check_embedding_key
 from ...learn.context_cells import ContextCells, context_cells
@@ -104,7 +105,8 @@ def embed_context(
     Warns
     -----
     SpatialfmWarning
-        If the embedding or the slicing is another one than the model was trained on.
+        If the embedding or the slicing is another one than the model was trained on, or its columns are in another
+        unit.
 
     Examples
     --------
@@ -138,6 +140,8 @@ def embed_context(
     cells = context_cells(adata, use_rep, library_key, spatial_key)
     encoder.check_width(cells.values.shape[1], use_rep)
     encoder.check_made(cells.made, use_rep)
+    if encoder.columns is not None:
+        tell_another_scale(cells.values, encoder.columns.mean, encoder.columns.std, f"{use_rep!r} (use_rep=)")
     _say_what_differs(encoder, how, use_rep, coordinate_unit(adata.uns))
 
     began = time.perf_counter()
