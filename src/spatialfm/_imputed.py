@@ -92,7 +92,7 @@ def imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequence[str
 def with_imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequence[str] | None = None) -> AnnData:
     """A copy of a table in which imputed markers stand beside measured ones, for tools that are to use both.
 
-    Tools refuse markers that were imputed, for a prediction is not a measurement. Whoever wants them used all the same
+    Tools refuse markers that were imputed, as a prediction is not a measurement. Whoever wants them used all the same
     asks for it with this table.
 
     Parameters

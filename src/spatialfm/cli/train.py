@@ -153,7 +153,7 @@ def _problems(
 
 
 def _placed(value: Any, base: Path, is_path: bool) -> Any:
-    """Paths as seen from here; what need not be a path and is none may be a name, of a hub or of a model."""
+    """Paths as seen from here; what is not a path may be a name, of a hub or of a model."""
     if isinstance(value, list):
         return [_placed(one, base, is_path) for one in value]
     if not isinstance(value, str):

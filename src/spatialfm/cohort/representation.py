@@ -61,7 +61,7 @@ def marker_values(table: AnnData, markers: Sequence[str], layer: str | None) -> 
 
 
 def check_measured(table: AnnData, markers: Sequence[str], argument: str = "markers") -> None:
-    """Refuse markers that a table has not; a prediction of one is not a measurement of it.
+    """Refuse markers that a table does not have; a prediction of one is not a measurement of it.
 
     Raises
     ------

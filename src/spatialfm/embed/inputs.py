@@ -142,8 +142,7 @@ def prepare_inputs(
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known, common=of_size)
     warned += training_warnings(encoder, recipe, cells=not tiles)
-    numbers = given_statistics and given_statistics[:2]
-    mean, std, sources = _statistics(encoder, recipe, panel.markers, entries, samples, raw, readers, numbers)
+    mean, std, sources = _statistics(encoder, recipe, panel.markers, entries, samples, raw, readers, given_statistics)
     _warn_of_ranges(given, raw)
     notes = {
         "domain_warnings": warned,
@@ -202,7 +201,7 @@ def _statistics(
     samples: Sequence[str],
     raw: Sequence[SampleReader],
     readers: Sequence[SampleReader | PreparedPixels],
-    given: tuple[np.ndarray, np.ndarray] | None,
+    given: tuple[np.ndarray, np.ndarray, list[str]] | None,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Mean and standard deviation of each marker, and where they come from; the model's own go before all others."""
     # a mapping that leaves samples out does not give their range
@@ -211,7 +210,7 @@ def _statistics(
         largest = None
     statistics = marker_statistics(
         encoder.card.name, recipe, markers, entries, of_statistics(readers), tissue_of=raw, intensity_max=largest,
-        given=given,
+        given=None if given is None else given[:2],
     )  # fmt: skip
     own = encoder.own_statistics
     if own is None or len(own[0]) != len(markers):

@@ -1,4 +1,4 @@
-"""The map of tissue categories that inForm exports, held against the category of each cell."""
+"""The map of tissue categories that inForm exports, compared with the category of each cell."""
 
 from __future__ import annotations
 
