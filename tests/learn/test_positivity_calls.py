@@ -11,7 +11,7 @@ from spatialfm.learn.positivity import Call
 from spatialfm.learn.positivity_calls import (
     agreement,
     between_samples,
-    found,
+    fitted_calls,
     from_images,
     gated,
     gates_digest,
@@ -40,7 +40,7 @@ def test_thresholds_come_back_in_the_units_of_the_intensities():
     values = np.concatenate([rng.normal(10, 1, 200), rng.normal(1000, 50, 200)])[:, None]
     samples = pd.Series(pd.Categorical(["s"] * 400))
     for cofactor in (0.5, 5.0):
-        calls = found(values, samples, np.array([cofactor]), "otsu", 20, 0.01, 0)
+        calls = fitted_calls(values, samples, np.array([cofactor]), "otsu", 20, 0.01, 0)
         assert 11 < calls[0, 0].threshold < 850
         assert tables(calls, ["s"], ["CD3"])["share"].iloc[0, 0] == pytest.approx(0.5, abs=0.01)
 
@@ -49,7 +49,7 @@ def test_a_sample_without_the_marker_is_not_called():
     rng = np.random.default_rng(0)
     values = np.concatenate([np.full(50, np.nan), rng.normal(1, 0.1, 25), rng.normal(100, 5, 25)])[:, None]
     samples = pd.Series(pd.Categorical(np.repeat(["s1", "s2"], 50)))
-    calls = found(values, samples, np.array([1.0]), "otsu", 20, 0.01, 0)
+    calls = fitted_calls(values, samples, np.array([1.0]), "otsu", 20, 0.01, 0)
     assert calls[0, 0].status == "not measured"
     assert np.isnan(calls[0, 0].probability).all()
     assert (probabilities(calls, samples, 1)[75:, 0] == 1).all()

@@ -46,7 +46,7 @@ def test_merges_splits_and_misses_are_those_drawn(drawn):
 
 def test_blocks_change_nothing(drawn):
     whole, cut = (compared(*drawn, chunks=chunks) for chunks in ((20, 40), (3, 4)))
-    for name in ("ids", "reference_ids", "found", "reference", "shared", "area", "reference_area"):
+    for name in ("ids", "reference_ids", "segmented", "reference", "shared", "area", "reference_area"):
         assert np.array_equal(getattr(whole, name), getattr(cut, name))
 
 
@@ -66,7 +66,7 @@ def test_f1_and_overlaps_against_all_pairs_of_masks():
         for b in range(1, 6):
             masks = found == a, reference == b
             both, either = np.logical_and(*masks).sum(), np.logical_or(*masks).sum()
-            at = (one.ids[one.found] == a) & (one.reference_ids[one.reference] == b)
+            at = (one.ids[one.segmented] == a) & (one.reference_ids[one.reference] == b)
             assert (one.iou[at].tolist() or [0]) == [pytest.approx(both / either)]
 
 

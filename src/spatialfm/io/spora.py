@@ -108,7 +108,7 @@ def read_spora(
     annotated = read_cells(layout) if cell_table else None
     read = read_each([(one, _opener(layout, panel, one, qc_pass, tissue, mpp)) for one in layout.images])
     sdata = assemble(read, obs, can_rename=False)
-    sdata.attrs[ATTRS]["spora"] = _found(layout)
+    sdata.attrs[ATTRS]["spora"] = _for_embedding(layout)
     sdata.attrs[ATTRS]["panel"]["uniprot"] = {
         name: panel.accessions[name] for name in sdata.attrs[ATTRS]["panel"]["union"] if name in panel.accessions
     }
@@ -189,7 +189,7 @@ def _tissue(path: Path, image: LazyImage):
     return (mask > 0).astype("uint8")
 
 
-def _found(layout: SporaLayout) -> dict[str, str]:
+def _for_embedding(layout: SporaLayout) -> dict[str, str]:
     """What of the data set embedding may take, as paths."""
     paths = {"dataset": layout.root.resolve().name, "modality": layout.modality}
     for name, path in (("statistics", layout.statistics), ("embeddings", layout.embeddings)):

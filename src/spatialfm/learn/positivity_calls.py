@@ -15,7 +15,7 @@ WHOLE = 0.99  # share of positive cells above which somebody's calls split nothi
 Calls = dict[tuple[int, int], Call]  # by number of the sample and of the marker
 
 
-def found(
+def fitted_calls(
     values: np.ndarray,
     samples: pd.Series,
     cofactors: np.ndarray,

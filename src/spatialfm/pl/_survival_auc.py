@@ -96,7 +96,7 @@ def survival_auc(
     >>> ax.get_ylabel()
     'Time-dependent AUC'
     """
-    records = _found(scores, keys)
+    records = _records(scores, keys)
     names = list(records)
     colors = category_colors(names, palette)
 
@@ -128,7 +128,7 @@ def survival_auc(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
+def _records(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
     if isinstance(scores, Mapping):
         records = {"": scores} if "curves" in scores else dict(scores)
     elif hasattr(scores, "uns"):

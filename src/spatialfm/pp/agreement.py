@@ -21,7 +21,7 @@ class Agreement:
     ----------
     ids, reference_ids
         ``(n,)``, ``(m,)`` numbers of all objects, ascending.
-    found, reference, shared
+    segmented, reference, shared
         ``(p,)`` rows of `ids` and `reference_ids`, and pixels that they share.
     area, reference_area
         ``(n,)``, ``(m,)`` pixels.
@@ -29,7 +29,7 @@ class Agreement:
 
     ids: np.ndarray
     reference_ids: np.ndarray
-    found: np.ndarray
+    segmented: np.ndarray
     reference: np.ndarray
     shared: np.ndarray
     area: np.ndarray
@@ -38,15 +38,15 @@ class Agreement:
     @property
     def iou(self) -> np.ndarray:
         """Intersection over union of each pair ``(p,)``."""
-        return self.shared / (self.area[self.found] + self.reference_area[self.reference] - self.shared)
+        return self.shared / (self.area[self.segmented] + self.reference_area[self.reference] - self.shared)
 
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """Reference object (its number, 0: none) and intersection over union of the best partner of each object."""
         numbers, values = np.zeros(self.ids.size, np.int64), np.zeros(self.ids.size)
         iou = self.iou
         order = np.argsort(iou, kind="stable")  # the best is written last
-        numbers[self.found[order]] = self.reference_ids[self.reference[order]]
-        values[self.found[order]] = iou[order]
+        numbers[self.segmented[order]] = self.reference_ids[self.reference[order]]
+        values[self.segmented[order]] = iou[order]
         return numbers, values
 
     def hits(self, threshold: float) -> int:
@@ -61,24 +61,24 @@ class Agreement:
     def merged(self) -> np.ndarray:
         """Which objects ``(n,)`` hold more than half of two reference objects or more."""
         inside = self.shared > INSIDE * self.reference_area[self.reference]
-        return np.bincount(self.found[inside], minlength=self.ids.size) > 1
+        return np.bincount(self.segmented[inside], minlength=self.ids.size) > 1
 
     def split(self) -> np.ndarray:
         """Which reference objects ``(m,)`` hold more than half of two objects or more."""
-        inside = self.shared > INSIDE * self.area[self.found]
+        inside = self.shared > INSIDE * self.area[self.segmented]
         return np.bincount(self.reference[inside], minlength=self.reference_ids.size) > 1
 
     def parts(self) -> np.ndarray:
         """Which objects ``(n,)`` are parts of a split reference object."""
-        inside = self.shared > INSIDE * self.area[self.found]
+        inside = self.shared > INSIDE * self.area[self.segmented]
         parts = np.zeros(self.ids.size, bool)
-        parts[self.found[inside & self.split()[self.reference]]] = True
+        parts[self.segmented[inside & self.split()[self.reference]]] = True
         return parts
 
     def missed(self) -> int:
         """Reference objects of which no object has more than half, and which have more than half of none."""
         inside = self.shared > INSIDE * self.reference_area[self.reference]
-        around = self.shared > INSIDE * self.area[self.found]
+        around = self.shared > INSIDE * self.area[self.segmented]
         return int(self.reference_ids.size - np.unique(self.reference[inside | around]).size)
 
 

@@ -111,7 +111,7 @@ def read_source(
     given = patients if isinstance(patients, Mapping) else {} if patients is None else {"patients": patients}
     tables |= {f"{name} (passed)" if name in tables else str(name): one for name, one in given.items()}
     pairs, looked_at = _images(sdata, samples)
-    return Source(sdata, cells, _samples(sdata, cells, keys, pairs), tables, pairs, looked_at, _found(cells, keys))
+    return Source(sdata, cells, _samples(sdata, cells, keys, pairs), tables, pairs, looked_at, _usual_keys(cells, keys))
 
 
 def _images(
@@ -151,7 +151,7 @@ def _samples(sdata, cells: AnnData | None, keys: Keys, pairs: Sequence[SampleEle
     return pd.DataFrame(index=pd.Index([pair.sample for pair in pairs], dtype=object))
 
 
-def _found(cells: AnnData | None, keys: Keys) -> Keys:
+def _usual_keys(cells: AnnData | None, keys: Keys) -> Keys:
     """The keys that were named, if they are there, and otherwise those that are usual."""
     columns = [] if cells is None else list(cells.obs.columns)
     records = {} if cells is None else cells.uns.get(UNS, {})

@@ -23,7 +23,7 @@ from ...learn.arcsinh import find_cofactor
 from ...learn.positivity_calls import (
     agreement,
     between_samples,
-    found,
+    fitted_calls,
     from_images,
     gated,
     gates_digest,
@@ -185,7 +185,7 @@ def marker_positivity(
         params |= notes
     elif thresholds is None:
         cofactors = _cofactors(values, names)
-        calls = found(values, samples, cofactors, method, min_cells, min_share, random_state)
+        calls = fitted_calls(values, samples, cofactors, method, min_cells, min_share, random_state)
         params["cofactors"] = pd.DataFrame({"cofactor": cofactors}, index=names)
     else:
         calls = gated(values, samples, thresholds)
