@@ -64,7 +64,17 @@ def expected_of_others(
 
 
 def _linear(values: np.ndarray, patient: np.ndarray, asked: np.ndarray, random_state: int) -> np.ndarray:
-    """Ridge regression of each marker on all others, all from one inverse; patients of enough cells weigh alike."""
+    center, scale, coefficients = regressions_of(values, patient)
+    return center + ((asked - center) / scale) @ coefficients * scale
+
+
+def regressions_of(values: np.ndarray, patient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ridge regression of each marker on all others, all from one inverse; patients of enough cells weigh alike.
+
+    Returns
+    -------
+    Means and standard deviations ``(M,)``, and coefficients ``(M, M)`` of standardised markers for each target.
+    """
     _, codes = np.unique(patient, return_inverse=True)
     moments = moments_of(values, codes, int(codes.max()) + 1)
     center, scale = moments.spread()
@@ -72,7 +82,7 @@ def _linear(values: np.ndarray, patient: np.ndarray, asked: np.ndarray, random_s
     # of the regression of m on the others the coefficients are -P[:, m] / P[m, m]
     coefficients = -inverse / np.diagonal(inverse)
     np.fill_diagonal(coefficients, 0)
-    return center + ((asked - center) / scale) @ coefficients * scale
+    return center, scale, coefficients
 
 
 def _nearest(values: np.ndarray, patient: np.ndarray, asked: np.ndarray, random_state: int) -> np.ndarray:
@@ -104,14 +114,17 @@ class Errors:
 
     def standardised(self, residual: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """Residuals ``(n, M)`` in units of the error at their level, and around its middle."""
-        out = np.empty(residual.shape)
-        for marker in range(residual.shape[1]):
-            at = expected[:, marker]
-            center, scale = (
-                np.interp(at, self.level[:, marker], part[:, marker]) for part in (self.center, self.scale)
-            )
-            out[:, marker] = (residual[:, marker] - center) / scale
-        return out
+        center, scale = self.at(expected)
+        return (residual - center) / scale
+
+    def at(self, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Middle and error ``(n, M)`` where so much is expected."""
+        columns = range(expected.shape[1])
+        center, scale = (
+            np.column_stack([np.interp(expected[:, one], self.level[:, one], part[:, one]) for one in columns])
+            for part in (self.center, self.scale)
+        )
+        return center, scale
 
 
 def errors_of(residual: np.ndarray, expected: np.ndarray, patient: np.ndarray) -> Errors:

@@ -230,6 +230,15 @@ def test_a_reference_without_a_marker_is_refused():
         sfm.tl.surprise(cells, reference=broken)
 
 
+def test_a_reference_in_another_unit_is_named(cells):
+    """Counts beside shares of the largest value: every cell would surprise."""
+    reference = cells.copy()
+    reference.X = reference.X / 65535
+    reference.obs["patient"] = [f"other {name}" for name in reference.obs["patient"]]
+    with pytest.warns(SpatialfmWarning, match="'the reference' are some .* times darker than those of 'the table'"):
+        sfm.tl.surprise(cells.copy(), reference=reference)
+
+
 def test_maps_replace_those_of_an_earlier_call_and_no_other_image():
     sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=96, difficulty="easy", random_state=0)
     sfm.pp.cell_table(sdata)

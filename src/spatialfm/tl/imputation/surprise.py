@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,8 @@ from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
 from ...learn.surprise import Errors, Usual, apart_from_others, errors_of, expected_of_others, strengths, usual_of
+from ...learn.swapped import compressed_by, exchanges_of
+from ...pp.units import say_apart
 from .surprise_maps import earlier_maps, map_names, paint_maps
 
 if TYPE_CHECKING:
@@ -130,9 +132,12 @@ def surprise(
         The marker that is farthest off.
 
     And ``uns[key_added]``: ``samples``, the median of each marker in each sample; ``apart``, how far it is from the
-    middle of all samples, in their spread (median absolute deviation; NaN of fewer than three samples), which finds
-    swapped channels; ``far``, the share of its cells that are 3 errors or more off; ``errors``, the error of each
-    marker on the reference and the share of its variance that is explained; and ``params``.
+    middle of all samples, in their spread (median absolute deviation; NaN of fewer than three samples); ``far``, the
+    share of its cells that are 3 errors or more off; ``errors``, the error of each marker on the reference and the
+    share of its variance that is explained; and ``params``. Of cells, not of a model, also ``swapped``: by how much the
+    cells of a sample would be nearer to what regression expects if the marker and another one were exchanged (squared
+    errors, each cut at 3, around the median of the sample, added over markers), which finds swapped channels; and
+    ``exchanges``, of each sample the exchange that brings most.
 
     Raises
     ------
@@ -181,6 +186,8 @@ def surprise(
         data.images.pop(name, None)  # of another call: they would be read as this one's
     medians = frame.median()
     tables = {"samples": medians, "apart": apart_from_others(medians), "far": far, "errors": parts.table()}
+    if parts.inputs is not None:
+        tables |= exchanges_of(*parts.inputs, samples, parts.markers, n_folds=n_folds, random_state=random_state)
     write_uns(adata, key_added, tables | {"params": params})
     paint_maps(data, adata, targets, z, parts.markers, key_added)
     logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
@@ -204,6 +211,8 @@ class Parts:
         Of reference cells.
     reference, model
         What they were, for the record.
+    inputs
+        Intensities, cofactors, codes of patients and which cells are of the reference; None of a model.
     """
 
     markers: list[str]
@@ -214,6 +223,7 @@ class Parts:
     usual: Usual
     reference: str
     model: str = ""
+    inputs: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def table(self) -> pd.DataFrame:
         """Error (median over levels) and explained variance of each marker."""
@@ -277,6 +287,8 @@ def _by_cells(
         theirs = marker_values(other, names, layer)
         if not np.isfinite(theirs).all():
             raise TableError("The reference holds NaN or infinite intensities. Leave these markers or cells out.")
+        levels = np.stack([values.mean(axis=0), theirs.mean(axis=0)])
+        say_apart(["the table", "the reference"], levels, "Bring both to one unit before they are compared.")
         values = np.vstack([values, theirs])
         patient = np.concatenate([patient, _patients(other, patient_key)])
         among, said = np.arange(len(values)) >= adata.n_obs, "another table"
@@ -285,13 +297,12 @@ def _by_cells(
 
     names, values = varying_markers(names, values, among, asked=markers is not None, where="of the reference")
 
-    cofactors = [find_cofactor(column) for column in values[among].T]
-    x = np.column_stack(
-        [np.arcsinh(one / c) if np.isfinite(c) else one for one, c in zip(values.T, cofactors, strict=True)]
-    )
+    cofactors = np.array([find_cofactor(column) for column in values[among].T])
+    x = compressed_by(values, cofactors)
     bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
     expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
-    return _parts(names, x, expected, codes, among, adata.n_obs, said)
+    parts = _parts(names, x, expected, codes, among, adata.n_obs, said)
+    return replace(parts, inputs=(values, cofactors, codes, among))
 
 
 def _by_model(
