@@ -55,6 +55,7 @@ IN_THE_WHOLE = {
     "tl/imputation/perturbed_cells.py": "tl/imputation/test_perturb_markers.py",
     "tl/imputation/panel_tables.py": "tl/imputation/test_select_panel.py",
     "tl/imputation/surprise_maps.py": "tl/imputation/test_surprise.py",
+    "tl/imputation/surprise_parts.py": "tl/imputation/test_surprise.py",
     "tl/imputation/image_error.py": "tl/imputation/test_calibrate_imputation.py",
     "tl/imputation/painted_scores.py": "tl/imputation/test_evaluate_reconstruction.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from spatialfm.learn.imputers import N_NEIGHBORS
 from spatialfm.learn.panel_moments import PENALTY
-from spatialfm.learn.surprise import Errors, Usual, errors_of, expected_of_others, strengths, usual_of
+from spatialfm.learn.surprise import Errors, Usual, brightness, deviation, errors_of, expected_of_others, usual_of
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +111,31 @@ def test_levels_do_not_hang_on_the_order_of_rows_where_much_is_expected_alike():
 
 
 def test_one_marker_and_all_markers_are_two_sides():
-    z = np.array([[9.0, 0, 0, 0], [1, 1, 1, 1], [-1, -1, -1, -1], [2, -2, 2, -2]])
-    rms, shift = strengths(z)
-    np.testing.assert_allclose(rms, [4.5, 1, 1, 2])
-    np.testing.assert_allclose(shift, [0.75, 1, -1, 0])  # 9 counts as 3
-    np.testing.assert_allclose(Usual(2.0, 0.5).exceeded(rms, shift), [2.25, 2, 0.5, 1])  # darker: by its markers alone
+    z = np.array([[9.0, 0, 0, 0], [1, 1, 1, 1], [2, -2, 2, -2]])
+    np.testing.assert_allclose(deviation(z), [4.5, 1, 2])
+    rms, shift = np.array([4.5, 1, 1]), np.array([0.75, 1, -1])
+    np.testing.assert_allclose(Usual(2.0, 0.5).exceeded(rms, shift), [2.25, 2, 0.5])  # darker: by its markers alone
+
+
+def test_brightness_is_that_of_all_markers_within_a_sample():
+    """By hand: medians 2 and 20, spreads 1 and 10 median deviations; the second sample is five times as bright."""
+    x = np.array([[1.0, 10], [2, 20], [3, 30], [2, 90], [100, 20]])
+    away = (x - [2, 20]) / (1.4826 * np.array([1.0, 10]))
+    expected = np.clip(away, -3, 3).mean(axis=1)
+    found = brightness(np.vstack([x, 5 * x[::-1]]), np.repeat(["a", "b"], 5))
+    np.testing.assert_allclose(found, np.r_[expected, expected[::-1]])
+    assert found[3] == pytest.approx(1.5)  # one marker counts 3 at most, however bright
+    dark = brightness(np.zeros((4, 2)), np.zeros(4, int))
+    assert (dark == 0).all()
 
 
 def test_what_is_usual_is_of_patients_who_weigh_alike():
     rng = np.random.default_rng(0)
     z, patient = rng.normal(size=(3000, 3)), np.repeat([0, 1], [2900, 100])
     z[patient == 1] *= 3
-    rms, shift = strengths(z)
-    found = usual_of(z, patient)
+    rms, shift = deviation(z), z.mean(axis=1)
+    found = usual_of(rms, shift, patient)
     for value, one in ((found.rms, rms), (found.shift, shift)):
         assert np.mean([(one[patient == code] <= value).mean() for code in (0, 1)]) == pytest.approx(0.95, abs=0.01)
-    few = usual_of(z[2899:], np.r_[0, np.repeat(1, 100)])  # a patient of one cell hardly counts
+    few = usual_of(rms[2899:], shift[2899:], np.r_[0, np.repeat(1, 100)])  # a patient of one cell hardly counts
     assert few.rms == pytest.approx(np.quantile(rms[2900:], 0.95), rel=0.05)

@@ -163,16 +163,22 @@ def _width(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     return float(middle), float((high - low) / 2)
 
 
-def strengths(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two sides of a cell, from its surprises ``(n, M)`` by marker, in errors.
+def deviation(z: np.ndarray) -> np.ndarray:
+    """Root mean square ``(n,)`` of the surprises ``(n, M)`` of a cell, which single markers drive."""
+    return np.sqrt((np.asarray(z, dtype=float) ** 2).mean(axis=1))
 
-    Returns
-    -------
-    The root mean square, which single markers drive; and the mean with its sign of surprises that are cut at 3 errors,
-    which is large where all markers are brighter, or darker, than expected, and which no single marker drives.
+
+def brightness(x: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """How much brighter a cell ``(n,)`` is than the middle of its sample, in all its markers ``(n, M)`` together.
+
+    The mean over markers of the distance from the median, in the spread of the marker in the sample, cut at 3: large
+    where all are brighter, and driven by no single one. Markers that are brighter together are expected by each other,
+    so that this cannot be seen in surprises.
     """
-    z = np.asarray(z, dtype=float)
-    return np.sqrt((z**2).mean(axis=1)), np.clip(z, -CUT, CUT).mean(axis=1)
+    frame = pd.DataFrame(np.asarray(x, dtype=float))
+    away = frame - frame.groupby(sample).transform("median")
+    spread = MADS * away.abs().groupby(sample).transform("median")
+    return np.clip(away / spread.clip(lower=SMALLEST), -CUT, CUT).mean(axis=1).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ class Usual:
     Attributes
     ----------
     rms, shift
-        Of the root mean square, and of the mean where it is above 0.
+        Of `deviation`, and of `brightness`.
     """
 
     rms: float
@@ -191,15 +197,14 @@ class Usual:
     def exceeded(self, rms: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """The larger of both, in what is usual: above 1 in 5 to 10 % of reference cells.
 
-        Cells whose markers are all darker than expected are dim and no fault; how far each is off counts all the same.
+        Cells whose markers are all darker are dim and no fault; how far each is off counts all the same.
         """
         return np.maximum(rms / self.rms, shift / self.shift)
 
 
-def usual_of(z: np.ndarray, patient: np.ndarray) -> Usual:
-    """Of the surprises ``(n, M)`` of reference cells, and the patient ``(n,)`` of each."""
+def usual_of(rms: np.ndarray, shift: np.ndarray, patient: np.ndarray) -> Usual:
+    """Of the deviation and brightness of reference cells ``(n,)``, and the patient of each."""
     weight = _weights(patient)
-    rms, shift = strengths(z)
     of_rms, of_shift = (_quantile(one, weight, USUAL) for one in (rms, shift))
     if of_shift <= 0:  # of hardly a cell all markers are brighter
         of_shift = _quantile(np.abs(shift), weight, USUAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,10 +21,11 @@ from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
-from ...learn.surprise import Errors, Usual, apart_from_others, errors_of, expected_of_others, strengths, usual_of
+from ...learn.surprise import apart_from_others, deviation, expected_of_others
 from ...learn.swapped import compressed_by, exchanges_of
 from ...pp.units import say_apart
 from .surprise_maps import earlier_maps, map_names, paint_maps
+from .surprise_parts import Parts, parts_of, samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,8 +124,9 @@ def surprise(
     ``obs[key_added + "_rms"]``
         The root mean square over its markers, which a single one drives, as where it is saturated.
     ``obs[key_added + "_shift"]``
-        The mean with its sign of surprises cut at 3 errors: large where all markers are brighter than expected, as in
-        a fold.
+        How much brighter all markers are than in the middle of the sample: the mean over markers of the distance from
+        the median, in the spread of the marker in the sample, cut at 3. Large in a fold, where markers expect each
+        other, so that none is a surprise; it looks at no reference.
     ``obs[key_added]``
         The larger of both, each over what 95 % of reference cells stay below: 1 is as much as one reference cell in 20
         has. Cells whose markers are all darker count by the first alone.
@@ -162,16 +164,17 @@ def surprise(
         _places(data, table_name, library_key, key_added, maps)
     if method == "model":
         told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
-        parts = _by_model(data, model, weights, reference, markers, patient_key, told)
+        parts = _by_model(data, model, weights, reference, markers, patient_key, library_key, told)
     else:
-        parts = _by_cells(data, method, reference, markers, layer, patient_key, n_folds, table_name, random_state)
+        keys = (patient_key, library_key, table_name)
+        parts = _by_cells(data, method, reference, markers, layer, keys, n_folds, random_state)
     adata, samples, targets = _places(data, table_name, library_key, key_added, maps)
 
     z = parts.errors.standardised(parts.residual, parts.expected).astype(np.float32)
     layer_of = np.full(adata.shape, np.nan, np.float32)
     layer_of[:, adata.var_names.get_indexer(parts.markers)] = z
     adata.layers[key_added] = layer_of
-    rms, shift = strengths(z)
+    rms, shift = deviation(z), parts.brightness
     adata.obs[key_added] = parts.usual.exceeded(rms, shift)
     adata.obs[f"{key_added}_rms"], adata.obs[f"{key_added}_shift"] = rms, shift
     adata.obs[f"{key_added}_marker"] = _farthest(z, parts.markers)
@@ -191,44 +194,6 @@ def surprise(
     write_uns(adata, key_added, tables | {"params": params})
     paint_maps(data, adata, targets, z, parts.markers, key_added)
     logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Cells of the table, what is expected of them, and errors on the reference.
-
-    Attributes
-    ----------
-    markers
-        Names.
-    residual, expected
-        ``(n, M)`` measured minus expected, and expected; NaN of cells that were not looked at.
-    errors
-        Of the reference.
-    explained
-        ``(M,)`` share of the variance of reference cells that is explained.
-    usual
-        Of reference cells.
-    reference, model
-        What they were, for the record.
-    inputs
-        Intensities, cofactors, codes of patients and which cells are of the reference; None of a model.
-    """
-
-    markers: list[str]
-    residual: np.ndarray
-    expected: np.ndarray
-    errors: Errors
-    explained: np.ndarray
-    usual: Usual
-    reference: str
-    model: str = ""
-    inputs: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
-
-    def table(self) -> pd.DataFrame:
-        """Error (median over levels) and explained variance of each marker."""
-        columns = {"error": np.median(self.errors.scale, axis=0), "explained": self.explained}
-        return pd.DataFrame(columns, index=pd.Index(self.markers, name="marker"))
 
 
 def _check_method(data: object, model: object, method: str, layer: str | None) -> None:
@@ -269,12 +234,12 @@ def _by_cells(
     reference: str | Sequence[str] | AnnData | SpatialData | None,
     markers: Sequence[str] | None,
     layer: str | None,
-    patient_key: str,
+    keys: tuple[str, str, str],
     n_folds: int,
-    table_name: str,
     random_state: int,
 ) -> Parts:
     """Everything from intensities of cells, of the reference behind those of the table where it is another object."""
+    patient_key, library_key, table_name = keys
     adata = given_table(data, table_name, "surprise")
     other = given_table(reference, table_name, "reference=") if _is_object(reference) else None
     names, values = measured_markers(adata, markers, layer, least=2)
@@ -301,7 +266,8 @@ def _by_cells(
     x = compressed_by(values, cofactors)
     bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
     expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
-    parts = _parts(names, x, expected, codes, among, adata.n_obs, said)
+    sample = samples_of(adata, other, library_key, patient)
+    parts = parts_of(names, x, expected, codes, among, sample, adata.n_obs, said)
     return replace(parts, inputs=(values, cofactors, codes, among))
 
 
@@ -312,6 +278,7 @@ def _by_model(
     reference: Any,
     markers: Sequence[str] | None,
     patient_key: str,
+    library_key: str,
     told: dict[str, Any],
 ) -> Parts:
     """Everything from pixels, by the decoder of a model."""
@@ -329,6 +296,7 @@ def _by_model(
     names = [str(name) for name in measured.columns]
     if unknown := [name for name in names if name not in adata.var_names]:
         raise TableError(f"The table has no marker {unknown[0]!r}, which the model looks at. Pass markers=[...].")
+    table = None
     if _is_object(reference):
         theirs = expected_means(reference, encoder, markers=names, **told)
         table = given_table(reference, told["table_name"], "surprise")
@@ -339,26 +307,8 @@ def _by_model(
         among, said = _among(patient, reference, patient_key)
     _, codes = np.unique(patient.astype(str), return_inverse=True)
     _check_patients(len(np.unique(codes[among])), patient_key)
-    return _parts(names, x, y, codes, among, adata.n_obs, said, encoder.card.name)
-
-
-def _parts(
-    names: list[str],
-    x: np.ndarray,
-    expected: np.ndarray,
-    codes: np.ndarray,
-    among: np.ndarray,
-    n_own: int,
-    said: str,
-    model: str = "",
-) -> Parts:
-    known = among & np.isfinite(expected).all(axis=1)
-    residual = x - expected
-    variance = x[known].var(axis=0)
-    explained = 1 - (residual[known] ** 2).mean(axis=0) / np.where(variance > 0, variance, np.nan)
-    errors = errors_of(residual[known], expected[known], codes[known])
-    usual = usual_of(errors.standardised(residual[known], expected[known]), codes[known])
-    return Parts(names, residual[:n_own], expected[:n_own], errors, explained, usual, said, model)
+    sample = samples_of(adata, table, library_key, patient)
+    return parts_of(names, x, y, codes, among, sample, adata.n_obs, said, encoder.card.name)
 
 
 def _in_order(values: pd.DataFrame, table: AnnData) -> np.ndarray:
