@@ -25,11 +25,7 @@ NOTHING_TO_TEST = {
 }
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
-    "train/interrupt.py": "train/test_loop.py",
-    "train/asked.py": "train/test_pretrain.py",
     "train/context_run.py": "train/test_pretrain_context.py",
-    "train/call.py": "train/test_pretrain.py",
-    "train/drawn.py": "train/test_pretrain.py",
     "train/saved.py": "train/test_pretrain.py",
     "train/steps.py": "train/test_loop.py",
     "train/trainer.py": "train/test_loop.py",
@@ -50,14 +46,8 @@ IN_THE_WHOLE = {
     "_renamed.py": "test_arguments.py",
     "_signatures.py": "test_arguments.py",
     "_wording.py": "test_arguments.py",
-    "tl/imputation/floors.py": "tl/imputation/test_impute_markers.py",
     "tl/imputation/nearest_of_images.py": "tl/imputation/test_impute_markers.py",
-    "tl/imputation/perturbed_cells.py": "tl/imputation/test_perturb_markers.py",
-    "tl/imputation/panel_tables.py": "tl/imputation/test_select_panel.py",
-    "tl/imputation/surprise_maps.py": "tl/imputation/test_surprise.py",
     "tl/imputation/surprise_parts.py": "tl/imputation/test_surprise.py",
-    "tl/imputation/image_error.py": "tl/imputation/test_calibrate_imputation.py",
-    "tl/imputation/painted_scores.py": "tl/imputation/test_evaluate_reconstruction.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
     "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",

@@ -1,0 +1,80 @@
+"""What a call of `pretrain` asks for: its length, what contradicts itself, and what its numbers are known by."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from spatialfm._errors import ArgumentError, ModelError
+from spatialfm.models.encoder import MarkerEntry
+from spatialfm.train.asked import Asked, Length, _digest, _told, vocabulary_with
+
+
+@pytest.mark.parametrize(("length", "expected"), [
+    (Length(epochs=2), 2 * 3), (Length(epochs=0.5), 2), (Length(epochs=0.01), 1), (Length(steps=7), 7),
+    (Length(minutes=3), None),
+])  # fmt: skip
+def test_epochs_are_steps_over_whole_batches(length, expected):
+    assert length.n_steps(12, 4) == expected
+
+
+@pytest.mark.parametrize("length", [Length(), Length(epochs=1, steps=2)])
+def test_a_run_has_one_length(length):
+    with pytest.raises(ArgumentError, match="The length of a run is one of epochs=, steps= and minutes="):
+        length.check()
+
+
+def asked(**kwargs) -> Asked:
+    known = {
+        "model": "kronos", "weights": None, "shape": {}, "objective": None, "options": {}, "windows": {},
+        "length": Length(steps=1), "batch_size": 2, "validation": None, "patient_key": "patient", "precision": "32",
+        "strategy": "auto", "random_state": 0,
+    }  # fmt: skip
+    return Asked(**known | kwargs)
+
+
+def test_shapes_are_for_random_weights_and_weights_for_names():
+    asked(shape={"depth": 1}).check()
+    with pytest.raises(ArgumentError, match="shape= is for random weights; weights= has a shape"):
+        asked(shape={"depth": 1}, weights="a.pt").check()
+    with pytest.raises(ArgumentError, match="a loaded encoder has a shape"):
+        asked(shape={"depth": 1}, model=SimpleNamespace()).check()
+    with pytest.raises(ArgumentError, match="weights= belongs to a model by name"):
+        asked(weights="a.pt", model=SimpleNamespace()).check()
+
+
+def test_weights_are_known_by_every_number_name_and_shape():
+    one, two = nn.Linear(2, 3), nn.Linear(2, 3)
+    assert _digest(one) != _digest(two)
+    two.load_state_dict(one.state_dict())
+    assert _digest(one) == _digest(two)
+    with torch.no_grad():
+        two.bias[2] += 1e-6
+    assert _digest(one) != _digest(two)
+    assert _digest(nn.ParameterDict({"a": torch.zeros(2, 3)})) != _digest(nn.ParameterDict({"a": torch.zeros(3, 2)}))
+    assert _digest(nn.ParameterDict({"a": torch.zeros(2)})) != _digest(nn.ParameterDict({"b": torch.zeros(2)}))
+
+
+def test_a_table_is_known_by_values_that_its_text_leaves_out():
+    table = pd.DataFrame({"x": range(200)})
+    other = table.copy()
+    other.loc[100, "x"] = -1
+    assert str(table) == str(other)
+    assert _told(table) != _told(other)
+    assert _told(3) == "3"
+
+
+def test_markers_of_the_windows_are_known_with_their_numbers():
+    encoder = SimpleNamespace(
+        vocabulary=(MarkerEntry("CD3", 1, 0.1, 0.2), MarkerEntry("CD8", 0, 0.3, 0.4)), card=SimpleNamespace(name="x")
+    )
+    table = pd.DataFrame({"id": [1, 5], "mean": [0.5, 0.6], "std": [0.7, 0.8]}, index=["CD3", "CD20"])
+    found = vocabulary_with(encoder, SimpleNamespace(markers=table))
+    assert [(one.name, one.id, one.mean) for one in found] == [("CD8", 0, 0.3), ("CD3", 1, 0.5), ("CD20", 5, 0.6)]
+    table.loc["CD20", "mean"] = None
+    with pytest.raises(ModelError, match="Marker 'CD20' has a mean for each data set"):
+        vocabulary_with(encoder, SimpleNamespace(markers=table))
