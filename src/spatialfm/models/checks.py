@@ -255,7 +255,7 @@ CHECKS: tuple[Callable[[Trial], None], ...] = (
 
 @public
 def check_encoder(encoder: Encoder, *, raise_error: bool = True, random_state: int = 0) -> pd.DataFrame:
-    """Hold an encoder against what the engine relies on, as scikit-learn's ``check_estimator`` does for estimators.
+    """Check an encoder against what the engine relies on, as scikit-learn's ``check_estimator`` does for estimators.
 
     Each registered model of the package passes the same checks in its tests. No image is needed: windows are made here.
 

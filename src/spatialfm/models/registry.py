@@ -61,7 +61,7 @@ _TERMS_SHOWN: set[str] = set()
 
 @public
 def register(card: ModelCard) -> Callable[[_Builder], _Builder]:
-    """Make a model known under the name on its card.
+    """Register a model under the name on its card.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def annotation_scores(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw what :func:`spatialfm.tl.evaluate_annotation` scored: each method and embedding by training cells.
+    """Draw the scores of :func:`spatialfm.tl.evaluate_annotation`: each method and embedding by training cells.
 
     Bars are 95 % intervals for other patients. Grey lines are the floors: a probe on 16 random numbers per cell, and
     the shares of the classes. Hollow marks are circular: labels were made from the means that the embedding holds.

@@ -54,7 +54,7 @@ def compare_composition(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw what :func:`spatialfm.tl.compare_composition` compared.
+    """Draw the result of :func:`spatialfm.tl.compare_composition`.
 
     ``"dots"``: fractions of each patient as dots, one box per group (quartiles, whiskers to the last dot within 1.5
     times their distance), and two q-values of each type: of its share, and against the frame of types that change

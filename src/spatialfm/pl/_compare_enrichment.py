@@ -36,7 +36,7 @@ def compare_enrichment(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Differences between two groups in who neighbours whom, as written by :func:`spatialfm.tl.compare_enrichment`.
+    """Differences between groups in which types are neighbours, as written by :func:`spatialfm.tl.compare_enrichment`.
 
     One square a pair of types: how many times (log2) the neighbours of a row's cells are more often of the column's
     type, over chance, in the second group than in the first. Orange squares are more frequent in the second, purple

@@ -39,7 +39,7 @@ def label_report(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
-    """Draw what `spatialfm.tl.label_report` found: labels by type and patient, and those to look at again.
+    """Draw the result of `spatialfm.tl.label_report`: labels by type and patient, and those to look at again.
 
     Types are rows in all three panels, the most often labelled on top. The first panel counts labels by patient; an
     empty square is a patient without a label of that type. The second counts the labels that are likely wrong, and

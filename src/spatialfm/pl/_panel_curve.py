@@ -37,7 +37,7 @@ def panel_curve(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw what :func:`spatialfm.tl.select_panel` found: the score on held-out patients against the size of the panel.
+    """Draw the result of :func:`spatialfm.tl.select_panel`: score on held-out patients against the size of the panel.
 
     The blue line is of the panels that were chosen without the patients they are scored on, with the 95 % interval over
     patients. Below each size are the markers that are new in the panel of that size which all patients chose, and in

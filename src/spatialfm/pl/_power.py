@@ -36,7 +36,7 @@ def power(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw what :func:`spatialfm.tl.power` simulated: power against patients, a line for each number of cells.
+    """Draw the result of :func:`spatialfm.tl.power`: power against patients, a line for each number of cells.
 
     Bands are the 95 % intervals of the simulation; the dashed line is the power that was wanted.
 

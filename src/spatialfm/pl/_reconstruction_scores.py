@@ -48,7 +48,7 @@ def reconstruction_scores(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
-    """Draw what `spatialfm.tl.evaluate_reconstruction` scored: one row per marker, one panel per mode, floors as ticks.
+    """Draw the scores of `spatialfm.tl.evaluate_reconstruction`: a row per marker, a panel per mode, floors as ticks.
 
     The point is the model's mean over patients, with a 95 % interval for other patients; ticks are the floors. The
     first row is the mean over markers; the others are in the order of the first panel, the best on top.

@@ -43,7 +43,7 @@ def shift(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
-    """Draw what :func:`spatialfm.tl.distribution_shift` measured, and the path of the patients on a map.
+    """Draw the result of :func:`spatialfm.tl.distribution_shift`, and the path of the patients on a map.
 
     Left, all cells on the map in grey (later time points darker). In the middle, the part of it where the barycentres
     of the patients are, with arrows from time point to time point: thin ones for each patient, thick ones for the mean

@@ -44,7 +44,7 @@ def surprise(
     save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw what :func:`spatialfm.tl.surprise` found: markers of samples, or the cells of one sample in their places.
+    """Draw the result of :func:`spatialfm.tl.surprise`: markers of samples, or the cells of one sample in their places.
 
     Without `sample`, the median of each marker in each sample, in errors of the reference: a row of one colour is a
     sample that was stained or measured otherwise, two cells of opposite colours may be swapped channels. With `sample`,

@@ -39,7 +39,7 @@ def add_cell_labels(
     on_conflict: Literal["raise", "keep", "replace"] = "raise",
     check_positions: bool = True,
 ) -> None:
-    """Join labels of cells, one row per cell, to those there are.
+    """Add labels of cells from a table with one row per cell.
 
     Everything is checked before anything is written: a file that does not fit leaves the table as it was.
 

@@ -59,7 +59,7 @@ def check_labels(
     image: str | Sequence[str] | Mapping[str, str] | None = None,
     samples: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Look for cells that are none in label images: numbers used twice, backgrounds, fragments, wrong kinds of mask.
+    """Find labels that are not single cells: numbers used twice, backgrounds, fragments, wrong kinds of mask.
 
     One pass over the labels, block by block; nothing is changed. `cell_table` and `spatialfm.tl.embed_cells` do the
     same before they start. Polygons and circles are drawn on the pixels of their image first, and points take the pixel

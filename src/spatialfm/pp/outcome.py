@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @public
 def set_outcome(adata: AnnData | SpatialData, *, time_key: str, event_key: str, event_value: EventValue = None) -> None:
-    """Say once which columns hold time and event, so that no survival function has to be told again.
+    """Set the columns of time and event once, for all survival functions.
 
     What is made of the table remembers it, too: tables of cells (:func:`spatialfm.pp.cell_table`) and of patients
     (:func:`spatialfm.tl.composition`). Survival functions take what is remembered where `time_key` and `event_key` are

@@ -49,7 +49,7 @@ def add_samples(
     event_key: str | None = None,
     event_value: EventValue = None,
 ) -> None:
-    """State samples, patients and clinical columns of an object that another package made.
+    """Add samples, patients and clinical columns to an object that another package made.
 
     The readers of this package do so; objects of spatialdata-io, sopa or squidpy have images and cells alone.
     Everything is checked before anything is written.

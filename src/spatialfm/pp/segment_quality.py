@@ -68,7 +68,7 @@ def segmentation_quality(
     by: Literal["sample", "cell"] = "sample",
     table_name: str | None = None,
 ) -> pd.DataFrame:
-    """Judge segmented cells: cut ones, cells without a nucleus or with several, merges and splits against a reference.
+    """Assess segmented cells: cut, without a nucleus or with several, merged or split against a reference.
 
     Labels and images are read block by block, however they were made. Nuclei are found on the nuclear stain as
     ``spatialfm.pp.segment_cells(method="watershed")`` finds them: they are themselves an estimate, and what they say of

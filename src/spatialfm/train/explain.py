@@ -53,7 +53,7 @@ def explain(
     batch_size: Annotated[int, at_least(1)] = 32,
     key_added: str = "explained",
 ) -> pd.DataFrame:
-    """Take the answer of a model with B-cos blocks apart: what the tokens of each marker contributed to it.
+    """Decompose the answer of a model with B-cos blocks: what the tokens of each marker contributed to it.
 
     For adapters of ``sfm.train.finetune(..., method="bcos")``. Its last blocks and what reads the label from them are a
     linear map whose weights depend on the window (Böhle et al., CVPR 2022). Held fixed, the map gives each token that

@@ -67,7 +67,7 @@ def align(
     key_added: str = "aligned",
     copy: bool = False,
 ) -> AlignedRecord | None:
-    """Bring two representations of the same cells, tiles or samples into one space by contrast.
+    """Bring two representations of the same cells, tiles or samples into one space by contrastive learning.
 
     A head on each projects it, and both are trained so that the two projections of a row are closer to each other than
     to those of other rows: image and proteins, image and RNA, two panels, H&E and multiplex. Heads and losses are those

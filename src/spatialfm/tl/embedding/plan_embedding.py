@@ -38,7 +38,7 @@ def plan_embedding(
     on_missing: Literal["raise", "drop"] = "raise",
     key_added: str | None = None,
 ) -> EmbeddingPlan:
-    """Settle everything that `spatialfm.tl.embed_cells` settles before the first window, and estimate what it takes.
+    """Plan a run of `spatialfm.tl.embed_cells` without starting it, and estimate its memory and time.
 
     Images are read once, for the statistics of the markers and to identify them; both are kept for the
     run. Time is estimated from a few empty windows and one block. The arguments are those of

@@ -61,7 +61,7 @@ def evaluate_reconstruction(
     random_state: int = 0,
     key_added: str = "reconstruction",
 ) -> pd.DataFrame:
-    """Hide markers of patients, predict them, and score this beside floors that were fitted to other patients.
+    """Hide markers of patients, predict them, and score the predictions beside floors fitted to other patients.
 
     VirTues' protocol (*Masked reconstructions*): ``"independent"``, of each channel a share of its tokens is hidden;
     ``"niche"``, the same tokens of all channels; ``"marker"``, one whole channel at a time. Scores are of what was

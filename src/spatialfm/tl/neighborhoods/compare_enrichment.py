@@ -54,7 +54,7 @@ def compare_enrichment(
     key_added: str = "compare_enrichment",
     copy: bool = False,
 ) -> pd.DataFrame | None:
-    """Compare who neighbours whom between groups of patients.
+    """Compare which cell types are neighbours between groups of patients.
 
     In each sample, neighbours of each pair of types are counted and divided by the number expected by chance. The
     base-2 logarithm of the ratio is 0 as by chance, 1 where a pair is twice as frequent. Unlike the z-score of a

@@ -66,7 +66,7 @@ def marker_positivity(
     key_added: str = "positive",
     copy: bool = False,
 ) -> pd.DataFrame | None:
-    """Probability that each cell is positive for each marker, found in each sample by itself.
+    """Probability that each cell is positive for each marker, estimated in each sample by itself.
 
     Intensities ``x`` become ``arcsinh(x / cofactor)``, with a cofactor for each marker that is found from its cells. In
     each sample two normal distributions are fitted to them. They are populations of negative and positive cells where

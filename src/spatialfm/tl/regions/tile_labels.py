@@ -34,7 +34,7 @@ def tile_labels(
     cell_table_name: str = TABLE,
     key_added: str = "pixel_label",
 ) -> None:
-    """Label every tile by the commonest label among its annotated pixels.
+    """Label every tile by the most common label among its annotated pixels.
 
     KRONOS's segmentation-free phenotyping (Online Methods, *Patch-level segmentation-free phenotyping*): every pixel
     takes the label of its cell, and the majority of a tile's pixels decides. How pure a tile is comes along, so that

@@ -21,7 +21,7 @@ _BUILDERS: dict[str, Callable[..., Objective]] = {}
 
 @public
 def register_objective(name: str) -> Callable[[_Builder], _Builder]:
-    """Make an objective known under a name.
+    """Register an objective under a name.
 
     Parameters
     ----------
