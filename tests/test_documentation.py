@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import sys
 from pathlib import Path
@@ -91,3 +92,31 @@ def test_tests_that_pages_name_are_there():
             if not file.is_file() or (found[2] and f"def {found[2]}(" not in file.read_text("utf-8")):
                 wrong.append(f"{page.name}: {found[0]}")
     assert not wrong
+
+
+def cases_of(file: Path, name: str) -> int:
+    """Cases of a test, as its marks list them."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    try:
+        spec = importlib.util.spec_from_file_location(f"counted_{file.stem}", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "tests"))
+    marks = [mark for mark in getattr(getattr(module, name), "pytestmark", []) if mark.name == "parametrize"]
+    return math.prod(len(list(mark.args[1])) for mark in marks)
+
+
+def test_faults_on_the_page_on_reliability_are_counted_as_their_tests_count_them():
+    file, wrong, n_counted = None, [], 0
+    for line in (DOCS / "reliability.md").read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        named = re.fullmatch(r"`(tests/[\w/]+\.py)?(?:::(test_\w+))?`", cells[-1])
+        file = ROOT / named[1] if named and named[1] else file
+        written = [cell for cell in cells[1:2] if cell.isdigit()] + re.findall(r"\((\d+) cases", line)
+        if named and named[2] and len(written) == 1:
+            n_counted += 1
+            if int(written[0]) != cases_of(file, named[2]):
+                wrong.append(f"{named[2]}: {written[0]}, and it has {cases_of(file, named[2])}")
+    assert not wrong
+    assert n_counted >= 10

@@ -3,7 +3,8 @@
     python tests/fuzz/fuzz.py [--minutes 60] [--seed 0] [--out fuzz_failures]
 
 A file that ends in another exception, in a crash, takes over 10 s or over 1 GiB is written into the folder `--out`,
-and the command fails. `--replay FILE ...` tries single files, `--keep N` writes the corpus of the tests again.
+and the command fails. `--replay FILE ...` tries single files, `--keep N` writes the corpus of the tests again, `--kept`
+counts what is in it. What is printed is the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ from mutations import mutate
 
 CORPUS = Path(__file__).with_name("corpus.zip")
 SECONDS, BYTES = 10, 2**30
-ONCE_CRASHED = (202_798,)  # LZW codes, see spatialfm.io._lzw
+# a crash of LZW codes (see spatialfm.io._lzw), 65,535 samples a pixel that took 10 s, a strip before the file
+ONCE_FAILED = (202_798, 20_276_688, 20_281_828)
+TITLES = {
+    "image": "images", "labels": "masks", "xml": "OME-XML", "table": "cohort tables", "names": "lists of channels",
+    "json": "lists of channels", "fasta": "FASTA, vectors, weights", "vector": "FASTA, vectors, weights",
+    "weights": "FASTA, vectors, weights",
+}  # fmt: skip
 _KEPT = {"table": ("image.tif", "labels.tif"), "labels": ("image.tif",)}
 
 
@@ -258,11 +265,11 @@ def run(seeds: range, out: Path | None, until: float | None = None) -> Counter:
 
 
 def keep(n: int) -> None:
-    """Write the corpus: damaged files of every kind, as many refused as read, and those that ended a process once."""
+    """Write the corpus: damaged files of every kind, as many refused as read, and those that were neither once."""
     base_files = bases()
     kinds: Counter = Counter()
     with zipfile.ZipFile(CORPUS, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for seed in ONCE_CRASHED:
+        for seed in ONCE_FAILED:
             name, content = _case(base_files, seed)
             info = zipfile.ZipInfo(f"{seed:06d}/refused/{name}", (2000, 1, 1, 0, 0, 0))
             archive.writestr(info, content, zipfile.ZIP_DEFLATED)
@@ -278,6 +285,24 @@ def keep(n: int) -> None:
             seed += 1
 
 
+def table(counts: Counter) -> str:
+    """Rows of a page: by kind of file, how many were tried, read, refused, and neither."""
+    rows: dict[str, Counter] = {title: Counter() for title in TITLES.values()}
+    for (kind, outcome), n in counts.items():
+        rows[TITLES[kind]][outcome if outcome in ("read", "refused") else "neither"] += n
+    lines = ["| kind of file | tried | read | refused | neither |", "| --- | --- | --- | --- | --- |"]
+    for title, row in rows.items():
+        lines.append(f"| {title} | {row.total():,} | {row['read']:,} | {row['refused']:,} | {row['neither']:,} |")
+    return "\n".join(lines)
+
+
+def kept() -> Counter:
+    """Kinds and outcomes of the corpus."""
+    with zipfile.ZipFile(CORPUS) as archive:
+        parts = [name.split("/") for name in archive.namelist()]
+    return Counter((name.partition("_")[0], outcome) for _, outcome, name in parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
@@ -286,9 +311,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("fuzz_failures"))
     parser.add_argument("--replay", type=Path, nargs="*")
     parser.add_argument("--keep", type=int)
+    parser.add_argument("--kept", action="store_true")
     args = parser.parse_args()
     if args.keep:
         keep(args.keep)
+        return
+    if args.kept:
+        print(table(kept()))
         return
     if args.replay:
         for path in args.replay:
@@ -298,8 +327,7 @@ def main() -> None:
         return
     shutil.rmtree(args.out, ignore_errors=True)
     counts = run(range(args.seed, args.seed + args.cases), args.out, time.time() + 60 * args.minutes)
-    for (kind, outcome), n in sorted(counts.items()):
-        print(f"{kind:8s} {outcome:20s} {n:8,d}")
+    print(table(counts))
     wrong = sum(n for (_, outcome), n in counts.items() if outcome not in ("read", "refused"))
     print(f"{sum(counts.values()):,} files, {wrong} neither read nor refused")
     sys.exit(bool(wrong))

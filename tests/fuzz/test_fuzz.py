@@ -43,6 +43,12 @@ def test_the_corpus_has_all_kinds():
     assert 40 <= n_read <= len(CASES) - 40
 
 
+def test_the_page_on_reliability_counts_the_corpus(fuzz):
+    page = (FOLDER.parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert f"{len(CASES)} damaged files are kept" in page
+    assert fuzz.table(fuzz.kept()) in page
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES, ids=list(CASES))
 def test_a_damaged_file_is_read_or_refused(case, fuzz, tmp_path):

@@ -67,6 +67,18 @@ def test_a_strip_that_cannot_hold_what_it_says(compressed):
         sfm.io.read_tiff(compressed, mpp=0.5)
 
 
+@pytest.mark.parametrize(("code", "value"), [(273, -64), (279, -5)])
+def test_a_strip_before_the_file_is_refused_before_pixels_are_read(compressed, code, value):
+    """Some writers' tags have a sign."""
+    raw = bytearray(compressed.read_bytes())
+    at = place_of_tag(raw, code)
+    struct.pack_into("<H", raw, at - 6, 9)  # SLONG
+    struct.pack_into("<i", raw, at, value)
+    compressed.write_bytes(raw)
+    with pytest.raises(InputFileError, match=f"page 1 of 1 lists a strip or tile at byte, or of a size of, {value}"):
+        sfm.io.read_tiff(compressed, mpp=0.5)
+
+
 def test_an_even_image_is_no_lie(tmp_path):
     """80 MB of zeros in one strip of some 80 kB is what Deflate makes of them."""
     path = tmp_path / "even.tif"

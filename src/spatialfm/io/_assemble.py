@@ -121,7 +121,8 @@ def warn_of(read: Sequence[ReadSample], *, can_rename: bool = True) -> None:
 def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
     """What differs between panels, as a sentence; empty where all samples have the same channels in any order."""
     union = list(dict.fromkeys(name for names in panels.values() for name in names))
-    lacking = {name: [sample for sample, names in panels.items() if name not in names] for name in union}
+    known = {sample: set(names) for sample, names in panels.items()}
+    lacking = {name: [sample for sample, names in known.items() if name not in names] for name in union}
     lacking = {name: samples for name, samples in lacking.items() if samples}
     if not lacking:
         return ""

@@ -327,8 +327,16 @@ def _page(page: TiffPage, keyframe: TiffPage, n_segments: int, state: FileState)
 
 def _check_complete(page: Page, number: int, n_pages: int, state: FileState) -> None:
     size = state.size if page.path == state.path else Path(page.path).stat().st_size
-    used = page.counts > 0  # empty segments of sparse files have no place in the file
-    end = int((page.offsets[used] + page.counts[used]).max(initial=0))
+    used = page.counts != 0  # empty segments of sparse files have no place in the file
+    offsets, counts = page.offsets[used], page.counts[used]
+    lowest = int(min(offsets.min(initial=0), counts.min(initial=0)))
+    if lowest < 0:
+        raise InputFileError(
+            f"'{page.path}' is damaged: page {number + 1} of {n_pages} lists a strip or tile at byte, or of a size of, "
+            f"{lowest:,}. Copy or export it again."
+        )
+    end = int(max(offsets.max(initial=0), counts.max(initial=0)))  # each before the sum, which has a largest number
+    end = int((offsets + counts).max(initial=0)) if end <= size else end
     if end > size:
         raise InputFileError(
             f"'{page.path}' is truncated: page {number + 1} of {n_pages} ends at byte {end:,}, the file at {size:,}. "
