@@ -129,6 +129,21 @@ def test_thresholds_that_were_found_are_gates_for_another_call(drawn):
     np.testing.assert_array_equal(cells.layers["gated"][:, 0], expected)
 
 
+def test_thresholds_of_markers_with_a_slash_are_gates_too(drawn):
+    """A table in `uns` is written without it, so that a store can hold it."""
+    cells = drawn[0].copy()
+    cells.var_names = ["pERK1/2", "MEK1_2"]
+    cells.obs["sample"] = [f"slide/{name}" for name in cells.obs["sample"]]
+    sfm.tl.marker_positivity(cells, method="otsu")
+    limits = cells.uns["positive"]["thresholds"]
+    assert list(limits.columns) == ["pERK1_2", "MEK1_2"]
+    sfm.tl.marker_positivity(cells, method="gates", gates=limits, key_added="gated")
+    np.testing.assert_array_equal(cells.layers["gated"], cells.layers["positive"])
+    sfm.tl.marker_positivity(cells, method="gates", gates=limits + 0.5, key_added="gated")
+    history = cells.uns["gated"]["gates_history"]
+    assert len(history) == 2
+
+
 def test_samples_are_compared_with_each_other(drawn):
     cells = drawn[0].copy()
     sfm.tl.marker_positivity(cells)

@@ -14,7 +14,7 @@ from ..._errors import ElementError, PanelError, TableError, counted, listed, wa
 from ..._keys import SAMPLE_KEY, TABLE
 from ..._public import public
 from ..._ranges import above, at_least, between
-from ..._storable import named_table, write_uns
+from ..._storable import named_table, storable_names, write_uns
 from ...cohort.checks import as_names, check_anndata, obs_column
 from ...cohort.representation import check_measured, marker_values
 from ...embed.call import CALL_FIELDS
@@ -305,6 +305,8 @@ def _gates(
         one = {str(name): float(value) for name, value in gates.items()}
         gates = pd.DataFrame([one] * len(samples), index=samples)
     gates = gates.set_axis(gates.index.astype(str)).set_axis(gates.columns.astype(str), axis=1)
+    stored = dict(zip(storable_names(names), names, strict=True))  # thresholds of another call have names without "/"
+    gates = gates.rename(columns={name: stored[name] for name in gates.columns if name not in names and name in stored})
     if unknown := [name for name in gates.columns if name not in names]:
         raise PanelError(f"gates= has {unknown[0]!r}, which is not among the markers {listed(names, 60)}.")
     if lacking := [sample for sample in samples if sample not in gates.index]:
