@@ -97,11 +97,11 @@ def _panel_of(panel: Panel, cells: ProbeCells) -> dict[str, Any]:
     """
     from spatialdata.models import get_channel_names
 
-    found = [asked_of(panel, tuple(map(str, get_channel_names(one)))) for one in cells.sdata.images.values()]
+    of_images = [asked_of(panel, tuple(map(str, get_channel_names(one)))) for one in cells.sdata.images.values()]
     told: dict[str, Any] = {"on_unknown": "drop", "nuisance": panel.nuisance, "embeddings": panel.embeddings}
-    told["mapping"] = {name: marker for _, mapping in found for name, marker in mapping.items()} or None
+    told["mapping"] = {name: marker for _, mapping in of_images for name, marker in mapping.items()} or None
     if panel.markers is not None:
-        told["markers"] = [name for name in panel.markers if all(name in (markers or ()) for markers, _ in found)]
+        told["markers"] = [name for name in panel.markers if all(name in (markers or ()) for markers, _ in of_images)]
         if not told["markers"]:
             raise PanelError(
                 f"The images of probe= share none of the markers that panel= of windows= asks for: "
