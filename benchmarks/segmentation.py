@@ -41,7 +41,7 @@ def training_set(mpp: float, planes: bool, seed: int = 100) -> list[tuple[np.nda
     """Pixels ``(c, y, x)`` and cells ``(y, x)`` of images with pixels of this size."""
     from skimage.transform import resize
 
-    made = cohort(4, 384, seed)
+    made = cohort(4, 256, seed)
     out = []
     for sample in made["samples"].obs_names:
         image = made[f"image_{sample}"].sel(c=["DAPI", *MEMBRANE]).values.astype(np.float32)
@@ -79,13 +79,13 @@ def train_instanseg(folder: Path, mpp: float, steps: int) -> Path:
     from instanseg.utils.models.InstanSeg_UNet import InstanSeg_UNet
 
     torch.manual_seed(0)
-    net = InstanSeg_UNet(in_channels=1 + len(MEMBRANE), out_channels=[[2], [2], [1]], layers=[64, 32, 16, 8])
+    net = InstanSeg_UNet(in_channels=1 + len(MEMBRANE), out_channels=[[2], [2], [1]], layers=[32, 16, 8])
     loss = InstanSeg(n_sigma=2, device="cpu", seed_loss_fn="l1_distance", window_size=64)
     net = loss.initialize_pixel_classifier(net)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for step, (pixels, cells) in enumerate(batches(training_set(mpp, planes=False), steps)):
-        loss.instance_weight = 1.5 if step > steps // 5 else 0  # seeds first, as the library does it
+        loss.instance_weight = 1.5 if step > steps // 3 else 0  # seeds first, as the library does it
         optimiser.zero_grad()
         value = loss(net(pixels), cells[:, None].float())
         value.backward()
@@ -106,7 +106,7 @@ class Convolutions(torch.nn.Module):
         super().__init__()
         from instanseg.utils.models.InstanSeg_UNet import InstanSeg_UNet
 
-        self.net = InstanSeg_UNet(in_channels=3, out_channels=[[3]], layers=[64, 32, 16, 8])
+        self.net = InstanSeg_UNet(in_channels=3, out_channels=[[3]], layers=[32, 16, 8])
 
     def forward(self, pixels):
         return self.net(pixels), torch.zeros(len(pixels), 256)
@@ -131,7 +131,7 @@ def train_cellpose(folder: Path, steps: int) -> Path:
     ]
     net = Convolutions()
     optimiser = torch.optim.Adam(net.parameters())
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for pixels, flows in batches(images, steps):
         optimiser.zero_grad()
         _loss_fn_seg(flows, net(pixels)[0], "cpu").backward()
@@ -178,6 +178,7 @@ def score(sdata, found: str, truth: str) -> float:
 def main() -> None:
     parser = _harness.parser(__doc__)
     parser.add_argument("--libraries", nargs="+", default=["instanseg", "cellpose"])
+    parser.add_argument("--pixels", type=float, nargs="+", default=[MPP, 0.65], help="µm, of the networks of InstanSeg")
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--tiles", type=int, nargs="+", default=[512, 256])
@@ -193,7 +194,7 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         runs = []
         if "instanseg" in arguments.libraries:
-            for mpp in (MPP, 0.65):
+            for mpp in arguments.pixels:
                 name = f"InstanSeg, {mpp:g} µm"
                 runs.append((name, "instanseg", train_instanseg(folder, mpp, arguments.steps)))
         if "cellpose" in arguments.libraries:

@@ -53,6 +53,7 @@ suppress_warnings = [
 autosummary_generate = api_names.write()
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 88  # a longer one has a line for each argument
 autodoc_typehints = "none"  # sphinx_autodoc_typehints shows them
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True

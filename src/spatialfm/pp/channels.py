@@ -97,8 +97,9 @@ def channel_quality(
     --------
     >>> import spatialfm as sfm
     >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
-    >>> sfm.pp.channel_quality(sdata).loc[("P001_1", "DAPI"), "nuclear_correlation"].round(3)
-    np.float64(1.0)
+    >>> quality = sfm.pp.channel_quality(sdata)
+    >>> float(quality.loc[("P001_1", "DAPI"), "nuclear_correlation"].round(3))
+    1.0
     """
     pairs = report_missing_chunks(sdata, match_elements(sdata, image, {}, samples=samples, need_labels=False))
     stains = [nuclear_channel(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
