@@ -35,7 +35,6 @@ IN_THE_WHOLE = {
     "_origin_match.py": "test_origin.py",
     "_origin_mixed.py": "test_origin.py",
     "tl/imputation/nearest_of_images.py": "tl/imputation/test_impute_markers.py",
-    "tl/imputation/surprise_parts.py": "tl/imputation/test_surprise.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
     "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",
@@ -47,20 +46,17 @@ IN_THE_WHOLE = {
     "embed/session.py": "embed/run/test_engine.py",
     "models/virtues_blocks.py": "models/test_virtues.py",
     "models/virtues_inputs.py": "models/test_virtues.py",
-    "models/vit_checkpoints.py": "models/test_vit.py",
     "pl/_power.py": "tl/patients/test_power.py",
     **{
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (
-            *("cells", "cohort", "embeddings", "page", "patients", "results"),
+            *("cells", "cohort", "embeddings", "patients", "results"),
             "source",
         )
     },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
     "train/stopped.py": "train/test_finetune.py",
     "train/tuning.py": "train/test_finetune.py",
-    "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
-    "tl/survival/external_validation.py": "tl/survival/test_predict_survival.py",
 }
 
 

@@ -36,6 +36,7 @@ def test_a_polygon_may_leave_the_image_by_a_pixel_and_no_more(at):
 def test_positions_in_um_are_held_against_the_image_in_um():
     shape, mpp = (10, 20), 0.5  # 10 x 5 µm
     assert beyond_image(np.array([[10.5, 5.5], [-0.5, 0]]), shape, mpp) == ""
+    assert beyond_image(np.array([[10.8, 0]]), shape, mpp).startswith("1 cell of 1 outside")  # more than a pixel
     text = beyond_image(np.array([[3.0, 3], [19, 9]]), shape, mpp)
     assert text.startswith("1 cell of 2 outside of the image, which is 10.0 x 5.0 µm")
     assert text.endswith("All would be inside if they were pixels.")

@@ -78,12 +78,12 @@ def test_each_folds_model_speaks_of_its_own_patients_alone(ranks, outcome):
 
 
 def test_clusters_are_chosen_without_the_held_out_patients(outcome):
-    """One cluster is right for the training part and wrong for the others; one is right for all but a few of it."""
+    """One cluster is right for the training part and wrong for the others; two are right for all but a few of it."""
     y, test = outcome.y, np.arange(12) < 6
     trap = np.where(y == ~test, 3, 1)
     good = np.where(y, 3, 1)
     good[[6, 7]] = good[[7, 6]]
-    found = nested_predictions([Fold(test, np.column_stack([trap, good]), 0)], outcome, PLAN, 0)
+    found = nested_predictions([Fold(test, np.column_stack([trap, good, 4 - good]), 0)], outcome, PLAN, 0)
     assert fold_scores(found, outcome).tolist() == [0]
 
 

@@ -34,6 +34,8 @@ def test_elements_and_numbers_are_those_of_the_table():
 def test_a_cell_with_two_rows_is_refused_and_one_number_in_two_elements_is_not():
     with pytest.raises(TableError, match="has 1 row more than one for the same cell: b: 7"):
         annotated_cells(table(["b", "a", "b"], [7, 7, 7]), "table")
+    with pytest.raises(TableError, match="has 1 row more than one for the same cell: a: 03"):
+        annotated_cells(table(["a", "a"], ["3", "03"]), "table")
 
 
 def test_numbers_that_are_not_whole_are_refused():
@@ -62,8 +64,8 @@ def drawn():
 
 
 def test_ids_of_shapes_are_numbers_of_the_image_that_they_are_drawn_as(drawn):
-    _, ids = annotated_cells(table(["outlines"] * 3, ["k-2", "k-1", "absent"]), "table", drawn)
-    assert ids.tolist() == [2, 1, -1]
+    _, ids = annotated_cells(table(["outlines"] * 3, ["k-2", "absent", "other"]), "table", drawn)
+    assert ids.tolist() == [2, -1, -1]
 
 
 def test_ids_of_shapes_in_a_table_of_a_mask_name_the_shapes(drawn):
