@@ -69,6 +69,14 @@ def test_patients_that_differ_are_told_from_a_batch():
         assert "n_shared" not in sfm.metrics.batch_effect(cells, "slide", use_rep="none")
 
 
+def test_what_is_no_table_of_numbers_is_named():
+    obs = pd.DataFrame({"batch": list("ab") * 10}, index=map(str, range(20)))
+    cells = AnnData(obs=obs, obsm={"text": np.full((20, 2), "x"), "cube": np.ones((20, 2, 2))})
+    for rep, message in [("X", "no X"), ("text", "holds <U1"), ("cube", r"holds float64 \(20, 2, 2\), not one row")]:
+        with pytest.raises(TableError, match=message):
+            sfm.metrics.batch_effect(cells, "batch", use_rep=rep)
+
+
 def test_too_few_batches_are_refused():
     cells = AnnData(obs=pd.DataFrame({"one": ["a"] * 10}, index=map(str, range(10))), obsm={"m": np.ones((10, 2))})
     with pytest.raises(TableError, match=r"holds 1 batch,"):

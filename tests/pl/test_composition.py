@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import dask.array as da
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from anndata import AnnData
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
+from scipy.sparse import csc_array, csr_matrix
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
@@ -56,6 +58,31 @@ def test_bars_are_the_fractions(samples):
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["tumor", "T", "B"]  # from the top down
     assert legend.get_title().get_text() == "type"
+
+
+FORMS = {
+    "sparse": csr_matrix,
+    "a sparse array by columns": csc_array,
+    "lazy": lambda x: da.from_array(x, chunks=(3, 2)),
+    "lazy and sparse": lambda x: da.from_array(x, chunks=(3, 3)).map_blocks(csr_matrix),
+    "float32": lambda x: x.astype(np.float32),
+    "by columns": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("kind", ["bar", "heatmap"])
+@pytest.mark.parametrize("form", FORMS)
+def test_fractions_are_drawn_whatever_holds_them(samples, form, kind):
+    """A table of 2,000 samples and 60 types is often kept sparse."""
+    plain = sfm.pl.composition(samples, kind=kind, show=False)
+    formed = samples.copy()
+    formed.X = FORMS[form](np.asarray(samples.X))
+    ax = sfm.pl.composition(formed, kind=kind, show=False)
+    if kind == "bar":
+        pd.testing.assert_frame_equal(bars(ax), bars(plain), rtol=1e-6)
+        return
+    shown, expected = (next(one for one in a.collections if isinstance(one, QuadMesh)).get_array() for a in (ax, plain))
+    np.testing.assert_allclose(shown, expected, rtol=1e-6)
 
 
 def test_groups_stand_apart(samples):

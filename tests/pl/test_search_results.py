@@ -159,6 +159,13 @@ def test_refusals_open_no_figure(cohort, hits):
     assert not plt.get_fignums()
 
 
+def test_two_rows_of_one_name_are_told(cohort, hits):
+    table = cohort["table"]
+    table.obs_names = ["b_1" if name == "b_2" else name for name in table.obs_names]
+    with pytest.raises(TableError, match="2 rows of table 'table' are named 'b_1'"):
+        sfm.pl.search_results(hits, cohort, channels=["DAPI", "CD3"], show=False)
+
+
 def test_cells_of_shapes_are_where_their_outline_is():
     """A table that another package made has positions in µm, next to an image in pixels."""
     from elsewhere import MPP, outlines, painted, xenium_like
