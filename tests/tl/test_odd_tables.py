@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,8 +96,6 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_form_of_a_representation_changes_no_label(form):
-    import dask.array as da
-
     adata = cells()
     values = adata.obsm["X_latent"]
     if form == "a frame":
@@ -143,3 +143,123 @@ def test_the_form_of_places_changes_no_neighbor(form):
     adata.obsm["spatial"] = frame if form == "a frame" else sparse.csr_matrix(xy)
     formed = sfm.tl.neighborhood_composition(adata, "type", library_key="sample", n_neighbors=3, copy=True)
     np.testing.assert_array_equal(plain, formed)
+
+
+# ------------------------------------------------------------------- every cheap function with tables of every odd kind
+
+
+def in_order() -> AnnData:
+    """Cells whose types are in the order of the alphabet, as they are read from text."""
+    adata = cells()
+    adata.obs["type"] = pd.Categorical(adata.obs["type"].astype(str))
+    return adata
+
+
+def _with(adata: AnnData, **parts) -> AnnData:
+    for name, value in parts.items():
+        setattr(adata, name, value)
+    return adata
+
+
+def _obs(adata: AnnData, names: list[str], change) -> AnnData:
+    for name in names:
+        adata.obs[name] = change(adata.obs[name])
+    return adata
+
+
+def _view(adata: AnnData) -> AnnData:
+    more = ad.concat([adata[:5], adata], merge="same", uns_merge="same")
+    more.obs_names = [*(f"more {i}" for i in range(5)), *adata.obs_names]
+    for name in adata.obs:
+        more.obs[name] = more.obs[name].astype(adata.obs[name].dtype)
+    return more[5:]
+
+
+def _backed(adata: AnnData, folder) -> AnnData:
+    adata.write_h5ad(folder / "backed.h5ad")
+    return ad.read_h5ad(folder / "backed.h5ad", backed="r")
+
+
+def _holes(column: pd.Series) -> pd.Series:
+    column = column.astype(object)
+    column.iloc[[3, 11]] = [None, np.nan]
+    return column
+
+
+TEXT, NUMBERS = ["type", "sample", "patient", "response"], ["time", "event", "age"]
+AS_BEFORE = {  # what such a table holds is what it held before
+    "sparse": lambda a, folder: _with(a, X=sparse.csr_matrix(a.X)),
+    "by columns": lambda a, folder: _with(a, X=sparse.csc_array(a.X)),
+    "lazy": lambda a, folder: _with(a, X=da.from_array(a.X, chunks=(50, 3))),
+    "big endian": lambda a, folder: _with(a, X=a.X.astype(">f4")),
+    "a view": lambda a, folder: _view(a),
+    "on disk": _backed,
+    "objects": lambda a, folder: _obs(a, TEXT, lambda column: column.astype(object)),
+    "strings": lambda a, folder: _obs(a, TEXT, lambda column: column.astype("string")),
+    "nullable": lambda a, folder: _obs(a, NUMBERS, lambda column: column.astype("Float64")),
+}
+OTHERWISE = {
+    "no rows": lambda a, folder: a[:0].copy(),
+    "one cell": lambda a, folder: a[:1].copy(),
+    "one patient": lambda a, folder: a[a.obs["patient"] == a.obs["patient"].iloc[0]].copy(),
+    "one type": lambda a, folder: _obs(a, ["type"], lambda column: column.astype(str).iloc[0]),
+    "holes": lambda a, folder: _obs(a, TEXT + NUMBERS, _holes),
+    "names that repeat": lambda a, folder: _with(a, obs_names=["cell"] * a.n_obs),
+    "no X": lambda a, folder: _with(a, X=None),
+    "whole numbers": lambda a, folder: _with(a, X=(100 * a.X).astype(np.int32)),
+    "half precision": lambda a, folder: _with(a, X=a.X.astype(np.float16)),
+    "NaN": lambda a, folder: _with(a, X=np.where(np.arange(a.n_vars) == 0, np.nan, a.X)),
+    "infinity": lambda a, folder: _with(a, X=np.where(np.arange(a.n_vars) == 0, np.inf, a.X)),
+    "truth": lambda a, folder: _obs(a, TEXT, lambda column: column == column.iloc[0]),
+    "text for numbers": lambda a, folder: _obs(a, NUMBERS, lambda column: column.astype(str)),
+    "long names": lambda a, folder: _obs(a, TEXT, lambda column: column.astype(str) + "/" + 200 * "ü"),
+    "60 types": lambda a, folder: _obs(a, ["type"], lambda column: [f"t {i % 60}" for i in range(len(column))]),
+}
+
+
+def _clinical(a: AnnData) -> pd.DataFrame:
+    table = pd.DataFrame({"patient": [f"P{i:03d}" for i in range(1, 25)], "weight": np.arange(24.0)})
+    sfm.pp.add_clinical(a, table, "patient")
+    return a.obs[["weight"]]
+
+
+def _hits(a: AnnData) -> pd.DataFrame:
+    hits = sfm.tl.search(sfm.tl.build_index(a, "X"), a[:3].to_memory(), k=2)
+    return hits[["query", "rank", "hit", "distance"]]
+
+
+CHEAP = {
+    "add_clinical": _clinical,
+    "set_outcome": lambda a: sfm.pp.set_outcome(a, time_key="time", event_key="event"),
+    "standardize": lambda a: pd.DataFrame(sfm.pp.standardize(a, batch_key="sample", copy=True)),
+    "composition": lambda a: sfm.tl.composition(a, "type", patient_key="patient").to_df(),
+    "neighborhood_composition": lambda a: pd.DataFrame(
+        np.asarray(sfm.tl.neighborhood_composition(a, "type", library_key="sample", n_neighbors=3, copy=True))
+    ),
+    "search": _hits,
+    "batch_effect": lambda a: sfm.metrics.batch_effect(a, "response", use_rep="X"),
+}
+
+
+def kept(adata: AnnData) -> tuple:
+    return list(adata.obs), list(adata.obsm), list(adata.layers), list(adata.uns), adata.obs.astype(str).to_csv()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CHEAP)
+def test_odd_tables_give_the_same_or_are_refused_untouched(name, tmp_path):
+    plain = CHEAP[name](in_order())
+    n_refused = 0
+    for odd, change in (AS_BEFORE | OTHERWISE).items():
+        table = change(in_order(), tmp_path)
+        before = kept(table)
+        try:
+            result = CHEAP[name](table)
+        except SpatialfmError:
+            assert odd not in AS_BEFORE, f"{odd} is refused"
+            assert kept(table) == before, odd
+            n_refused += 1
+            continue
+        if odd in AS_BEFORE and plain is not None:
+            pd.testing.assert_frame_equal(result, plain, check_dtype=False, check_index_type=False, obj=odd, rtol=1e-5)
+    assert n_refused  # a table without rows at least

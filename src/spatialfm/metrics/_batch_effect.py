@@ -97,6 +97,8 @@ def batch_effect(
     >>> table.groupby("use_rep")["silhouette"].mean().shape
     (2,)
     """
+    if not adata.n_obs:
+        raise TableError("batch_effect was given a table without rows. Look at what was selected before.")
     if batch_key not in adata.obs:
         raise TableError(f"No column {batch_key!r} in obs (batch_key=); found {listed(adata.obs.columns, 12)}.")
     if missing := int(adata.obs[batch_key].isna().sum()):
