@@ -47,6 +47,12 @@ def within(fields: Fields) -> Iterator[None]:
         _CALLED.reset(token)
 
 
+def takes(argument: str) -> bool:
+    """Whether the function that the user called has an argument, or a field of one: others must not be advised to."""
+    call = _CALLED.get()
+    return call is None or argument in call[0] or argument in call[1]
+
+
 def worded(message: str) -> str:
     """A message in the words of the function that the user called.
 

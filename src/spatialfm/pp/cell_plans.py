@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import ElementError, PanelError, TableError, warn
 from .._errors import listed as _listed
 from .._keys import cell_name
+from .._wording import takes
 from .arrays import channel_names, drawn_kind
 from .assemble import CellPlan, MeasuredCells
 from .drawn_findings import without_pixel
@@ -82,7 +83,9 @@ def report_plans(plans: list[CellPlan], drop: bool) -> None:
             f"{listed(pair.labels for pair in empty)} (sample {listed(pair.sample for pair in empty)})."
         )
         if not drop:
-            raise TableError(f'{message} Leave them out with samples=[...], or pass on_missing="drop".')
+            by_hand = 'make the table first: sfm.pp.cell_table(sdata, on_missing="drop").'
+            remedy = 'pass on_missing="drop".' if takes("on_missing") else by_hand
+            raise TableError(f"{message} Leave them out with samples=[...], or {remedy}")
         warn(f"{message} They have no row in the table.")
     if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
         drawn = any(plan.drawn is not None and plan.pair == unitless[0] for plan in plans)

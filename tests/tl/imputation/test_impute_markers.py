@@ -9,7 +9,7 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, ElementError, ModelError, PanelError, SpatialfmWarning, TableError
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 STATISTICS = {"CD3": (50.0, 20.0), "CD20": (70.0, 40.0), "CD68": (10.0, 80.0)}
@@ -352,3 +352,22 @@ def test_what_was_measured_of_a_marker_is_not_looked_at_when_it_is_imputed(table
     target.X[:, 2] = 1000.0
     sfm.tl.impute_markers(target, markers=["CD68"], method="linear", source=source, space="intensity")
     np.testing.assert_allclose(target.obsm["X_imputed"]["CD68"], truth[200:], rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_advised_is_what_the_function_takes(make_sdata, blobs):
+    """It has no `on_missing`: a table is made first, or there is a second one."""
+    image, labels = blobs(1, side=70, n_cells=8)
+    told = {"markers": ["CD8"], "method": "knn", "source": sfm.datasets.simulate_cells(2, cells_per_patient=20)}
+    empty = make_sdata({"a": (image, labels), "b": (image, np.zeros_like(labels))}, CHANNELS)
+    with pytest.raises(TableError, match=r"make the table first: sfm.pp.cell_table\(sdata, on_missing=\"drop\"\)"):
+        sfm.tl.impute_markers(empty, **told)
+    sdata = make_sdata({"a": (image, labels)}, CHANNELS)
+    with pytest.raises(TableError, match=r'pass on_missing="drop"\.'):
+        sfm.pp.cell_table(make_sdata({"b": (image, np.zeros_like(labels))}, CHANNELS))
+    sfm.pp.cell_table(sdata)
+    sdata.labels["cells_a"] = make_sdata({"a": (image, np.where(labels == labels.max(), 0, labels))}, CHANNELS)[
+        "cells_a"
+    ]
+    encoder = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    with pytest.raises(TableError, match=r"without label .*and pass its name as table_name=\.$"):
+        sfm.tl.impute_markers(sdata, encoder, markers=["CD8"], panel={"markers": CHANNELS})

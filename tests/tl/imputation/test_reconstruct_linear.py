@@ -154,6 +154,18 @@ def test_channels_and_sizes_differ_between_samples(make_sdata):
     assert (dark["image_a_reconstructed"].values == 0).all()
 
 
+def test_whose_image_it_is_counts_for_whole_markers_alone(cohort, make_sdata, blobs):
+    """A sample without cells has no patient in the cell table; hidden tokens need none."""
+    image, labels = blobs(1, side=64, n_cells=6)
+    sdata = make_sdata({"a": (image, labels), "b": (image, None)}, CHANNELS)
+    sfm.pp.cell_table(sdata, samples=["a"])
+    sdata["table"].obs["patient"] = "P1"
+    sfm.tl.reconstruct(sdata, method="linear", recipe=ONE_TILE)
+    assert sdata["image_b_reconstructed"].shape == (3, 64, 64)
+    with pytest.raises(TableError, match="1 sample has no cells in the table, first 'b'"):
+        sfm.tl.reconstruct(sdata, method="linear", mode="marker", recipe=ONE_TILE)
+
+
 def test_bad_input_is_refused_before_work(cohort, make_sdata):
     sdata, images = cohort
     elements = sorted(sdata.images)

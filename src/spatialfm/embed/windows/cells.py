@@ -13,6 +13,7 @@ from ..._errors import ElementError, TableError, counted, listed, warn
 from ..._keys import TABLE, UNS, cell_name
 from ..._logging import logger
 from ..._types import present
+from ..._wording import takes
 from ...pp.annotated import annotated_cells
 from ...pp.arrays import AxisAffine, drawn_kind, holds_cells, image_array, table_call
 from ...pp.drawn_cells import numbers_of_rows, rows_of_sample
@@ -263,7 +264,12 @@ def _report(
     if on_missing == "raise":
         raise TableError(
             f"Cells and labels do not match: {message}. Make a second table, of these labels, {table_call(sdata)}, "
-            "and pass its name as table_name=; or pass on_missing='drop' to embed the cells that have both: rows "
-            "without pixels then leave the table, with all that is known of them (copy=True leaves it as it is)."
+            "and pass its name as table_name="
+            + (
+                "; or pass on_missing='drop' to embed the cells that have both: rows without pixels then leave the "
+                "table, with all that is known of them (copy=True leaves it as it is)."
+                if takes("on_missing")
+                else "."
+            )
         )
     logger.warning("left out: %s", message)

@@ -169,7 +169,9 @@ def reconstruct(
     arguments: dict[str, Any] = {"panel": panel, "recipe": recipe, "run": how, "elements": meant, "cells": False}
     if method == "linear":
         check_recipe(recipe)
-        of = patients_of(sdata, [pair.sample for pair in pairs], patient_key, library_key, table_name)
+        names = [pair.sample for pair in pairs]
+        of_marker = mode == "marker"  # other modes learn from the images themselves
+        of = patients_of(sdata, names, patient_key, library_key, table_name) if of_marker else names
         request = request_of(Regression(), **arguments)
         parts = list(paint_by_regression(sdata, pairs, request, devices, markers, of, **told))
     else:
