@@ -124,6 +124,9 @@ def test_weights_of_another_width_are_refused(repository):
         encoder.encode(*tiles(), 256.0)
     with pytest.raises(ModelError, match=r"takes features of CONCH v1.5 \(768 columns\); the representation has 32"):
         encoder.encode(np.zeros((3, 32)), np.zeros((3, 2)), 256.0)
+    feather = load_slide_encoder("feather", repository(BAG, 511), trust_remote_code=True, device=CPU)
+    with pytest.raises(ModelError, match=r"'feather' takes features of .* \(768 columns\); the representation has 32"):
+        feather.encode(np.zeros((3, 32)), None, None)
 
 
 def test_what_its_code_refuses_is_passed_on(repository):
