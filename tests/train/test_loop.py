@@ -74,6 +74,14 @@ def test_torch_draws_as_if_nothing_had_been_trained(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_check_that_leaves_the_objective_in_evaluation_changes_nothing(tmp_path):
+    whole, _, _ = run_tiny(tmp_path / "whole")
+    objective, heard = TinyObjective(), Heard()
+    heard.check = lambda step, seen: objective.eval()
+    found, _, _ = run_tiny(tmp_path / "looked", objective, heard=heard)
+    assert weights_of(found) == weights_of(whole)
+
+
 class Killed(BaseException):
     """What no part of the package answers."""
 
