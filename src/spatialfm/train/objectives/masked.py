@@ -114,7 +114,8 @@ class Masked(Warmed):
     ratio
         Smallest and largest share of hidden tokens.
     error
-        Pixels that count: ``"all"``, or those of hidden tokens alone, ``"hidden"``.
+        Pixels that count: ``"all"``, or those of hidden tokens alone, ``"hidden"``. Each weighs alike, so that of mixed
+        modes a window with one hidden marker has a small part in the second.
     lr, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
