@@ -68,7 +68,15 @@ def test_the_calibration_error_of_chance_is_the_mean_deviation_of_a_share(monkey
 
 PAGES = [
     FOLDER.parent / "docs" / name
-    for name in ("benchmarks.md", "imputation.md", "positivity.md", "scores.md", "simulation.md", "training.md")
+    for name in (
+        "benchmarks.md",
+        "annotation.md",
+        "imputation.md",
+        "positivity.md",
+        "scores.md",
+        "simulation.md",
+        "training.md",
+    )
 ]
 BY_HAND = {"cohort | published | here | do they agree"}  # a judgement in words, of no script
 

@@ -96,6 +96,8 @@ def test_a_part_that_is_too_sure_gets_the_temperature_that_makes_it_right_and_do
     best = ((good * weak).argmax(axis=1) == codes)[3000:].mean()
     assert right[0] > right[1] + 0.03
     assert right[0] == pytest.approx(best, abs=0.01)
+    calibrated = fit_mixture(fits, columns, rows, codes[rows], temper=True, **{**options, "calibrate": True})
+    assert calibrated.calibration.temperature == pytest.approx(0.5, rel=0.1)  # of the mean of two logits, their sum
     product = np.sqrt(np.maximum(good ** (1 / model.temperatures[0]), 0) * sure ** (1 / model.temperatures[1]))
     np.testing.assert_array_equal(model.predict_proba(np.arange(6000.0)[:, None]), model.predict_seen())
     assert (product.argmax(axis=1) == model.predict_seen().argmax(axis=1)).mean() > 0.999
