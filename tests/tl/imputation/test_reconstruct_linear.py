@@ -91,6 +91,20 @@ def test_what_is_hidden_is_not_looked_at(cohort, make_sdata, mode):
         np.testing.assert_allclose(again[hidden[name]], found[name][hidden[name]], rtol=1e-5)
 
 
+def test_what_is_learned_from_is_hidden_while_it_is_learned(cohort, monkeypatch):
+    """A pixel that is predicted in the fit is in none of its inputs, and is one that the call itself sees."""
+    from spatialfm.tl.imputation import reconstruct_linear
+
+    draw, kept = reconstruct_linear._drawn, []
+    monkeypatch.setattr(reconstruct_linear, "_drawn", lambda *given: kept.append(draw(*given)) or kept[-1])
+    sfm.tl.reconstruct(cohort[0], method="linear", recipe=ONE_TILE)
+    drawn = kept[0]
+    assert drawn.learned.any()
+    assert drawn.seen[drawn.learned].all()
+    np.testing.assert_array_equal(drawn.filled[drawn.learned], drawn.around[drawn.learned])
+    assert (drawn.filled[drawn.learned] != drawn.measured[drawn.learned]).all()
+
+
 def test_hidden_tokens_are_predicted_from_channels_that_are_seen(cohort):
     sdata, images = cohort
     sfm.tl.reconstruct(sdata, method="linear", ratio=(0.3, 0.3), recipe=ONE_TILE)
