@@ -54,7 +54,9 @@ def test_names_are_answered_in_their_own_case():
     assert meant("x", []) == ""
 
 
-@pytest.mark.parametrize(("text", "low", "number"), [("3", 1, 3), ("1", 1, 1), ("-2", 1, None), ("0", 1, None)])
+@pytest.mark.parametrize(
+    ("text", "low", "number"), [("3", 1, 3), ("1", 1, 1), ("-2", 1, None), ("0", 1, None), ("4", 5, None)]
+)
 def test_whole_numbers(text, low, number):
     if number is None:
         with pytest.raises(argparse.ArgumentTypeError, match=f"is not a whole number from {low} to"):
