@@ -26,8 +26,6 @@ NOTHING_TO_TEST = {
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
     "train/context_run.py": "train/test_pretrain_context.py",
-    "train/saved.py": "train/test_pretrain.py",
-    "train/trainer.py": "train/test_loop.py",
     "_demo_figures.py": "cli/test_demo.py",
     "cli/embed.py": "cli/test_run.py",
     "cli/niches.py": "cli/test_run.py",
@@ -44,9 +42,6 @@ IN_THE_WHOLE = {
     "embed/positivity/call.py": "tl/phenotypes/test_marker_positivity.py",
     "embed/planned.py": "embed/test_call.py",
     "embed/session.py": "embed/run/test_engine.py",
-    "models/virtues_blocks.py": "models/test_virtues.py",
-    "models/virtues_inputs.py": "models/test_virtues.py",
-    "pl/_power.py": "tl/patients/test_power.py",
     **{
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (
@@ -55,7 +50,6 @@ IN_THE_WHOLE = {
         )
     },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
-    "train/stopped.py": "train/test_finetune.py",
     "train/tuning.py": "train/test_finetune.py",
 }
 
