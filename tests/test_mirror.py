@@ -42,13 +42,6 @@ IN_THE_WHOLE = {
     "embed/positivity/call.py": "tl/phenotypes/test_marker_positivity.py",
     "embed/planned.py": "embed/test_call.py",
     "embed/session.py": "embed/run/test_engine.py",
-    **{
-        f"reporting/{name}.py": "reporting/test_report.py"
-        for name in (
-            *("cells", "cohort", "embeddings", "patients", "results"),
-            "source",
-        )
-    },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
     "train/tuning.py": "train/test_finetune.py",
 }

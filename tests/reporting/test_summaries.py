@@ -50,3 +50,12 @@ def test_sizes(cells):
     assert found["share"].to_dict() == {"B": 0.5, "T": 0.5}
     assert found["samples"].to_dict() == {"B": 1, "T": 1}
     assert found["patients"].to_dict() == {"B": 1, "T": 1}
+
+
+def test_cells_of_no_sample_or_patient_are_those_of_none_more(cells):
+    cells.obs["sample"] = ["a", None, "b", "b", "b"]
+    cells.obs["patient"] = pd.Categorical(["p", "p", None, "p", None])
+    keys = Keys("sample", "patient", "type", None, None, None, None, ())
+    found = sizes(read_source(cells, samples=None, patients=None, keys=keys), "type")
+    assert found["samples"].to_dict() == {"B": 1, "T": 1}
+    assert found["patients"].to_dict() == {"B": 0, "T": 1}

@@ -142,6 +142,7 @@ def _samples(sdata, cells: AnnData | None, keys: Keys, pairs: Sequence[SampleEle
         if keys.patient in cells.obs:
             frame[keys.patient] = (
                 cells.obs[[keys.library, keys.patient]]
+                .dropna()  # as text, what is missing would be a patient called "nan"
                 .astype(str)
                 .drop_duplicates(keys.library)
                 .set_index(keys.library)[keys.patient]

@@ -23,7 +23,8 @@ def sizes(source: Source, key: str) -> pd.DataFrame:
     frame = pd.DataFrame({"cells": counts.astype(int), "share": counts / counts.sum()})
     for name, unit in ((source.keys.library, "samples"), (source.keys.patient, "patients")):
         if name in obs:
-            pairs = pd.DataFrame({"a": column.to_numpy(), "b": obs[name].astype(str).to_numpy()}).dropna()
+            of_cells = obs[name].astype(str).where(obs[name].notna())
+            pairs = pd.DataFrame({"a": column.to_numpy(), "b": of_cells.to_numpy()}).dropna()
             frame[unit] = pairs.drop_duplicates().groupby("a").size().reindex(frame.index, fill_value=0).astype(int)
     return frame
 
