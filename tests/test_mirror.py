@@ -32,15 +32,8 @@ IN_THE_WHOLE = {
     "cli/report.py": "cli/test_run.py",
     "_origin_match.py": "test_origin.py",
     "_origin_mixed.py": "test_origin.py",
-    "tl/imputation/nearest_of_images.py": "tl/imputation/test_impute_markers.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
     "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",
-    "embed/segment/call.py": "pp/test_segment_network.py",
-    "embed/positivity/asked.py": "tl/phenotypes/test_marker_positivity.py",
-    "embed/positivity/call.py": "tl/phenotypes/test_marker_positivity.py",
-    "embed/planned.py": "embed/test_call.py",
-    "embed/session.py": "embed/run/test_engine.py",
-    "tl/embedding/plan_embedding.py": "embed/test_plan.py",
     "train/tuning.py": "train/test_finetune.py",
 }
 

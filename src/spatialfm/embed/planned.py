@@ -344,7 +344,7 @@ def check_rows(table: AnnData, pairs: Sequence[SampleElements], table_name: str,
 
 def _size(n: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
+        if n < 999.5:  # what rounds to 1000 is 1 of the next
             return f"{n:.3g} {unit}"
         n /= 1000
     return f"{n:.3g} TB"
