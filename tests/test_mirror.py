@@ -25,7 +25,6 @@ NOTHING_TO_TEST = {
 }
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
-    "train/context_run.py": "train/test_pretrain_context.py",
     "_demo_figures.py": "cli/test_demo.py",
     "cli/embed.py": "cli/test_run.py",
     "cli/niches.py": "cli/test_run.py",
@@ -34,7 +33,6 @@ IN_THE_WHOLE = {
     "_origin_mixed.py": "test_origin.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
     "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",
-    "train/tuning.py": "train/test_finetune.py",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +180,10 @@ def test_tiles_take_an_adapter(tmp_path):
     adapted = sfm.tl.embed_tiles(sdata, "kronos", adapter=folder, **call)
     assert sfm.get.record(adapted, "X_kronos_a")["adapter"] == "a"
     assert np.abs(plain.obsm["X_kronos"] - adapted.obsm["X_kronos_a"]).max() > 1e-3
+
+
+def test_numbers_of_numpy_are_written_as_numbers():
+    value = {"rank": np.int64(3), "mean": np.array([0.5, 1.0]), "path": Path("a"), "names": np.array(["P1", "P2"])}
+    assert adapters.as_json(value) == {"rank": 3, "mean": [0.5, 1.0], "path": "a", "names": ["P1", "P2"]}
+    long = np.arange(2000)  # whose text leaves out its middle
+    assert adapters.as_json(long) == list(range(2000))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,7 +71,7 @@ def write_adapter(folder: str | os.PathLike, tensors: Mapping[str, Tensor], card
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     whole = {"format": FORMAT, **card, "file_sha256": _sha256(content)}
     write_bytes(folder / FILE, content)
-    write_bytes(folder / CARD, json.dumps(whole, indent=2, default=str).encode())
+    write_bytes(folder / CARD, json.dumps(whole, indent=2, default=_plain).encode())
     return folder
 
 
@@ -227,8 +228,12 @@ def extend(encoder: Encoder, adapter: Adapter) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """A value as it comes back from a card."""
-    return json.loads(json.dumps(value, default=str))
+    """A value as it comes back from a card; numbers and arrays of numpy are those of Python."""
+    return json.loads(json.dumps(value, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def _sha256(content: bytes) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._errors import ModelError, counted
 from .._keys import PATIENT_KEY
+from ..models.adapter import as_json
 from .cell_probe import CellProbe, ProbeCells, reading_of
 from .drawn import DrawnWindows, Validation, fixed_windows
 from .monitor import Check, Collapse
@@ -79,7 +77,7 @@ def card_of_run(
             "windows_drawn_by_marker": {name: n for name, (n, _) in sorted(seen.items())},
             "windows_without_signal_by_marker": {name: k for name, (_, k) in sorted(seen.items()) if k},
             "parameters": dict(record["parameters"]),
-            "window_settings": json.loads(json.dumps(windows.settings.parts(), default=_plain)),
+            "window_settings": as_json(windows.settings.parts()),
             "steps": plan.taken,
             "versions": dict(record["versions"]),
         },
@@ -95,10 +93,6 @@ def _by_stratum(windows: Windows) -> dict[str, int]:
         ", ".join(map(str, key if isinstance(key, tuple) else (key,))): len(part)
         for key, part in windows.table.groupby(names, sort=True)
     }
-
-
-def _plain(value: object) -> object:
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def as_loaded(encoder: Encoder, folder: Path) -> Encoder:
