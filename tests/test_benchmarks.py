@@ -194,3 +194,79 @@ def test_every_marked_table_is_printed_by_its_script(harness, page):
 def test_no_benchmark_has_two_subjects():
     for path in FOLDER.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
+
+
+# ------------------------------------------------------------------------------------------- the judging of pretraining
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """The module ``benchmarks/_pretrain_judge.py``."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import _pretrain_judge
+
+    yield _pretrain_judge
+    sys.modules.pop("_pretrain_judge", None)
+
+
+def planted(n_patients: int, each: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """Types a, b, c of cells, and their patients."""
+    rng = np.random.default_rng(seed)
+    return rng.choice(["a", "b", "c"], n_patients * each), np.repeat(np.arange(n_patients).astype(str), each), rng
+
+
+def test_the_macro_f1_of_pooled_cells_is_that_of_their_sum(judge):
+    """Closed form: of a, 3 of 4 cells are right and one b is called a: 6 / 8; of b, 2 of 3 right, one a: 4 / 6."""
+    names, found = np.array(list("aaaabbb")), np.array(list("aaabbba"))
+    counts = judge.confusions(names, found, np.array(list("1122112")))
+    assert counts.tolist() == [[[2, 0], [0, 2]], [[1, 1], [1, 0]]]
+    assert judge.macro_f1(counts.sum(axis=0)) == pytest.approx((6 / 8 + 4 / 6) / 2)
+    # one fold each would give the mean of 1 and 1 / 4
+    assert judge.macro_f1(counts).tolist() == [1, 0.25]
+    # a type that no cell of a draw has does not count, though a cell is called so
+    assert judge.macro_f1(np.array([[3.0, 1.0], [0.0, 0.0]])) == pytest.approx(6 / 7)
+
+
+def test_each_cell_is_predicted_by_a_probe_that_saw_no_cell_of_its_patient(judge):
+    """The columns name the patient and nothing else; types are one for each patient, so that cells would be known."""
+    patients = np.repeat(np.arange(12).astype(str), 10)
+    names = np.array(["a", "b"])[np.arange(120) // 10 % 2]
+    columns = np.eye(12)[np.arange(120) // 10]
+    found = judge.predicted(columns, names, patients)
+    assert all(one in ("a", "b") for one in found)
+    assert np.mean(found == names) < 0.7
+    shown = np.array([[0.0], [1.0]])[np.arange(120) // 10 % 2]
+    assert (judge.predicted(shown, names, patients) == names).all()
+
+
+def test_a_perfect_and_a_random_representation_are_told_apart(judge):
+    names, patients, rng = planted(12, 30)
+    truth = (names[:, None] == np.array(["a", "b", "c"])).astype(float)
+    told = judge.Judged({"perfect": truth, "again": 2 * truth, "random": rng.normal(size=(360, 5))}, names, patients)
+    assert told.score("perfect") == (1, 1, 1)
+    assert told.less("again", "perfect") == (0, 0, 0)
+    f1, low, high = told.score("random")
+    assert low < 1 / 3 < high
+    less, *ends = told.less("perfect", "random")
+    assert less == pytest.approx(1 - f1)
+    assert ends == pytest.approx([1 - high, 1 - low])
+
+
+def test_intervals_of_a_difference_hold_no_difference_as_often_as_they_say(judge, monkeypatch):
+    """Two representations with noise alike, whose patients differ: 0 lies inside in about 95 % of cohorts."""
+    monkeypatch.setattr(judge, "N_DRAWS", 400)
+    found = []
+    for seed in range(40):
+        names, patients, rng = planted(12, 30, seed)
+        truth = (names[:, None] == np.array(["a", "b", "c"])).astype(float)
+        scale = np.repeat(rng.uniform(0.3, 1.5, 12), 30)[:, None]  # some patients are harder
+        noisy = {key: truth + scale * rng.normal(size=(360, 3)) for key in ("first", "second")}
+        found.append(judge.Judged(noisy, names, patients).less("first", "second"))
+    less, low, high = np.transpose(found)
+    assert np.sum((low <= 0) & (high >= 0)) >= 34  # of 40; 38 expected, and below 34 in 1 of 300 such series
+    assert np.mean(high - low) == pytest.approx(2 * 1.96 * less.std(ddof=1), rel=0.35)
+
+
+def test_rare_types_and_cells_without_type_take_no_part(judge):
+    names = np.array(["a"] * 30 + ["b"] * 29 + [np.nan] * 40 + ["c"] * 31, dtype=object)
+    assert judge.frequent(names).tolist() == [True] * 30 + [False] * 69 + [True] * 31
