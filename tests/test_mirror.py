@@ -25,14 +25,6 @@ NOTHING_TO_TEST = {
 }
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
-    "_demo_figures.py": "cli/test_demo.py",
-    "cli/embed.py": "cli/test_run.py",
-    "cli/niches.py": "cli/test_run.py",
-    "cli/report.py": "cli/test_run.py",
-    "_origin_match.py": "test_origin.py",
-    "_origin_mixed.py": "test_origin.py",
-    "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
-    "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",
 }
 
 

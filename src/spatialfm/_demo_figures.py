@@ -96,7 +96,7 @@ def umap(adata: AnnData, key: str) -> Figure:
 
     from .pl._figure import color_cycle, in_random_order, letter_panels
 
-    mixed = adata[in_random_order(np.arange(adata.n_obs))]  # otherwise the last slide would cover the others
+    mixed = adata[in_random_order(np.arange(adata.n_obs))].copy()  # otherwise the last slide would cover the others
     mixed.uns["slide_colors"] = color_cycle(adata.obs["slide"].nunique())
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
     for ax, column, title in zip(axes, ("phenotype", "slide"), (f"phenotypes on {key}", "slides"), strict=True):
