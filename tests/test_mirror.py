@@ -1,4 +1,4 @@
-"""Each file with code has a test of its place and name; those that have none say why, and which test holds them."""
+"""Each file with code has a test of its place and name, but for those that hold no decision."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ NOTHING_TO_TEST = {
     "learn/heads/options.py",
     "train/fabric.py",
     "train/objectives/objective.py",
-}
-# parts of one thing, which are judged by what the whole does: file, and the test that holds it
-IN_THE_WHOLE = {
 }
 
 
@@ -52,16 +49,10 @@ def mirrored(file: str) -> Path:
 def test_each_file_has_a_test_of_its_place_and_name():
     without = [file for file in files() if not mirrored(file).is_file()]
     assert len(files()) > 250
-    assert not sorted(set(without) - NOTHING_TO_TEST - set(IN_THE_WHOLE))
+    assert not sorted(set(without) - NOTHING_TO_TEST)
 
 
 def test_exceptions_are_still_needed():
     """A file that has got a test, or is gone, is no exception any more."""
     needed = {file for file in files() if not mirrored(file).is_file()}
-    assert not sorted((NOTHING_TO_TEST | set(IN_THE_WHOLE)) - needed)
-    assert not NOTHING_TO_TEST & set(IN_THE_WHOLE)
-
-
-def test_what_holds_an_exception_is_a_test():
-    without = [test for test in set(IN_THE_WHOLE.values()) if "def test_" not in (TESTS / test).read_text("utf-8")]
-    assert not without
+    assert not sorted(NOTHING_TO_TEST - needed)
