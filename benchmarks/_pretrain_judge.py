@@ -3,8 +3,9 @@
 Each cell is predicted once, by a linear probe (C = 1) that saw no cell of its patient, and the macro F1 is that of all
 cells together: a type that few cells of one fold have does not decide the mean over folds. Intervals are of draws of
 patients with replacement, the same draws for all representations, so that differences are paired. Probes are not fitted
-again in a draw, so that an interval of 95 % covers about 92 % (docs, *Training encoders*). Percentiles are taken as far
-out as Student's t asks (Hesterberg 2015, as `spatialfm.stats.reconstruction.over_patients` does for a mean).
+again in a draw: an interval of 95 % covers about 92 % for a difference and 88 % for a score (docs, *Training
+encoders*). Percentiles are taken as far out as Student's t asks (Hesterberg 2015, as
+`spatialfm.stats.reconstruction.over_patients` does for a mean).
 """
 
 from __future__ import annotations
