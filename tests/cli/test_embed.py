@@ -50,6 +50,7 @@ def problems(**changes):
 
 def test_sound_settings_have_no_problem():
     assert problems() == []
+    assert "such as {window: 64}" in STAGE.options({})["recipe"].help  # the example is one of the default model
     assert problems(recipe={"window": 64}) == []
     assert problems(model="kronos", weights="owner/name") == []  # a hub's name is looked up when it is used
 

@@ -58,7 +58,7 @@ def embed(
     n_components
         Principal components to keep. Default: all columns.
     recipe
-        Fields in which to depart from the model's published recipe, such as {stride: 64}.
+        Fields in which to depart from the model's published recipe, such as {window: 64}.
     panel
         Which channels are which markers, such as {mapping: {Target 7: CD3}}.
     """
