@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+import reading_steinbock
 from cli_cohort import CHANNELS, PIXELS, SETTINGS, write_cohort
 
 from spatialfm.cli import main
@@ -96,3 +97,50 @@ def test_files_that_are_not_there_are_all_named(cohort, capsys):
     assert status == 1
     assert "S1.ome.tif" in found["error"]
     assert "S2_mask.tif" in found["error"]
+
+
+def test_names_of_samples_with_blanks_are_changed_and_said(cohort, capsys):
+    table = pd.read_csv(cohort / "cohort.csv")
+    table.assign(sample=[f"core {i}" for i in range(4)]).to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml", "--no-estimate"], capsys)
+    assert status == 0
+    assert [one["sample"] for one in found["samples"]] == ["core_0", "core_1", "core_2", "core_3"]
+    (note,) = [one for one in found["notes"] if "changed" in one]
+    assert "'core 0' to 'core_0'" in note
+    assert "sample_name" in [one["column"] for one in found["columns"]]
+    table.assign(sample=["core 1", "core_1", "a", "b"]).to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml", "--no-estimate"], capsys)
+    assert status == 1
+    assert "row 1: sample 'core_1' would be stored as 'core_1', as is 'core 1' of row 0" in found["error"]
+
+
+@pytest.mark.parametrize(
+    "how", [{"sep": ";", "decimal": ","}, {"sep": "\t", "encoding": "utf-16"}, {"encoding": "cp1252"}]
+)
+def test_tables_as_spreadsheets_write_them_say_the_same(how, cohort, capsys):
+    table = pd.read_csv(cohort / "cohort.csv").assign(months=[3.5, 30.25, 4.5, 31.75], site="Köln")
+    table.to_csv(cohort / "cohort.csv", index=False, **how)
+    status, found = checked([cohort / "config.yaml", "--no-estimate"], capsys)
+    assert status == 0
+    columns = {one["column"]: one["values"] for one in found["columns"]}
+    assert columns["months"] == "3.5 to 31.75"
+    assert columns["site"] == "Köln"
+
+
+def test_what_the_command_line_cannot_begin_at_is_told_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "imc").mkdir()
+    reading_steinbock.write(tmp_path / "imc")
+    status, found = checked([tmp_path / "imc"], capsys)
+    assert status == 1
+    assert "is a folder, not a table with one row per sample" in found["error"]
+    assert "'reader: steinbock'" in found["error"]
+    cells = tmp_path / "cells.csv"
+    cells.write_text("sample,patient,x,y,CD3\na,p,1,2,3\n")
+    status, found = checked([cells], capsys)
+    assert status == 1
+    assert "A table of cells without images is read in Python, by sfm.io.read_cells" in found["error"]
+    for reader in ("cells", "features_h5"):
+        (tmp_path / "config.yaml").write_text(f"cohort: cells.csv\nout: r\nread:\n  reader: {reader}\n")
+        status, found = checked([tmp_path / "config.yaml"], capsys)
+        assert status == 1
+        assert f"read.reader: '{reader}' reads a table without images" in found["error"]

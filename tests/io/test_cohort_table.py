@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import ClinicalError, InputFileError
+from spatialfm._errors import ClinicalError, InputFileError, SpatialfmWarning
 from spatialfm.io._cohort_table import (
     Keys,
     clinical_columns,
@@ -54,10 +54,9 @@ def test_all_that_is_wrong_is_told_at_once(frame, tmp_path):
     frame["patient"] = ["p1", None]
     frame["image"] = [None, "absent.tif"]
     frame["mpp"] = [0.0, "wide"]
-    with pytest.raises(InputFileError, match="The cohort has 8 problems") as error:
+    with pytest.raises(InputFileError, match="The cohort has 6 problems") as error:
         plan(frame, tmp_path)
     for text in (
-        "row 0: sample 's 1' cannot name elements (sfm.io.sample_name makes it 's_1')",
         "row 1: sample 's 1' is also in row 0",
         "row 1 (sample 's 1'): no patient in column 'patient'",
         "row 0 (sample 's 1'): no path in column 'image'",
@@ -73,6 +72,32 @@ def test_samples_must_differ_by_more_than_case_and_be_short(frame, tmp_path):
         plan(frame, tmp_path)
     frame["sample"] = ["x" * 201, "s"]
     with pytest.raises(InputFileError, match="has 201 bytes"):
+        plan(frame, tmp_path)
+
+
+def test_names_that_elements_cannot_have_are_changed_openly(frame, tmp_path):
+    frame["sample"] = ["core 1", "core-2"]
+    with pytest.warns(
+        SpatialfmWarning, match=r"1 name of a sample cannot .* was changed: 'core 1' to 'core_1'. .*'sample_name'"
+    ):
+        rows = plan(frame, tmp_path)
+    assert [(row.sample, row.written) for row in rows] == [("core_1", "core 1"), ("core-2", "core-2")]
+    clinical = clinical_columns(frame, rows, KEYS, None)
+    assert list(clinical.columns) == ["patient", "sample_name", "stage"]
+    assert clinical["sample_name"].to_dict() == {"core_1": "core 1", "core-2": "core-2"}
+    with pytest.raises(ClinicalError, match="the cohort table has a column 'Sample_Name'. Rename that column"):
+        clinical_columns(frame.assign(Sample_Name="x"), rows, KEYS, None)
+
+
+@pytest.mark.parametrize("names", [["core 1", "core_1"], ["core_1", "core 1"], ["core 1", "Core/1"]])
+def test_names_that_would_be_stored_as_one_are_refused(names, frame, tmp_path):
+    frame["sample"] = names
+    with pytest.raises(InputFileError, match="row 1: sample .* would be stored as .* of row 0. Rename one") as error:
+        plan(frame, tmp_path)
+    assert f"sample {names[1]!r}" in str(error.value)
+    assert f"as is {names[0]!r}" in str(error.value)
+    frame["sample"] = ["***", "a"]
+    with pytest.raises(InputFileError, match=r"row 0: sample '\*\*\*' has no letter and no digit"):
         plan(frame, tmp_path)
 
 
@@ -110,6 +135,8 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
         load_table(pd.DataFrame([[1, 2]], columns=["a", "a"]), [], [])
     with pytest.raises(InputFileError, match="has no rows"):
         load_table(pd.DataFrame({"a": []}), [], [])
+    with pytest.raises(InputFileError, match="is a folder, not a table.*such as sfm.io.read_steinbock"):
+        load_table(tmp_path, [], [])
     with pytest.raises(InputFileError, match="Save the table as one"):
         load_table(tmp_path / "cohort.pdf", [], [])
 

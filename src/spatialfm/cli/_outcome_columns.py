@@ -71,6 +71,17 @@ def in_words(clinical: pd.DataFrame, times: Sequence[str], events: Sequence[str]
     return "\n".join(lines)
 
 
+def values_to_choose(table: pd.DataFrame, event_key: str) -> list[str | int | float]:
+    """Values of a column of events of which one is to be called the event; none where 1 is, or where it has many."""
+    if event_key not in table or (_is_zero_one(table[event_key]) and not _is_censoring(event_key)):
+        return []
+    values = pd.unique(table[event_key].dropna())
+    if len(values) > _VALUES:
+        return []
+    numbers = pd.api.types.is_numeric_dtype(table[event_key].dtype)
+    return [int(one) if numbers and one == int(one) else float(one) if numbers else str(one) for one in values]
+
+
 def _words(name: str) -> set[str]:
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     return {word for word in re.split(r"[^a-z]+", parted) if word}

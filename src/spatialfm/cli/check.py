@@ -247,8 +247,10 @@ def _show(description: dict[str, Any], problems: list[str], screen: Screen) -> N
         screen.show("\nclinical columns\n" + pd.DataFrame(description["columns"]).to_string(index=False))
     if description["outcome"] is not None:
         screen.show(
-            "\nsurvival: {patients} patients, {events} events (time {time_key!r}, event {event_key!r})".format(
-                **description["outcome"]
+            "\nsurvival: {n_patients}, {n_events} (time {time_key!r}, event {event_key!r})".format(
+                n_patients=counted(description["outcome"]["patients"], "patient"),
+                n_events=counted(description["outcome"]["events"], "event"),
+                **description["outcome"],
             )
         )
     elif description["outcome_candidates"]:

@@ -7,15 +7,20 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._errors import SpatialfmError
 from ._config import OUT
+from ._outcome_columns import values_to_choose
 from ._parser import add_command, some_text
 from ._screen import Screen
 from ._stage import Stage
 from ._stages import STAGES
 from ._yaml import dump
+from .read import reader_of_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 100
 # usual names of columns, as they are written without case, spaces and signs
@@ -55,12 +60,12 @@ def run(args: argparse.Namespace, screen: Screen) -> None:
     path = Path(args.cohort)
     if not path.exists():
         raise SpatialfmError(f"There is no file {args.cohort!r}. Pass the table with one row per sample.")
-    columns: list[str] = []
+    table: pd.DataFrame | None = None
     if path.is_file():
         from ..io._cohort_table import load_table
 
-        columns = [str(name) for name in load_table(path, [], [])[0].columns]
-    screen.show("\n".join(_lines(path, args.out, columns)))
+        table = load_table(path, [], [])[0].rename(columns=str)
+    screen.show("\n".join(_lines(path, args.out, table)))
 
 
 def guessed(columns: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -76,7 +81,8 @@ def guessed(columns: Sequence[str]) -> dict[tuple[str, str], str]:
     return guesses
 
 
-def _lines(path: Path, out: str, columns: Sequence[str]) -> Iterator[str]:
+def _lines(path: Path, out: str, table: pd.DataFrame | None) -> Iterator[str]:
+    columns = [] if table is None else list(table.columns)
     yield "# Settings of an analysis: 'spatialfm check' says whether they are right, 'spatialfm run' does it."
     yield "# A line that begins with # is a comment: remove the # to set what it says."
     yield dump({"cohort": str(path), "out": out, "random_state": 0}).rstrip()
@@ -86,17 +92,26 @@ def _lines(path: Path, out: str, columns: Sequence[str]) -> Iterator[str]:
     said: dict[tuple[str, str], Any] = dict(guessed(columns))
     if columns and ("read", "labels_column") not in said and "labels" not in columns:
         said["segment", "method"] = "watershed"
+    if table is None and (reader := reader_of_folder(path)) is not None:
+        said["read", "reader"] = reader
+    open_values = [] if table is None else values_to_choose(table, said.get(("survival", "event_key"), "event"))
     for name, stage in STAGES.items():
         yield ""
         yield f"{name}:  # {stage.summary}"
-        yield from _section(stage, {key: value for (of, key), value in said.items() if of == name})
+        of_stage = {key: value for (of, key), value in said.items() if of == name}
+        yield from _section(stage, of_stage, {"event_value": open_values} if name == "survival" else {})
 
 
-def _section(stage: Stage, said: Mapping[str, Any]) -> Iterator[str]:
-    for key, option in stage.options({}).items():
+def _section(stage: Stage, said: Mapping[str, Any], to_choose: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """Settings of a stage; of those in `to_choose`, a comment for each value, of which the user takes one."""
+    for key, option in stage.options(said).items():
         yield from _comment(option.help, "  ")
         if key in said:
-            yield f"  {dump({key: said[key]}).rstrip()}  # guessed from the columns"
+            by = "folder" if key == "reader" else "columns"
+            yield f"  {dump({key: said[key]}).rstrip()}  # guessed from the {by}"
+        elif to_choose.get(key):
+            yield "  # The table has these values; remove the # before the one that means the event:"
+            yield from (f"  # {_one_line(key, value)}" for value in to_choose[key])
         else:
             yield f"  # {_one_line(key, option.default)}"
 

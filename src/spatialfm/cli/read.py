@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import counted, listed
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 FILES = ("image", "labels", "shapes", "measurements")  # of the record of a sample, paths
 # what other stages do, or are told
 ELSEWHERE = ("cell_table", "on_pieces", "time_key", "event_key", "event_value", "table_name")
+WITHOUT_IMAGES = ("cells", "features_h5")  # readers of tables, at which no stage can begin
+FOLDERS = {"steinbock": ("panel.csv", "img"), "mcmicro": ("markers.csv",)}  # what the folder of a program holds
 COLUMNS = ("library_key", "patient_key", "image_column", "labels_column", "mpp_column")
 
 
@@ -91,10 +94,21 @@ def sources(sdata: SpatialData) -> list[str]:
 
 
 def readers() -> dict[str, Callable]:
-    """Readers of `spatialfm.io` by their short names."""
+    """Readers of images of `spatialfm.io` by their short names."""
     from .. import io
 
-    return {name.removeprefix("read_"): getattr(io, name) for name in io.__all__ if name.startswith("read_")}
+    names = [name.removeprefix("read_") for name in io.__all__ if name.startswith("read_")]
+    return {name: getattr(io, f"read_{name}") for name in names if name not in WITHOUT_IMAGES}
+
+
+def reader_of_folder(folder: Path) -> str | None:
+    """The reader that a folder is probably for, by the files in it."""
+    from ..io._ngff import is_zarr
+
+    if is_zarr(folder):
+        return "ome_zarr"
+    hits = [name for name, files in FOLDERS.items() if all((folder / file).exists() for file in files)]
+    return hits[0] if len(hits) == 1 else None
 
 
 def _reader(name: str) -> Callable:
@@ -107,14 +121,36 @@ def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
 
 def _check(draft: Draft) -> None:
     settings = draft.settings("read")
+    if settings["reader"] in WITHOUT_IMAGES:
+        draft.problem(
+            ("read", "reader"),
+            f"{settings['reader']!r} reads a table without images, at which the command line cannot begin. It is read "
+            f"in Python, by sfm.io.read_{settings['reader']}.",
+        )
+        return
     one_of(draft, ("read", "reader"), settings["reader"], list(readers()))
     if settings["reader"] != "cohort":
         return
+    _refuse_folder(draft)
     defaults = draft.stages["read"].options(draft.section("read"))
     for key in COLUMNS:
         if settings[key] != defaults[key].default and isinstance(settings[key], str):
             draft.check_columns(("read", key), [settings[key]])
     draft.check_columns(("read", "clinical_keys"), settings["clinical_keys"] or ())
+
+
+def _refuse_folder(draft: Draft) -> None:
+    """Note a folder where a table is meant, with the reader that it seems to need."""
+    cohort = str(draft.content.get("cohort"))
+    if not Path(cohort).is_dir():
+        return
+    seems = reader_of_folder(Path(cohort))
+    draft.problem(
+        ("cohort",),
+        f"{cohort!r} is a folder, not a table with one row per sample. Name a table, or write into the section 'read' "
+        f"of the settings which program made the folder, {'as it seems' if seems else 'such as'} 'reader: "
+        f"{seems or 'steinbock'}' ('spatialfm init FOLDER > config.yaml' prints settings).",
+    )
 
 
 STAGE = Stage(

@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, InputFileError
+from .._errors import ClinicalError, InputFileError, warn
+from .._errors import listed as listed_texts
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
 from ._kinds import KINDS, PLAIN, QUPATH
-from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
+from ._names import is_tiff_name, sample_name_or_empty
 from ._ngff import is_zarr
 from ._paths import absent, exists, find_path
 from ._templates import PathSource
 
 MEASUREMENTS = "measurements"
+WRITTEN = "sample_name"  # column of the samples: names as the table has them, where elements cannot be called so
 _SHOWN = 20
 _LONGEST = 200  # bytes of a sample's name; file systems take 255, of which prefixes like "labels_" need some
 
@@ -50,6 +52,7 @@ class Row:
     mpp: float | None
     kind: str = PLAIN
     measurements: Path | None = None
+    written: str = ""  # the sample's name as the table has it
 
 
 def load_table(
@@ -72,6 +75,11 @@ def load_table(
             raise InputFileError(f"The cohort table has several columns called {twice!r}. Rename all but one.")
     else:
         path = Path(table).expanduser()
+        if path.is_dir():
+            raise InputFileError(
+                f"'{path}' is a folder, not a table. Pass the file of the table; folders of other programs have "
+                "readers of their own, such as sfm.io.read_steinbock."
+            )
         if path.suffix.lower() not in TABLE_SUFFIXES + SPREADSHEET_SUFFIXES:
             raise InputFileError(
                 f"'{path}' is not one of {', '.join(TABLE_SUFFIXES)}. Save the table as one, or pass a DataFrame."
@@ -112,9 +120,11 @@ def find_keys(
     ):
         if key is not None and key not in frame:
             template = ', or a template such as image="{slide}.ome.tiff"' if argument == "image_column" else ""
+            of_cells = argument == "image_column" and {"x", "y"} <= {str(name).lower() for name in frame}
             raise ClinicalError(
                 f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
                 f"Pass {argument}=<column>{template}."
+                + (" A table of cells without images is read in Python, by sfm.io.read_cells." if of_cells else "")
             )
     optional = (
         ("labels_column", labels, "labels"),
@@ -155,15 +165,21 @@ def plan_rows(
     InputFileError
         With all that is wrong: samples without name, with one that cannot be used or that comes twice, without
         patient, image, or file, or with a pixel size that is none.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If names of samples were changed (``core 1`` to ``core_1``), as elements cannot have them.
     """
     samples, _ = text_keys(frame[keys.sample], repr(keys.sample), ClinicalError)
     patients, _ = text_keys(frame[keys.patient], repr(keys.patient), ClinicalError)
     rows, problems = [], []
-    seen: dict[str, int] = {}
+    seen: dict[str, tuple[int, str]] = {}
     for i in range(len(frame)):
-        sample, patient = _text(samples.iloc[i]), _text(patients.iloc[i])
-        problems += [f"row {i}: {problem}" for problem in _name_problems(sample, i, seen)]
-        where = f"row {i}" + (f" (sample {sample!r})" if sample else "")
+        written, patient = _text(samples.iloc[i]), _text(patients.iloc[i])
+        sample = sample_name_or_empty(written)
+        problems += [f"row {i}: {problem}" for problem in _name_problems(written, sample, i, seen)]
+        where = f"row {i}" + (f" (sample {written!r})" if written else "")
         if not patient:
             problems.append(f"{where}: no patient in column {keys.patient!r}")
         of_row, kind_problem = _kind(frame, keys, i, kind)
@@ -176,9 +192,21 @@ def plan_rows(
         problems_of_row = (kind_problem, problem, labels_problem, mpp_problem, measured_problem)
         problems += [f"{where}: {text}" for text in problems_of_row if text]
         if image is not None:
-            rows.append(Row(sample, patient, image, labels, mpp, of_row, measured))
+            rows.append(Row(sample, patient, image, labels, mpp, of_row, measured, written))
     refuse_all(problems)
+    _tell_changed(rows)
     return rows
+
+
+def _tell_changed(rows: Sequence[Row]) -> None:
+    """Warn of names that are stored otherwise than they are written."""
+    changed = [f"{row.written!r} to {row.sample!r}" for row in rows if row.written != row.sample]
+    if changed:
+        warn(
+            f"{counted(len(changed), 'name of a sample', 'names of samples')} cannot name images and masks (letters, "
+            f"digits, '_', '-' and '.' can) and {'was' if len(changed) == 1 else 'were'} changed: "
+            f"{listed_texts(changed, 5, quoted=False)}. The names as written are kept in column {WRITTEN!r}."
+        )
 
 
 def refuse_all(problems: Sequence[str], error: type[Exception] = InputFileError) -> None:
@@ -202,7 +230,7 @@ def clinical_columns(
     Raises
     ------
     ClinicalError
-        If a wanted column is absent, or one would take the name of sample or patient.
+        If a wanted column is absent, or one would take the name of sample, patient, or the names as written.
     """
     if wanted is None:
         used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp, keys.kind, keys.measurements}
@@ -222,34 +250,39 @@ def clinical_columns(
             )
     index = pd.Index([row.sample for row in rows], dtype=object)
     clinical = storable_frame(frame[list(wanted)].set_axis(index, axis=0), "the cohort table", ClinicalError)
+    if any(row.written != row.sample for row in rows):
+        if clash := [name for name in clinical if str(name).casefold() == WRITTEN]:
+            raise ClinicalError(
+                f"Names of samples were changed to name images and masks, and are to be kept as written in column "
+                f"{WRITTEN!r}, but the cohort table has a column {clash[0]!r}. Rename that column, or the samples."
+            )
+        clinical.insert(0, WRITTEN, [row.written for row in rows])
     clinical.insert(0, PATIENT_KEY, [row.patient for row in rows])
     return clinical
 
 
-def _name_problems(sample: str, i: int, seen: dict[str, int]) -> list[str]:
-    if not sample:
+def _name_problems(written: str, sample: str, i: int, seen: dict[str, tuple[int, str]]) -> list[str]:
+    """What is wrong with a name, as written and as it is stored."""
+    if not written:
         return ["no sample name"]
+    if not sample:
+        return [
+            f"sample {written!r} has no letter and no digit, of which names of images and masks are made. Rename it"
+        ]
     problems = []
-    if not is_sample_name(sample):
-        corrected = sample_name_or_empty(sample)
-        problems.append(
-            f"sample {sample!r} cannot name elements"
-            + (
-                f" (sfm.io.sample_name makes it {corrected!r})"
-                if corrected
-                else " (letters, digits, '_', '-' and '.' only)"
-            )
-        )
     if len(sample.encode()) > _LONGEST:
         problems.append(
-            f"sample {sample[:20]!r}... has {len(sample.encode())} bytes; names of elements are folders on disk, and "
+            f"sample {written[:20]!r}... has {len(sample.encode())} bytes; names of elements are folders on disk, and "
             f"may have {_LONGEST}"
         )
     folded = sample.casefold()  # elements must differ by more than case
-    if folded in seen:
-        problems.append(f"sample {sample!r} is also in row {seen[folded]}")
-    else:
-        seen[folded] = i
+    row, other = seen.setdefault(folded, (i, written))
+    if row != i and (other == written or written == sample and other.casefold() == folded):
+        problems.append(f"sample {written!r} is also in row {row}")
+    elif row != i:
+        problems.append(
+            f"sample {written!r} would be stored as {sample!r}, as is {other!r} of row {row}. Rename one of them"
+        )
     return problems
 
 

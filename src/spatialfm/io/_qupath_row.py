@@ -84,7 +84,8 @@ def _name_in_table(row: Row, table: QuPathTable, called: dict[str, str]) -> str:
         return next(iter(called))
     file = bare(row.image.name, IMAGE_SUFFIXES).casefold()
     by_file = [name for name, one in called.items() if bare(one, IMAGE_SUFFIXES).casefold() == file]
-    by_sample = [name for name in called if name.casefold() == row.sample.casefold()]
+    own = {row.sample.casefold(), row.written.casefold()}
+    by_sample = [name for name in called if name.casefold() in own]
     names = list(dict.fromkeys([*by_file, *by_sample]))
     if len(names) == 1:
         return names[0]

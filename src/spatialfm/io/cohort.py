@@ -75,7 +75,8 @@ def read_cohort(
         DataFrame, or path of a text file (``.csv``, ``.tsv``, ``.tab``, ``.txt``). Separator, decimal sign and encoding
         are found in the file. Names of samples and patients stay as they are written (``001``).
     library_key
-        Column of sample names.
+        Column of sample names. Elements have names of letters, digits, ``_``, ``-`` and ``.``: ``core 1`` becomes
+        ``core_1``, with a warning, and the names as written are kept in the column ``"sample_name"``.
     image_column
         Column of paths of images (files or folders, as in `read_tiff`).
     patient_key
@@ -153,8 +154,8 @@ def read_cohort(
     Raises
     ------
     InputFileError
-        With all problems at once: missing files and patients, samples that occur twice, and all that `read_tiff`
-        refuses.
+        With all problems at once: missing files and patients, samples that occur twice or would be stored under one
+        name, and all that `read_tiff` refuses.
     ClinicalError
         If a column is absent or cannot be stored.
     PixelSizeError
@@ -168,7 +169,7 @@ def read_cohort(
     -----
     SpatialfmWarning
         As `read_tiff`, once for all files concerned; if samples have different panels; if two samples have the same
-        image.
+        image; if names of samples are changed to be stored.
 
     Examples
     --------
