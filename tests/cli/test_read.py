@@ -18,7 +18,7 @@ from spatialdata.models import Image2DModel
 
 from spatialfm.cli import main
 from spatialfm.cli._stages import STAGES
-from spatialfm.cli.read import channels_of, readers, samples_of
+from spatialfm.cli.read import channels_of, reader_of_folder, readers, samples_of
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -148,3 +148,17 @@ def test_a_panorama_is_no_sample_and_has_no_markers():
     assert samples_of(sdata) == ["a"]
     assert channels_of(sdata) == ["CD3", "CD20"]
     assert STAGES["embed"].before(STAGES["embed"].settings({"model": "classical"}), sdata) == []
+
+
+def test_a_folder_is_known_by_its_files(tmp_path):
+    for name, files in {
+        "m": ["markers.csv"],
+        "s": ["panel.csv", "img"],
+        "both": ["markers.csv", "panel.csv", "img"],
+    }.items():
+        for file in files:
+            (tmp_path / name / file).mkdir(parents=True)
+    (tmp_path / "a.ome.zarr").mkdir()
+    (tmp_path / "empty").mkdir()
+    found = {name: reader_of_folder(tmp_path / name) for name in ("m", "s", "both", "a.ome.zarr", "empty")}
+    assert found == {"m": "mcmicro", "s": "steinbock", "both": None, "a.ome.zarr": "ome_zarr", "empty": None}

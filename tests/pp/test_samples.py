@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,41 @@ def test_what_follows_finds_the_columns(tmp_path):
     assert sdata["tiles"].obs["patient"].eq("a").all()
     sdata.write(tmp_path / "s.zarr")
     assert sd.read_zarr(tmp_path / "s.zarr")["samples"].obs["patient"].tolist() == ["a"]
+
+
+@pytest.fixture
+def foreign():
+    """Images, labels and a table with positions in µm, without samples or patients."""
+    ours = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, difficulty="easy")
+    sfm.pp.cell_table(ours)
+    table = ours["table"]
+    table.obs = table.obs[["region", "cell_id"]]
+    names = [name for name in ours.images if name.startswith("image_")]
+    frame = pd.DataFrame({"sample": [name.removeprefix("image_") for name in names], "patient": ["a", "b"]})
+    labels = {name: ours.labels[name] for name in table.obs["region"].unique()}
+    return sd.SpatialData({name: ours.images[name] for name in names}, labels, tables={"table": table}), frame
+
+
+def test_positions_in_another_unit_than_the_labels_are_told(foreign):
+    sdata, frame = foreign
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        sfm.pp.add_samples(sdata, frame)
+    sdata["table"].obsm["spatial"] = sdata["table"].obsm["spatial"] * 2
+    with pytest.warns(SpatialfmWarning, match="most cells of 2 samples are not where their labels are.*another unit"):
+        sfm.pp.add_samples(sdata, frame.assign(stage=[1, 2]))
+    assert sdata["table"].obs["stage"].notna().all()
+
+
+def test_positions_with_y_before_x_are_refused_before_anything_is_written(foreign):
+    sdata, frame = foreign
+    table = sdata["table"]
+    table.obs["x_centroid"], table.obs["y_centroid"] = table.obsm["spatial"].T
+    table.obsm["spatial"] = np.asarray(table.obsm["spatial"])[:, ::-1]
+    before = contents(sdata)
+    with pytest.raises(TableError, match="holds y before x: its first column is .*'y_centroid'.*Exchange them"):
+        sfm.pp.add_samples(sdata, frame)
+    assert unchanged(sdata, before)
 
 
 def test_a_second_call_adds_to_the_first_and_other_values_are_refused():

@@ -12,13 +12,14 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import ClinicalError, TableError, counted, listed, warn
-from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES, TABLE
+from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
 from .._public import public
 from .annotated import is_of_points
 from .clinical import Target, check_columns, join_rows, read_clinical
 from .drawn_cells import rows_of_sample
 from .elements import SampleElements, match_elements, table_regions
 from .joins import text_keys
+from .off_labels import say_off_labels
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -93,14 +94,14 @@ def add_samples(
     ClinicalError
         If a sample has no row or two, a column is there already with other values, is reserved, or holds dates.
     TableError
-        If rows of the table of cells are of no sample.
+        If rows of the table of cells are of no sample, or its positions hold y before x by its own columns.
     ElementError, CoordinateError
         If images and cells cannot be paired.
 
     Warns
     -----
     SpatialfmWarning
-        If rows of `table` are of no sample.
+        If rows of `table` are of no sample, or positions of cells are not on their labels, as in another unit.
 
     See Also
     --------
@@ -121,6 +122,8 @@ def add_samples(
     pairs = match_elements(sdata, samples=samples, need_labels=False, table_name=table_name)
     cells = _cell_table(sdata, table_name)
     of_cells = None if cells is None else _sample_of_cells(sdata, cells, table_name, pairs, partly=samples is not None)
+    if cells is not None and of_cells is not None and SPATIAL in cells.obsm:
+        say_off_labels(sdata, pairs, cells, table_name, of_cells)
     rows, keys = _rows(table, on, patient_key, clinical_keys)
     rows = _by_sample(rows, keys, on, pairs, cells, of_cells)
     targets = [_target_of_samples(sdata, pairs)]

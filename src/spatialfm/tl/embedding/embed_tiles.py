@@ -146,14 +146,14 @@ def embed_tiles(
     from ...embed.call import image_elements, request_of
     from ...embed.inputs import prepare_inputs
     from ...embed.windows.grid import plan_grid
-    from ...embed.windows.places import say_off_labels
     from ...pp.elements import match_elements
+    from ...pp.off_labels import say_off_labels
 
     meant = image_elements(elements, recipe)
     pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
     if cells is not None:
-        say_off_labels(sdata, pairs, cells, cell_table_name)
+        say_off_labels(sdata, pairs, cells, cell_table_name, cells.obs[SAMPLE_KEY].astype(str).to_numpy())
     if not copy:
         _check_elements(sdata, table_name, pairs)
     check_embedding_key(key_added)

@@ -321,7 +321,7 @@ def _flag_samples(sdata: SpatialData, report: pd.DataFrame) -> None:
 
 def _cells_to_flag(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str) -> AnnData | None:
     """Table of the cells that can be flagged, whose places are checked before any token is encoded."""
-    from ...embed.windows.places import say_off_labels
+    from ...pp.off_labels import say_off_labels
 
     if table_name not in sdata.tables:
         return None
@@ -330,7 +330,7 @@ def _cells_to_flag(sdata: SpatialData, pairs: Sequence[SampleElements], table_na
         logger.warning("table %r has no %r or no places: cells are not flagged", table_name, SAMPLE_KEY)
         return None
     coordinates(table, finite=False)  # refuses y before x
-    say_off_labels(sdata, pairs, table, table_name)
+    say_off_labels(sdata, pairs, table, table_name, table.obs[SAMPLE_KEY].astype(str).to_numpy())
     return table
 
 
