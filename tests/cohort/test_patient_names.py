@@ -88,7 +88,7 @@ WEIGH = {  # a fit in which patients count alike, or neighbours in others
 }
 SEARCH = {"search", "search_samples", "predict_survival"}  # of two tables: in their own tests
 # of images, long to train, or in need of a file; they read patients alike
-NO_TABLE = {"detect_artifacts", "segment_regions", "mil", "predict_bags"}
+NO_TABLE = {"detect_artifacts", "segment_regions", "mil", "predict_bags", "reconstruct"}
 
 
 def _second_score(samples: AnnData) -> list[str]:

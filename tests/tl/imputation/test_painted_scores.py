@@ -28,6 +28,12 @@ def test_the_patient_of_a_sample_is_that_of_its_cells():
         patients_of_samples(SimpleNamespace(tables={"table": ad.AnnData(obs=obs)}), ["a"], "table", "patient", "sample")
 
 
+def test_a_patient_in_two_spellings_is_refused():
+    obs = pd.DataFrame({"sample": ["a", "b", "c"], "patient": ["P0", " p0", "q"]}, index=list("xyz"))
+    with pytest.raises(TableError, match="several ways"):
+        patients_of_samples(SimpleNamespace(tables={"table": ad.AnnData(obs=obs)}), ["a"], "table", "patient", "sample")
+
+
 @pytest.mark.parametrize("draws", [False, True])
 def test_rows_are_pixels_with_what_was_predicted_of_them(monkeypatch, draws):
     """Each pixel is its own number, and the prediction ten times that; half of the second channel was hidden."""

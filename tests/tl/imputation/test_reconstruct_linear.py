@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, PanelError, RunError, TableError
+from spatialfm._errors import ArgumentError, PanelError, RunError, SpatialfmWarning, TableError
 from spatialfm.embed.paint.job import PaintJob
+from spatialfm.tl.imputation.reconstruct_linear import patients_of
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 ONE_TILE = {"window": 64}
@@ -178,6 +181,19 @@ def test_whose_image_it_is_counts_for_whole_markers_alone(cohort, make_sdata, bl
     assert sdata["image_b_reconstructed"].shape == (3, 64, 64)
     with pytest.raises(TableError, match="1 sample has no cells in the table, first 'b'"):
         sfm.tl.reconstruct(sdata, method="linear", mode="marker", recipe=ONE_TILE)
+
+
+@pytest.mark.parametrize("table", ["samples", "table"])
+def test_a_column_called_as_patients_are_is_asked_about(table):
+    """Two images of one patient would teach each other."""
+    obs = pd.DataFrame({"sample": list("abcd"), "PatientID": list("ppqr")}, index=list("abcd"))
+    sdata = SimpleNamespace(tables={table: ad.AnnData(obs=obs)})
+    with pytest.warns(SpatialfmWarning, match='each sample counts as a patient.*patient_key="PatientID"'):
+        assert patients_of(sdata, ["a", "b"], "patient", "sample", "table") == ["a", "b"]
+    assert patients_of(sdata, ["a", "b"], "PatientID", "sample", "table") == ["p", "p"]
+    obs["PatientID"] = ["P0", " p0", "q", "r"]
+    with pytest.raises(TableError, match="several ways"):
+        patients_of(SimpleNamespace(tables={table: ad.AnnData(obs=obs)}), ["a", "b"], "PatientID", "sample", "table")
 
 
 def test_bad_input_is_refused_before_work(cohort, make_sdata):

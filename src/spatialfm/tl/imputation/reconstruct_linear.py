@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._errors import ArgumentError, TableError
 from ..._keys import SAMPLES
+from ...cohort.patient_names import check_spelling, patients_of_rows
 from ...learn.conformal import held_out_patients
 from ...learn.imputers import LinearImputer, drawn_evenly, fit_imputer
 from .painted_scores import patients_of_samples
@@ -83,10 +84,12 @@ def patients_of(
     Raises
     ------
     TableError
-        If the table does not say whose a sample is.
+        If the table does not say whose a sample is, or writes one patient in several ways.
     """
+    tables = [sdata.tables[name] for name in (SAMPLES, table_name) if name in sdata.tables]
     clinical = sdata.tables[SAMPLES].obs if SAMPLES in sdata.tables else None
     if clinical is not None and patient_key in clinical:
+        check_spelling(clinical[patient_key], "patient_key", TableError)
         known = clinical[patient_key].astype("object").where(clinical[patient_key].notna())
         if lacking := [name for name in samples if name not in known.index or known.isna()[name]]:
             raise TableError(
@@ -96,6 +99,10 @@ def patients_of(
         return [str(known[name]) for name in samples]
     if table_name in sdata.tables and patient_key in sdata.tables[table_name].obs:
         return patients_of_samples(sdata, samples, table_name, patient_key, library_key)
+    for table in tables:  # says where a column looks like that of patients
+        patients_of_rows(
+            table, patient_key, risk="each sample counts as a patient, and another one of its own patient teaches it"
+        )
     return list(samples)
 
 
