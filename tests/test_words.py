@@ -173,6 +173,8 @@ SAY_NOTHING = {"found", "thing", "stuff", "tmp", "obj", "res"}
 
 def names_that_say_nothing(source: str) -> list[str]:
     """Local variables and parameters of functions whose names would fit anything."""
+    if not SAY_NOTHING & set(re.findall(r"\w+", source)):
+        return []
     functions = [one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef | ast.Lambda)]
     bound = [
         (node.lineno, node.arg if isinstance(node, ast.arg) else node.id)
