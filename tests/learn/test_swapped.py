@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
+from spatialfm.learn.arcsinh import compressed_by
 from spatialfm.learn.panel_moments import PENALTY
 from spatialfm.learn.surprise import errors_of, expected_of_others
-from spatialfm.learn.swapped import compressed_by, exchanges_of, gains_of_samples
+from spatialfm.learn.swapped import exchanges_of, gains_of_samples
 
 COFACTORS = np.array([5.0, 8.0, np.nan, 3.0])
 

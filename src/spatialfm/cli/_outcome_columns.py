@@ -14,7 +14,8 @@ from .._errors import listed
 from ._yaml import dump
 
 _ENDPOINTS = {"os", "pfs", "dfs", "rfs", "efs", "dss", "dmfs", "ttp", "survival", "follow", "followup"}
-_TIME = _ENDPOINTS | {"time", "months", "month", "days", "weeks", "years"}
+_UNITS = {"time", "months", "month", "days", "weeks", "years"}
+_TIME = _ENDPOINTS | _UNITS
 _NO_TIME = {"age", "date", "year", "status", "event", "group", "born", "birth"}
 _EVENT = {
     "event",
@@ -31,7 +32,7 @@ _EVENT = {
 }
 _EVENT |= {"progression", "progressed", "censor", "censored", "censoring"}
 _STATUS = _ENDPOINTS | {"last", "life"}  # beside "status", which alone may be of a receptor
-_NO_EVENT = {"time", "months", "month", "days", "weeks", "years", "date"}
+_NO_EVENT = _UNITS | {"date"}
 _VALUES = 4  # an event has few
 
 
@@ -65,7 +66,7 @@ def in_words(clinical: pd.DataFrame, times: Sequence[str], events: Sequence[str]
         "  survival:",
         *(f"    {dump({key: name}).strip()}" for key, name in (("time_key", times[0]), ("event_key", events[0]))),
     ]
-    if not _is_zero_one(clinical[events[0]]) or _is_censoring(events[0]):
+    if not _one_is_the_event(clinical[events[0]], events[0]):
         lines.append("    event_value: <the value that means that the event was seen>")
     lines.append("or pass --time-key, --event-key and --event-value to 'spatialfm survival'.")
     return "\n".join(lines)
@@ -73,7 +74,7 @@ def in_words(clinical: pd.DataFrame, times: Sequence[str], events: Sequence[str]
 
 def values_to_choose(table: pd.DataFrame, event_key: str) -> list[str | int | float]:
     """Values of a column of events of which one is to be called the event; none where 1 is, or where it has many."""
-    if event_key not in table or (_is_zero_one(table[event_key]) and not _is_censoring(event_key)):
+    if event_key not in table or _one_is_the_event(table[event_key], event_key):
         return []
     values = pd.unique(table[event_key].dropna())
     if len(values) > _VALUES:
@@ -91,12 +92,10 @@ def _values(column: pd.Series) -> str:
     return listed(pd.unique(column.dropna().astype(str)), _VALUES)
 
 
-def _is_zero_one(column: pd.Series) -> bool:
+def _one_is_the_event(column: pd.Series, name: str) -> bool:
+    """Whether 1 (or True) means the event: not where it means that a patient was censored, or is alive."""
+    if _words(name) & {"censor", "censored", "censoring", "alive"}:
+        return False
     values = column.dropna()
-    return pd.api.types.is_bool_dtype(values.dtype) or (
-        pd.api.types.is_numeric_dtype(values.dtype) and set(values.unique()) <= {0, 1}
-    )
-
-
-def _is_censoring(name: str) -> bool:
-    return bool(_words(name) & {"censor", "censored", "censoring", "alive"})
+    numbers = pd.api.types.is_numeric_dtype(values.dtype) and set(values.unique()) <= {0, 1}
+    return pd.api.types.is_bool_dtype(values.dtype) or numbers

@@ -89,7 +89,10 @@ def compressed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Columns that were centred or standardised are left as they are.
     """
     cofactors = np.array([find_cofactor(column) for column in values.T])
-    out = np.array(values, dtype=np.float64)
-    for place in np.flatnonzero(np.isfinite(cofactors)):
-        out[:, place] = np.arcsinh(out[:, place] / cofactors[place])
-    return out, cofactors
+    return compressed_by(np.asarray(values, dtype=np.float64), cofactors), cofactors
+
+
+def compressed_by(values: np.ndarray, cofactors: np.ndarray) -> np.ndarray:
+    """``arcsinh(value / cofactor)`` of columns ``(n, M)``; those without a finite cofactor as they are."""
+    known = np.isfinite(cofactors)
+    return np.where(known, np.arcsinh(values / np.where(known, cofactors, 1.0)), values)

@@ -7,16 +7,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from .arcsinh import compressed_by
 from .imputers import drawn_evenly
 from .surprise import CUT, Errors, errors_of, expected_of_others, regressions_of
 
 MOST = 200  # cells of a sample: more of them move no mean by what an exchange moves it
-
-
-def compressed_by(values: np.ndarray, cofactors: np.ndarray) -> np.ndarray:
-    """``arcsinh(x / cofactor)`` of columns; those without a cofactor as they are."""
-    known = np.isfinite(cofactors)
-    return np.where(known, np.arcsinh(values / np.where(known, cofactors, 1.0)), values)
 
 
 def exchanges_of(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._errors import PanelError, listed
 from ...cohort.given_table import measured_markers, varying_markers
-from ...learn.arcsinh import find_cofactor
+from ...learn.arcsinh import compressed_by, find_cofactor
 from ...learn.imputers import fit_imputer, standardised
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def moved_cells(
     if not set(names) - set(values):
         raise PanelError("values= sets all markers: none is left whose expected value could change.")
     cofactors = np.array([cofactor if np.isfinite(cofactor := find_cofactor(column)) else np.inf for column in x.T])
-    z, center, scale = standardised(_compressed(x, cofactors))
+    z, center, scale = standardised(compressed_by(x, cofactors))
     to = np.array([[values.get(name, 0.0) for name in names]])
-    wanted = ((_compressed(to, cofactors) - center) / scale)[0]
+    wanted = ((compressed_by(to, cofactors) - center) / scale)[0]
     places = [names.index(name) for name in values]
 
     moved: Moves = []
@@ -74,11 +74,6 @@ def moved_cells(
                 for other, rows in zip(altered, changes, strict=True)
             ]
     return moved, expected
-
-
-def _compressed(x: np.ndarray, cofactors: np.ndarray) -> np.ndarray:
-    """arcsinh, and columns that are not intensities, of cofactor infinity, as they are."""
-    return np.where(np.isfinite(cofactors), np.arcsinh(x / cofactors), x)
 
 
 def _apart(predict, before: np.ndarray, after: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -20,9 +20,9 @@ from ...cohort.checks import as_names, listed, named, obs_column
 from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
-from ...learn.arcsinh import find_cofactor
+from ...learn.arcsinh import compressed_by, find_cofactor
 from ...learn.surprise import apart_from_others, deviation, expected_of_others
-from ...learn.swapped import compressed_by, exchanges_of
+from ...learn.swapped import exchanges_of
 from ...pp.units import say_apart
 from .surprise_maps import earlier_maps, map_names, paint_maps
 from .surprise_parts import Parts, parts_of, samples_of

@@ -81,10 +81,10 @@ def parts_of(
 
 def samples_of(adata: AnnData, other: AnnData | None, library_key: str, patient: np.ndarray) -> np.ndarray:
     """Codes of the samples of all rows; of a reference without that column its patients."""
-    own = obs_column(adata, library_key, "library_key").astype(str).to_numpy(dtype=object)
+    own = obs_column(adata, library_key, "library_key").astype(str)
+    _, first = np.unique(own.to_numpy(dtype=str), return_inverse=True)
     if other is None:
-        return np.unique(own.astype(str), return_inverse=True)[1]
+        return first
     theirs = other.obs[library_key].astype(str) if library_key in other.obs else patient[adata.n_obs :]
-    _, first = np.unique(own.astype(str), return_inverse=True)
     _, behind = np.unique(np.asarray(theirs).astype(str), return_inverse=True)
     return np.concatenate([first, behind + first.max() + 1])
