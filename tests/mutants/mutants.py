@@ -2,8 +2,9 @@
 
     python tests/mutants/mutants.py [--only "stats/*"] [--jobs 1]
 
-Each entry of `mutants.toml` has a file of the package, a piece of its text that occurs there once, what takes its
-place, and the tests that must fail. Those that pass are printed as survivors; none is the goal. The tests are first run
+The list has one file for each room (`stats.toml` is that of `stats/`; `package.toml` that of the files beside the
+rooms). An entry has a file of the package, a piece of its text that occurs there once, what takes its place, and the
+tests that must fail. Those that pass are printed as survivors; none is the goal. The tests are first run
 without any bug: one that fails anyway notices nothing.
 """
 
@@ -26,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "spatialfm"
-LIST = Path(__file__).with_name("mutants.toml")
+LISTS = sorted(Path(__file__).parent.glob("*.toml"))
 LONGEST = 300  # seconds that the tests of one bug may take
 LIBRARIES = (
     "anndata", "dask.array", "lifelines", "matplotlib.pyplot", "numba", "ot", "pandas", "pytest", "scanpy",
@@ -46,6 +47,12 @@ class Mutant:
     tests: tuple[str, ...]
 
     @property
+    def list(self) -> str:
+        """Name of the file of the list that the bug belongs to."""
+        room, slash, _ = self.file.partition("/")
+        return f"{room if slash else 'package'}.toml"
+
+    @property
     def name(self) -> str:
         return f"{self.file}: {' '.join(self.old.split())} -> {' '.join(self.new.split())}"
 
@@ -59,13 +66,13 @@ class Mutant:
         """
         text = (PACKAGE / self.file).read_text(encoding="utf-8")
         if (n := text.count(self.old)) != 1:
-            raise ValueError(f"{self.file} has {self.old!r} {n} times. Change the entry of {LIST.name}.")
+            raise ValueError(f"{self.file} has {self.old!r} {n} times. Change the entry of {self.list}.")
         return text.replace(self.old, self.new)
 
 
-def read() -> list[Mutant]:
-    """All entries, in their order."""
-    entries = tomllib.loads(LIST.read_text(encoding="utf-8"))["mutant"]
+def read(lists: Sequence[Path] = LISTS) -> list[Mutant]:
+    """All entries, room by room."""
+    entries = [one for file in lists for one in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]]
     return [Mutant(one["file"], one["old"], one["new"], tuple(one["tests"])) for one in entries]
 
 

@@ -47,6 +47,13 @@ def test_each_bug_has_its_place():
     assert not wrong, "\n".join(wrong)
 
 
+def test_each_bug_stands_in_the_list_of_its_room():
+    for file in mutants.LISTS:
+        entries = mutants.read([file])
+        assert {one.list for one in entries} == {file.name}
+        assert [one.file for one in entries] == sorted(one.file for one in entries), f"{file.name}: sort by file"
+
+
 def test_enough_bugs_over_all_rooms():
     assert len({(one.file, one.old, one.new) for one in ALL}) == len(ALL) >= 80
     rooms = {one.file.split("/")[0] for one in ALL}
