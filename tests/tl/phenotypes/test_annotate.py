@@ -45,14 +45,15 @@ def test_the_probe_is_that_of_scikit_learn(cells):
     scaled = StandardScaler().fit_transform(cells.obsm["X_latent"])  # by all cells, the few labels come later
     model = LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000)
     expected = model.fit(scaled[known], cells.obs["known"][known].astype(str)).predict_proba(scaled)
+    # both stop where the gradient is small: with other BLAS kernels, some 1e-6 apart
     found = cells.obsm["known_predicted_probability"]
     assert list(found.columns) == list(model.classes_)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     ordered = np.sort(expected, 1)
-    np.testing.assert_allclose(cells.obs["known_predicted_confidence"], ordered[:, -1], atol=1e-6)
-    np.testing.assert_allclose(cells.obs["known_predicted_margin"], ordered[:, -1] - ordered[:, -2], atol=1e-6)
+    np.testing.assert_allclose(cells.obs["known_predicted_confidence"], ordered[:, -1], atol=1e-5)
+    np.testing.assert_allclose(cells.obs["known_predicted_margin"], ordered[:, -1] - ordered[:, -2], atol=1e-5)
     entropy = -(expected * np.log(expected)).sum(1) / np.log(expected.shape[1])
-    np.testing.assert_allclose(cells.obs["known_predicted_entropy"], entropy, atol=1e-6)
+    np.testing.assert_allclose(cells.obs["known_predicted_entropy"], entropy, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", ["linear", "forest", "knn"])
