@@ -49,4 +49,7 @@ def random_of(seed: int, step: int, place: int, purpose: int = 0) -> np.random.G
     purpose
         Tells apart what is drawn by different parts: 0 the windows, 1 their channels and augmentation, 2 the objective.
     """
-    return np.random.default_rng([seed, step, place, purpose])
+    numbers = (seed, step, place, purpose)
+    if min(numbers) >= 0 and max(numbers) < 2**32:  # as from a list, whose numbers numpy brings to this form one by one
+        return np.random.Generator(np.random.PCG64(np.array(numbers, np.uint32)))
+    return np.random.default_rng(numbers)

@@ -239,7 +239,7 @@ class Windows(Dataset):
         index
             Number of the window.
         rng
-            All that is random comes from it: channels, place of the crop and changes, each from a stream of its own.
+            All that is random comes from it, in this order: place of the crop, channels, changes.
         crop
             Whether a part of the window is cut out; otherwise it is the whole.
         channels
@@ -255,22 +255,16 @@ class Windows(Dataset):
         settle_worker()
         number, top, left = self._places[index].tolist()
         image, standard, settings = self.images[number], self.standards[number], self.settings
-        for_channels, for_place, for_change = rng.spawn(3)
-        chosen = draw_channels(
-            settings.channels if channels else "all", len(image.markers), image.nuclear, for_channels
-        )
         side = settings.crop if crop and settings.crop is not None else settings.size
-        down, right = for_place.integers(settings.size - side + 1, size=2).tolist()
+        down, right = rng.integers(settings.size - side + 1, size=2).tolist()
+        chosen = draw_channels(settings.channels if channels else "all", len(image.markers), image.nuclear, rng)
         if self._pack is not None:
             pixels = self._pack.pixels(int(self._numbers[index]), chosen, down, right, side)
         else:
             pixels = self._read(image, chosen, (top + down, left + right, side))
         change = settings.augment if augment else NOTHING
-        tensor = torch.from_numpy(
-            np.ascontiguousarray(oriented(scaled(pixels, change, for_change), change, for_change))
-        )
-        mean, std = torch.from_numpy(standard.both[:, chosen])
-        ready = disturbed(normalized(tensor, mean, std, settings.recipe).numpy(), change, for_change)
+        turned = np.ascontiguousarray(oriented(scaled(pixels, change, rng), change, rng))
+        ready = disturbed(normalized(turned, *standard.both[:, chosen], settings.recipe), change, rng)
         keys = None if image.keys is None else torch.from_numpy(image.keys[chosen])
         names = tuple(image.markers[place] for place in chosen)
         return WindowSample(torch.from_numpy(ready), keys, names, index, (image.source, image.sample, top, left))

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .._errors import RunError, SpatialfmError
 from .batch import WindowSample, random_of
+from .block import Block, in_one_block
 from .objectives.objective import Views
 
 CHANNELS, VIEWS = 1, 2  # purposes of random numbers, see `random_of`
@@ -106,7 +107,7 @@ def batches_of(
         _MadeWindows(data, make, seed),
         batch_sampler=_Places(data, steps, rank, world),
         num_workers=workers,
-        collate_fn=list,
+        collate_fn=in_one_block if workers else list,
         worker_init_fn=_as_worker,
         prefetch_factor=2 if workers else None,
     )
@@ -114,7 +115,8 @@ def batches_of(
     with _deaths_seen_when_asked(batches, workers):
         for step in steps:
             try:
-                batch: list[Made] = next(batches)
+                given = next(batches)
+                batch: list[Made] = given.unpacked() if isinstance(given, Block) else given
             except (RuntimeError, OSError, EOFError) as error:
                 # a worker that was killed, by a lack of memory for example: torch's word for it, or a broken connection
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):

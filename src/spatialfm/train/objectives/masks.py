@@ -47,7 +47,7 @@ def draw_blocks(
     True
     """
     hidden = np.zeros(shape, dtype=bool)
-    while (left := n_hidden - int(hidden.sum())) > 0:
+    while (left := n_hidden - int(np.count_nonzero(hidden))) > 0:
         most = min(left, share_most * hidden.size)
         for _ in range(n_tries):
             area = n_least + (most - n_least) * rng.random()
@@ -57,7 +57,7 @@ def draw_blocks(
                 continue
             top, first = int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1))
             place = hidden[top : top + height, first : first + width]
-            if 0 < place.size - int(place.sum()) <= most:
+            if 0 < place.size - int(np.count_nonzero(place)) <= most:
                 place[:] = True
                 break
         else:
