@@ -267,3 +267,26 @@ def test_it_is_judged_on_patients_whose_labels_it_has_not_seen(sdata, base):
     for folder in folders:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         assert card["cells"]["training_patients"] + card["cells"]["held_out_patients"] == 2
+
+
+def test_recipes_that_are_compared_are_trained_apart(sdata, base, monkeypatch):
+    """Cells, labels and weights are alike; before, the second was refused as another run in the folder of the first."""
+
+    class Begun(Exception):
+        pass
+
+    def begun(path):
+        places.append(path.name)
+        raise Begun
+
+    places: list[str] = []
+    monkeypatch.setattr(tuning, "RunFolder", begun)
+    cells = sdata["table"].copy()
+    how = {"weights": base, "markers": MARKERS, "workers": 0}
+    for changes in ({}, {}, {"recipe": {"window": 16}}, {"augment": False}):
+        with pytest.raises(Begun):
+            sfm.train.FineTuning(sdata, "virtues", **how | {"recipe": {"window": 32}} | changes).fit(
+                cells, "kind", "patient"
+            )
+    assert places[0] == places[1]
+    assert len(set(places)) == 3

@@ -124,9 +124,12 @@ class FineTuning:
                 "label of the tissue. Pass level='cells'."
             )
         start = self.start()
-        identity = {"cells": list(map(str, cells.obs_names)), "labels": cells.obs[label_key].astype(str).tolist()}
-        known = {"of": self.parameters(start), "weights": base_digest(start), **identity}
-        folder = settings.cache_dir / "fine-tuned" / fingerprint(known)[:24]
+        among = {"cells": list(map(str, cells.obs_names)), "labels": cells.obs[label_key].astype(str).tolist()}
+
+        def folder(identity: Identity) -> Path:  # of all that decides numbers: another recipe is trained apart
+            known = {"of": identity.parameters, "data": identity.data, **among}
+            return settings.cache_dir / "fine-tuned" / fingerprint(known)[:24]
+
         tuned = fine_tuned(self, sought, cells, folder, start=start).encoder
         values, names = self._embedded(tuned)
 
@@ -238,12 +241,14 @@ def fine_tuned(
     tuning: FineTuning,
     sought: Sought,
     adata: AnnData | None,
-    out: Path,
+    out: Path | Callable[[Identity], Path],
     *,
     resume: bool = True,
     start: Encoder | None = None,
 ) -> Tuned:
     """Train, from where an earlier call was ended, and write; or what an earlier call has written.
+
+    `out` is the folder, or says which for all that decides the numbers of the run.
 
     Raises
     ------
@@ -262,20 +267,21 @@ def fine_tuned(
     cells = cells_of(plan, sought, adata, *how, tissue=tuning.level == "tissue")
     _check_reached(encoder, cells.training)
     learner = _learner(tuning, encoder, cells)
-    folder = RunFolder(out)
+    parts = {**cells.training.parts(), "targets": fingerprint({"targets": cells.targets.values})}
+    said = tuning.parameters(start) | {"label_key": sought.label_key, "targets": sought.targets}
+    identity = Identity(as_json(said), parts)
+    folder = RunFolder(out(identity) if callable(out) else out)
     with folder.held():
-        parts = {**cells.training.parts(), "targets": fingerprint({"targets": cells.targets.values})}
-        said = tuning.parameters(start) | {"label_key": sought.label_key, "targets": sought.targets}
-        folder.begin(Identity(as_json(said), parts), resume=resume)
-        if not (out / CARD).is_file():
+        folder.begin(identity, resume=resume)
+        if not (folder.path / CARD).is_file():
             best = train_stopped(learner, cells.training, cells.held_out, folder, tuning.length(), tuning.patience)
             with writing(folder.path):
                 _write(tuning, learner, cells, start, plan, folder.path, best)
             tidied(folder)
-    written = json.loads((out / CARD).read_text(encoding="utf-8"))
+    written = json.loads((folder.path / CARD).read_text(encoding="utf-8"))
     if tuning.method == "full":
-        return Tuned(load(start.card.name, weights=out), written)
-    merge(start, read_adapter(out))
+        return Tuned(load(start.card.name, weights=folder.path), written)
+    merge(start, read_adapter(folder.path))
     return Tuned(start.eval().requires_grad_(False), written)
 
 
