@@ -47,6 +47,18 @@ def test_prepared_pixels_come_back_within_the_steps_of_the_type(sdata, tmp_path,
         assert apart.max() > 11.1 * steps / 50  # it was rounded
 
 
+def test_windows_of_rounded_pixels_are_others(sdata, tmp_path):
+    """A run that began with them would not end with the same weights without, or with others."""
+    exact = [{}, {"cache": tmp_path / "exact"}]
+    plain, packed = (Windows(sdata, ById(), **SMALL, **options).parts() for options in exact)
+    assert packed == plain
+    rounded = Windows(sdata, ById(), **SMALL, cache=tmp_path / "half", cache_type="float16").parts()
+    assert [name for name in plain if rounded[name] != plain[name]] == ["cache_type"]
+    logs = [{}, {"cache": tmp_path / "logs"}, {"cache": tmp_path / "half logs", "cache_type": "float16"}]
+    parts = [Windows(sdata, ByProtein(), **SMALL, panel=PROTEINS, **options).parts()["cache_type"] for options in logs]
+    assert len(set(parts)) == 3
+
+
 def test_split_windows_read_their_own_pixels(make_sdata, tmp_path):
     images = {"a": (pictures(0), None), "b": (pictures(1), None)}
     sdata = described(make_sdata(images, PANEL), patient=["p1", "p2"])

@@ -135,7 +135,7 @@ def test_other_parameters_and_other_data_are_refused(virtues_run, cohort):
     _, out = virtues_run
     with pytest.raises(RunError, match=r"options\['lr'\] was None, and is 0.5; batch_size was 4, and is 5"):
         call(cohort, out, validation=0.3, batch_size=5, options={"lr": 0.5})
-    with pytest.raises(RunError, match=r"other data.*the windows and"):
+    with pytest.raises(RunError, match=r"other data.*what differs of the data is .*windows, "):
         call(cohort, out, validation=0.3, windows={"panel": PANEL, "size": 16, "crop": 16})
     with pytest.raises(RunError, match="resume=False"):
         call(cohort, out, validation=0.3, resume=False)

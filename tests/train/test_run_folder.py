@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
+from spatialfm import _disk
 from spatialfm._errors import RunError, SpatialfmWarning
 from spatialfm.train.checkpoint import save_state
 from spatialfm.train.run_folder import Identity, RunFolder
@@ -39,9 +42,9 @@ def test_the_same_call_goes_on(tmp_path):
             r"options\['lr'\] was 0.0001, and is 0.001\.",
         ),
         (Identity(PARAMETERS | {"steps": None, "epochs": 3.0}, DATA), r"steps was 100, and is None; epochs was None"),
-        (Identity(PARAMETERS, DATA | {"images": "z9"}), r"other data.*the images are others than then\."),
+        (Identity(PARAMETERS, DATA | {"images": "z9"}), r"other data.*what differs of the data is images\."),
         (Identity({**PARAMETERS, "model": "kronos"}, {**DATA, "windows": "-", "statistics": "-"}),
-         r"other parameters, data.*model was 'virtues', and is 'kronos'; the windows and statistics are"),
+         r"other parameters, data.*model was 'virtues', and is 'kronos'; what differs of the data is windows, statis"),
     ],
 )  # fmt: skip
 def test_what_differs_is_named(tmp_path, identity, message):
@@ -92,3 +95,28 @@ def test_a_folder_is_held_by_one_process(tmp_path):
     with folder.held():
         folder.begin(OURS, resume=True)
     assert [one.name for one in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_mark_of_a_machine_that_failed_is_named(tmp_path, monkeypatch):
+    """A job that was requeued on another node cannot know whether the process of the first still runs."""
+    folder = RunFolder(tmp_path / "run")
+    with folder.held():
+        monkeypatch.setattr("platform.node", lambda: "node8")
+        with pytest.raises(RunError, match="; where it has ended, such as with its node, delete '") as refused:
+            with RunFolder(tmp_path / "run").held():
+                pass
+        named = str(refused.value).split("delete '")[1].split("'")[0]
+        Path(named).unlink()
+        with RunFolder(tmp_path / "run").held():
+            pass
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_disk, "write_bytes", full)
+    with pytest.raises(RunError, match=r"Files of the run in '.*run' could not be written: No space left on device"):
+        with RunFolder(tmp_path / "run").held():
+            pass
+    assert list(tmp_path.iterdir()) == []

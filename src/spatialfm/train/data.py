@@ -343,9 +343,17 @@ class Windows(Dataset):
             "windows": {name: self.table[name].astype(str).tolist() for name in columns},
             "markers": [[list(one.markers), one.keys, list(one.nuclear)] for one in self.images],
             "statistics": [[one.mean, one.std] for one in self.standards],
+            "cache_type": self._rounded(),
             **self.settings.parts(),
         }
         return {name: fingerprint({name: value}) for name, value in contents.items()}
+
+    def _rounded(self) -> str:
+        """How pixels are rounded that are packed; empty where they are as they are read."""
+        if self._pack is None:
+            return ""
+        exact = self._pack.kind == "uint16" and all(_divisor(image.reader) is not None for image in self.images)
+        return "" if exact else self._pack.kind
 
     def _images(self) -> list[list[Any]]:
         """What decides the pixels of each image before they are standardised."""

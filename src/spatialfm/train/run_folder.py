@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,20 +128,29 @@ class RunFolder:
         Raises
         ------
         RunError
-            If another process trains into it.
+            If another process trains into it, or nothing can be written there.
         """
-        is_new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        hold = _disk.Hold(self.path)
-        hold.take()
+        is_new, hold = not self.path.exists(), _disk.Hold(self.path)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            hold.take()
         try:
             if others := hold.others():
-                raise RunError(f"'{self.path}' is in use by {others[0]}. Wait for it, or pass another out=")
+                raise RunError(
+                    f"'{self.path}' is in use by {others[0]}. Wait for it{_elsewhere(others[0])}, or pass another out="
+                )
             yield
         finally:
             hold.release()
             if is_new and self.path.is_dir() and not any(self.path.iterdir()):  # refused before anything was written
                 self.path.rmdir()
+
+
+def _elsewhere(holder: _disk.Holder) -> str:
+    """What to do about a process that may have died with its machine, of which nothing is known here."""
+    if holder.host == platform.node():
+        return ""
+    return f"; where it has ended, such as with its node, delete '{holder.path}' and call again"
 
 
 def versions() -> dict[str, str]:
@@ -159,7 +169,7 @@ def _differing(record: Mapping[str, Any], identity: Identity) -> list[tuple[str,
     was = record.get("data", {})
     names = [name for name in dict.fromkeys([*was, *identity.data]) if was.get(name) != identity.data.get(name)]
     if names:
-        differences.append(("data", f"the {' and '.join(names)} are others than then"))
+        differences.append(("data", f"what differs of the data is {listed(names, 12, quoted=False)}"))
     return differences
 
 
