@@ -59,6 +59,21 @@ def test_windows_of_rounded_pixels_are_others(sdata, tmp_path):
     assert len(set(parts)) == 3
 
 
+def test_a_pack_that_is_cut_off_in_mid_run_is_said(sdata, tmp_path):
+    """The system ends a process that reads a map beyond the end of its file, without a word."""
+    windows = Windows(sdata, ById(), **SMALL, cache=tmp_path / "pack")
+    before = windows[0].pixels
+    os.truncate(tmp_path / "pack" / "pixels.bin", 100_000)
+    with pytest.raises(RunError, match=r"are damaged: pixels.bin has 100,000 bytes, not 165,888. Delete that folder"):
+        windows[17]
+    os.truncate(tmp_path / "pack" / "pixels.bin", 165_888)
+    with pytest.raises(RunError, match=r"are damaged: window 17 of pixels.bin is not as it was written"):
+        windows[17]
+    assert torch.equal(windows[0].pixels, before)
+    (tmp_path / "pack" / "pixels.bin").unlink()  # what is mapped stays there
+    assert torch.equal(windows[1].pixels, Windows(sdata, ById(), **SMALL)[1].pixels)
+
+
 def test_split_windows_read_their_own_pixels(make_sdata, tmp_path):
     images = {"a": (pictures(0), None), "b": (pictures(1), None)}
     sdata = described(make_sdata(images, PANEL), patient=["p1", "p2"])

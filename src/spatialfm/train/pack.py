@@ -66,13 +66,14 @@ class Pack:
 
     def _forget(self) -> None:
         self._map: np.ndarray | None = None
+        self._file: BinaryIO | None = None
         self._numbers = np.zeros(0, _NUMBERS)
         self._sums = np.zeros(0, _SUM)
         self._seen = np.zeros(0, bool)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_map", "_numbers", "_sums", "_seen"):  # opened again where it is sent
+        for name in ("_map", "_file", "_numbers", "_sums", "_seen"):  # opened again where it is sent
             del state[name]
         return state
 
@@ -204,26 +205,31 @@ class Pack:
         )
 
     def _open(self) -> np.ndarray:
-        if self._map is not None:
+        if self._map is not None and self._file is not None:
+            self._check_length(self._file)  # beyond the end of a file that is mapped, the system ends the process
             return self._map
         header = self._header("pack.json")
         self._check(header)
         try:
             content = (self.folder / "index.npz").read_bytes()
-            n_bytes = (self.folder / "pixels.bin").stat().st_size
+            file = open(self.folder / "pixels.bin", "rb")  # as long as it is mapped
         except OSError as error:
             raise self._damaged(str(error)) from error
         if hashlib.sha256(content).hexdigest() != header.get("index"):
             raise self._damaged("index.npz is not as it was written")
-        if n_bytes != int(self._first[-1]) * self.size**2 * 2:
-            raise self._damaged(f"pixels.bin has {n_bytes:,} bytes, not {int(self._first[-1]) * self.size**2 * 2:,}")
+        self._check_length(file)
         with np.load(io.BytesIO(content)) as arrays:
             self._sums, self._numbers = arrays["sums"], arrays["numbers"]
         self._seen = np.zeros(len(self), bool)
         shape = (int(self._first[-1]), self.size, self.size)
-        mapped = np.memmap(self.folder / "pixels.bin", _type_of(self.kind), "r", shape=shape)
-        self._map = mapped.view(np.ndarray)  # cutting out of a `memmap` takes several times as long
+        mapped = np.memmap(file, _type_of(self.kind), "r", shape=shape)
+        self._file, self._map = file, mapped.view(np.ndarray)  # cutting out of a `memmap` takes several times as long
         return self._map
+
+    def _check_length(self, file: BinaryIO) -> None:
+        n_bytes, whole = os.fstat(file.fileno()).st_size, int(self._first[-1]) * self.size**2 * 2
+        if n_bytes != whole:
+            raise self._damaged(f"pixels.bin has {n_bytes:,} bytes, not {whole:,}")
 
     def pixels(self, index: int, chosen: np.ndarray, y: int, x: int, side: int) -> np.ndarray:
         """Pixels ``(m, side, side)`` of some channels of a part of a window, float32.
