@@ -160,7 +160,7 @@ def cosmx_like() -> sd.SpatialData:
 
 
 def codex_like() -> sd.SpatialData:
-    """An image and a table whose region is no element: all that is known of cells is where they are, in pixels."""
+    """An image and a table whose region is not an element: all that is known of cells is where they are, in pixels."""
     cells = outlines()
     table = table_of(np.arange(len(cells)), "reg001", middles(cells))
     return sd.SpatialData(images={"images": image_element(Identity())}, tables={"table": table})

@@ -1,4 +1,4 @@
-"""Cases of masks that are no TIFF of the image's size for `io/test_contract.py`."""
+"""Cases of masks that are not a TIFF of the image's size for `io/test_contract.py`."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ CASES = [
             Refusal(
                 "another-text",
                 lambda folder: (folder / "slide 1_ROI_1.txt").write_text("a\tb\n1\t2\n"),
-                "is no text file of an imaging mass cytometer: it begins with 'a', 'b'",
+                "is not a text file of an imaging mass cytometer: it begins with 'a', 'b'",
                 lambda folder: sfm.io.read_mcd(sorted(folder.glob("*.txt"))),
             ),
             Refusal("nothing", lambda folder: [one.unlink() for one in folder.iterdir()], "contains no .mcd file"),

@@ -1,5 +1,5 @@
 # ruff: noqa: F811
-"""The walk of `test_arguments` over what is no function: options of models, methods, and the classes of arguments."""
+"""The walk of `test_arguments` over other than functions: options of models, methods, and the classes of arguments."""
 
 from __future__ import annotations
 

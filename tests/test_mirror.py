@@ -53,6 +53,6 @@ def test_each_file_has_a_test_of_its_place_and_name():
 
 
 def test_exceptions_are_still_needed():
-    """A file that has got a test, or is gone, is no exception any more."""
+    """A file that has got a test, or is gone, is not an exception any more."""
     needed = {file for file in files() if not mirrored(file).is_file()}
     assert not sorted(NOTHING_TO_TEST - needed)

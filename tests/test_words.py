@@ -199,3 +199,19 @@ def test_names_that_say_nothing_are_seen():
     source = "found = 1\ndef f(x, tmp=3):\n    if found := x:\n        return lambda obj: [thing for thing in found]\n"
     names = [one.partition(": ")[2] for one in names_that_say_nothing(source)]
     assert sorted(set(names)) == ["found", "obj", "thing", "tmp"]
+
+
+IS_NO = re.compile(r"(?<!there )\b(?:is|are|was|were)[\s\"f#]+no (?!longer\b|more\b|farther\b)\w+", re.IGNORECASE)
+
+
+def test_what_something_is_not_is_said_in_plain_english():
+    """``is not a folder`` and ``there is no folder``, but never ``is no folder``."""
+    source = Path(sfm.__file__).parent
+    phrases = {
+        path.relative_to(source).as_posix(): phrase
+        for path in sorted(source.rglob("*.py"))
+        if (phrase := IS_NO.findall(path.read_text(encoding="utf-8")))
+    }
+    assert not phrases
+    assert IS_NO.search('f"masks={root} is "\n    f"no folder"')
+    assert not IS_NO.search("there is no folder: it is no longer there, and no farther than the sea")

@@ -58,7 +58,9 @@ def checked_outcome(
             raise SurvivalError(f"No column {key!r} in obs ({argument}=); found {listed(obs.columns, 12)}.")
     for key in (time_key, event_key):
         if obs[key].isna().all():
-            raise SurvivalError(f"obs[{key!r}] has no value in any row, so that it is no outcome. Pass another column.")
+            raise SurvivalError(
+                f"obs[{key!r}] has no value in any row, so that it is not an outcome. Pass another column."
+            )
     event_times(obs[time_key].dropna(), time_key)
     events(obs[event_key].dropna(), event_key, event_value)
     return RememberedOutcome(time_key, event_key, event_value, said_to)

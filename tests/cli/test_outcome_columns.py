@@ -55,7 +55,7 @@ def test_the_words_name_what_to_write_and_leave_the_value_open():
     assert "event: 'died' with '1', '0'" in said
     assert "    time_key: OS (months)\n    event_key: vital_status\n    event_value: <" in said
     assert "event_value" not in in_words(table, ["OS (months)"], ["died"]).split("or pass")[0]
-    # 1 of a column called so is no event
+    # 1 of a column called so is not an event
     assert "event_value: <" in in_words(table.rename(columns={"died": "censored"}), ["OS (months)"], ["censored"])
     assert "('died' may be one of them)" in in_words(table, [], ["died"])
 

@@ -72,7 +72,9 @@ def test_cells_become_shares_of_each_patient_and_batches_of_patients():
     )
     shares, batches = of_cells(AnnData(obs=obs), pd.Series(list("xxyy"), index=obs.index))
     np.testing.assert_allclose(shares.loc[["a", "b"], ["x", "y"]], [[2 / 3, 1 / 3], [0, 1]])
-    assert batches.to_dict() == {"slide": {"a": 1, "b": 2}}  # a run that differs within a patient is none of patients
+    assert batches.to_dict() == {
+        "slide": {"a": 1, "b": 2}
+    }  # a run that differs within a patient is not one of patients
 
 
 @pytest.fixture(scope="module")

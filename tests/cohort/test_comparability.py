@@ -92,7 +92,7 @@ def test_rows_of_the_same_values_are_the_same_cells():
     others = np.vstack([values[2], values[4] + 1e-9, values[0]])
     assert same_rows(values, others).tolist() == [True, False, True]
     repeated = np.vstack([values, values[:1]])
-    assert same_rows(repeated, others).tolist() == [True, False, False]  # rows that repeat are no fingerprint
+    assert same_rows(repeated, others).tolist() == [True, False, False]  # rows that repeat are not a fingerprint
 
 
 def test_the_order_of_markers_counts_where_columns_are_theirs():

@@ -177,7 +177,7 @@ def test_the_proposed_code_mends_it():
     samples = two_samples_each("patient", ["P0", " p0", 1, "1", *(f"Q{i}" for i in range(36))])
     with pytest.raises(SpatialfmError) as error:
         sfm.tl.logrank(samples, "arm")
-    code = str(error.value).split("write them alike: ")[1].rsplit("; else", 1)[0]
+    code = str(error.value).split("write them alike: ")[1].rsplit("; otherwise", 1)[0]
     exec(code, {"adata": samples})
     assert samples.obs["patient"].tolist()[:4] == ["P0", "P0", "1", "1"]
 

@@ -281,7 +281,7 @@ def test_signatures_of_other_patients_may_be_tested_and_are_named(searched):
     result = sfm.tl.concordance(patients, "signature_score", n_bootstrap=100, copy=True)
     assert not result["optimistic"]
     assert "other patients" in result["params"]["selected"]
-    # the same cells under other names are no other patients
+    # the same cells under other names are not other patients
     again = searched.copy()
     again.obs_names = [f"x{i}" for i in range(again.n_obs)]
     again.obs["patient"] = "x" + again.obs["patient"].astype(str)

@@ -48,7 +48,7 @@ def as_dict(matrix):
 def test_forms(signatures):
     found = as_dict(signature_matrix(signatures, MARKERS))
     if isinstance(signatures, pd.DataFrame) and "group" in signatures:
-        assert found == {  # types of a group have its markers, and the group is no type
+        assert found == {  # types of a group have its markers, and the group is not a type
             "Tumor": {"CD45": -1, "panCK": 1},
             "B": {"CD45": 1, "CD3": -1, "CD20": 1},
             "CD8 T": {"CD45": 1, "CD3": 1, "CD20": -1},
@@ -80,7 +80,7 @@ def test_a_name_that_ends_with_a_minus_is_a_marker_if_there_is_one():
         ),
         (
             pd.DataFrame([["Immune", "T", "pos", None], ["all", "B", None, "pos"]], columns=COLUMNS),
-            TableError, "the group 'Immune', which is no type",
+            TableError, "the group 'Immune', which is not a type",
         ),
     ],
 )  # fmt: skip

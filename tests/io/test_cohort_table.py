@@ -104,7 +104,7 @@ def test_names_that_would_be_stored_as_one_are_refused(names, frame, tmp_path):
 def test_kinds_are_known_ones(frame, tmp_path):
     keys = Keys("sample", "patient", "image", None, None, "kind")
     frame["kind"] = ["qupth", ""]
-    with pytest.raises(InputFileError, match=r"'qupth' in column 'kind' is none of .* \(did you mean 'qupath'\?\)"):
+    with pytest.raises(InputFileError, match=r"'qupth' in column 'kind' is not one of .* \(did you mean 'qupath'\?\)"):
         plan_rows(frame, keys, tmp_path, column_source(frame, "image"), None)
 
 

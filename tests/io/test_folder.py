@@ -32,7 +32,7 @@ def test_markers_are_channels_in_the_natural_order_of_their_names(write):
 def test_a_mask_is_left_out_where_its_name_and_its_pixels_say_so(write):
     folder = write(CD3=NOISE, cell_mask=LABELS, nuclear_mask=NOISE, nuclei=LABELS, tissue=NOISE)
     image = read_folder(folder, None, True)
-    # tissue may be a marker, and its pixels are no labels; a name that says mask is told
+    # tissue may be a marker, and its pixels are not labels; a name that says mask is told
     assert image.channel_names == ("CD3", "nuclear_mask", "tissue")
     notes = dict(image.notes)
     assert notes["mask_left_out"] == "cell_mask.tif, nuclei.tif"

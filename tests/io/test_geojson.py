@@ -211,5 +211,5 @@ def test_ids_stay_those_of_the_file(tmp_path):
 
 def test_measurements_that_are_no_numbers_are_refused(tmp_path):
     path = _squares(tmp_path / "a.geojson", [1, 2], measurements={"CD3: Cell: Mean": "1,5"})
-    with pytest.raises(TableError, match="measurements that are no numbers .*'1,5'"):
+    with pytest.raises(TableError, match="measurements that are not numbers .*'1,5'"):
         sfm.io.read_geojson(path, mpp=1)

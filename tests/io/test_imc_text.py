@@ -70,7 +70,7 @@ def test_pixels_that_occur_twice_or_are_no_numbers_are_refused(path):
 def test_other_headers_are_refused(path, tmp_path):
     header, rest = path.read_text().split("\n", 1)
     for wrong, message in (
-        (header.replace("Start_push", "Begin"), "is no text file of an imaging mass cytometer"),
+        (header.replace("Start_push", "Begin"), "is not a text file of an imaging mass cytometer"),
         (header.replace("(Dy162", "(Er170"), "has a metal twice"),
         (header.replace("CD8a", "CD8a(").replace("Dy162Di)", ""), "name no metal"),
     ):

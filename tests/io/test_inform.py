@@ -146,7 +146,7 @@ def test_whole_cells_from_rings():
     membrane = np.where(find_boundaries(labels, connectivity=1, mode="inner"), labels, 0)
     nucleus = np.where(ndimage.minimum_filter(labels, 5, mode="nearest") == labels, labels, 0)
     nucleus[membrane > 0] = 0
-    assert (membrane[0, 3:6] == 0).all()  # the edge of the field is no membrane
+    assert (membrane[0, 3:6] == 0).all()  # the edge of the field is not a membrane
     np.testing.assert_array_equal(whole_cells(nucleus, membrane), labels)
     alone = np.where(labels == 9, labels, 0)  # all that is outside touches this cell only
     np.testing.assert_array_equal(whole_cells(np.where(alone, nucleus, 0), np.where(alone, membrane, 0)), alone)

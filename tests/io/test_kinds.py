@@ -102,12 +102,12 @@ def test_kinds_and_masks_that_cannot_be_meant(tmp_path):
         {"sample": ["a"], "image": ["all"], "patient": ["p"], "kind": ["Steinbok"], "labels": ["m.tif"]}
     )
     with pytest.raises(
-        InputFileError, match=r"'Steinbok' in column 'kind' is none of 'tiff'.*did you mean 'steinbock'"
+        InputFileError, match=r"'Steinbok' in column 'kind' is not one of 'tiff'.*did you mean 'steinbock'"
     ):
         sfm.io.read_cohort(rows, base_path=tmp_path)
     with pytest.raises(InputFileError, match="or pass kind_column=None if this column means something else"):
         sfm.io.read_cohort(rows.assign(kind="ductal"), base_path=tmp_path)
-    with pytest.raises(InputFileError, match=r"'Steinbok' \(kind=\) is none of 'tiff'"):
+    with pytest.raises(InputFileError, match=r"'Steinbok' \(kind=\) is not one of 'tiff'"):
         sfm.io.read_cohort(rows.drop(columns="kind"), base_path=tmp_path, kind="Steinbok")
     with pytest.raises(InputFileError, match="masks of kind 'steinbock' are found in"):
         sfm.io.read_cohort(rows.assign(kind="steinbock"), base_path=tmp_path)

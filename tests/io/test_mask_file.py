@@ -39,7 +39,7 @@ def test_colours_are_not_taken_for_numbers():
         chosen_plane(mask(1, is_palette=True), None)
     assert value(chosen_plane(mask(1, is_palette=True), 0)) == 0
     with pytest.raises(InputFileError, match="have 3 planes"):
-        chosen_plane(mask(3, np.uint16), None)  # of 16 bits they are no colours
+        chosen_plane(mask(3, np.uint16), None)  # of 16 bits they are not colours
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,9 @@ def test_offsets_that_state_the_last_byte(folder):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("<DataEndOffset>", "<DataEndOffset>1", "would be at bytes|no whole number|holds"),
+        ("<DataEndOffset>", "<DataEndOffset>1", "would be at bytes|not a whole number|holds"),
         ("<DataStartOffset>64<", "<DataStartOffset>-64<", "would be at bytes -64"),
-        ("<DataStartOffset>64<", "<DataStartOffset>66<", "no whole number of pixels of 24 bytes"),
+        ("<DataStartOffset>64<", "<DataStartOffset>66<", "not a whole number of pixels of 24 bytes"),
         ("<MaxX>5", "<MaxX>0", "size of 0 x 6"),
         ("Dy(162)", "Er(170)", "a metal occurs twice"),
     ],

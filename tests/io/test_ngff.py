@@ -1,4 +1,4 @@
-"""Metadata of OME-Zarr groups: axes, sizes, places, names, and what is no image."""
+"""Metadata of OME-Zarr groups: axes, sizes, places, names, and what is not an image."""
 
 from __future__ import annotations
 

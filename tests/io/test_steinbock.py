@@ -124,7 +124,9 @@ def test_distances_that_are_none_are_refused(folder, wrong):
     frame = edges(samples[0]).astype({"Distance": object})
     frame.loc[1, "Distance"] = wrong
     frame.to_csv(folder / "neighbors" / "slide 1_001.csv", index=False)
-    with pytest.raises(TableError, match=f"slide 1_001.csv' has distances that are none: '{wrong}"):
+    with pytest.raises(
+        TableError, match=f"slide 1_001.csv' has distances that are negative, infinite or text: '{wrong}"
+    ):
         read_measured(folder)
 
 

@@ -130,7 +130,7 @@ def test_neighbours_without_distances_have_none(tmp_path):
         ({"Object": [5, 7]}, "neighbours name 1 cell that the table lacks: 7"),
         ({"Object": [5, 5], "Neighbor": [2, 2]}, "an edge occurs twice"),
         ({"Neighbor": [5, 5]}, "a cell is its own neighbour"),
-        ({"Distance": [-1.0, 2.0]}, "has distances that are none"),
+        ({"Distance": [-1.0, 2.0]}, "has distances that are negative"),
     ],
 )
 def test_graphs_that_are_none_are_refused(tmp_path, columns, message):

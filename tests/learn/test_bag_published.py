@@ -153,5 +153,5 @@ def test_files_of_something_else_are_refused():
     with pytest.raises(WeightsError, match="neither STAMP's transformer.*nor HistoBistro's.*'blocks.0.weight'"):
         network_of({"blocks.0.weight": torch.zeros(2, 2)})
     bistro = dict(HistoBistroMIL(3, 1, n_heads=1).state_dict())
-    with pytest.raises(WeightsError, match="heads of 64, and its width 65 is no multiple"):
+    with pytest.raises(WeightsError, match="heads of 64, and its width 65 is not a multiple"):
         network_of(bistro | {"projection.0.weight": torch.zeros(65, 3)})

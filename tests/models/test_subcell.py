@@ -99,7 +99,7 @@ def test_both_channels_can_share_one_range():
     images = torch.tensor([[[[0.0, 2.0]], [[1.0, 4.0]]]])
     torch.testing.assert_close(scaled(images, "channel"), torch.tensor([[[[0.0, 1.0]], [[0.0, 1.0]]]]))
     torch.testing.assert_close(scaled(images, "image"), images / 4, atol=1e-6, rtol=1e-5)
-    assert not scaled(torch.ones(1, 2, 4, 4), "channel").any()  # nothing to see is no NaN
+    assert not scaled(torch.ones(1, 2, 4, 4), "channel").any()  # nothing to see does not give NaN
 
 
 def test_the_nucleus_is_found_or_named(published):

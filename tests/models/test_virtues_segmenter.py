@@ -180,7 +180,7 @@ def test_an_encoder_in_the_file_must_be_the_one_that_is_used(encoder, head_file)
     [
         ({"decoder__decoder1__0__block__0__bias": None}, r"1 missing \(decoder\.decoder1\.0\.block\.0\.bias\)"),
         ({"decoder__decoder9__weight": torch.ones(1)}, r"1 unexpected \(decoder\.decoder9\.weight\)"),
-        ({"decoder__decoder0__0__block__0__weight": None}, r"is no head of VirTues: it does not have the tensor"),
+        ({"decoder__decoder0__0__block__0__weight": None}, r"is not a head of VirTues: it does not have the tensor"),
         ({"pixel_classifier__fc1__weight": torch.ones(5)}, r"has with 1 axes instead of 2 the tensor"),
         ({"pixel_classifier__fc1__weight": torch.ones(5, 3)}, r"of another shape \(decoder\.decoder\.decoder0_header"),
     ],

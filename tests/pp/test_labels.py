@@ -144,7 +144,7 @@ REFUSED = {
         lambda: np.where(np.arange(1296).reshape(36, 36) == 50, 0.25, grid(3, 3)).astype(np.float32),
         "fractional",
         1,
-        "1 pixel that is no",
+        "1 pixel that is not a whole number",
     ),
     "float32": (lambda: (grid(2, 2) * 2.0**23).astype(np.float32), "rounded", 3, "16,777,216 and more"),
     "float": (lambda: grid(2, 2).astype(float), "float", 4, "stored as float64"),

@@ -403,5 +403,5 @@ def test_weights_that_are_no_file_are_refused(sdata, monkeypatch, tmp_path):
     for method in ("instanseg", "cellpose"):
         with pytest.raises(ArgumentError, match=r"needs the weights of a model, which are not downloaded for you"):
             sfm.pp.segment_cells(sdata, method)
-        with pytest.raises(InputFileError, match=r"is no file. Pass the"):
+        with pytest.raises(InputFileError, match=r"is not a file. Pass the"):
             sfm.pp.segment_cells(sdata, method, weights=tmp_path / "none.pt")

@@ -76,5 +76,5 @@ def test_a_heatmap_marks_colours_that_are_cut_off(low, high, extend):
     assert ax.collections[0].get_clim() == (-2.0, 2.0)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["$\\frac$", "b"]
     np.testing.assert_array_equal(np.ma.getmaskarray(ax.collections[0].get_array()), [[False, True], [False, False]])
-    figure.canvas.draw()  # the name with dollar signs is no formula
+    figure.canvas.draw()  # the name with dollar signs is not a formula
     plt.close(figure)

@@ -58,7 +58,7 @@ def test_p_values_are_taken_with_the_corrected_ones_of_their_family():
     (first, none), (second, holm) = p_values_of(one(logrank(pairwise=pairs)))
     assert (first.tolist(), none) == ([0.03], None)
     assert (second.tolist(), holm.tolist()) == ([0.2, 0.4], [0.4, 0.4])
-    assert p_values_of(one(logrank(p="0.03"))) == []  # text is no number
+    assert p_values_of(one(logrank(p="0.03"))) == []  # text is not a number
 
 
 def test_the_overview_counts_tests_that_were_made_and_what_chance_would_find():

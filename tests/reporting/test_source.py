@@ -31,7 +31,7 @@ def read(data, **more):
 def test_usual_columns_are_taken_where_none_is_named_and_scores_are_none():
     table = cells(leiden="01", cell_type=[0.1, 0.2], niches="ab")
     keys = read(table).keys
-    assert (keys.phenotype, keys.niche) == ("leiden", "niches")  # numbers with a fraction are no types
+    assert (keys.phenotype, keys.niche) == ("leiden", "niches")  # numbers with a fraction are not types
     assert read(table, keys=replace(KEYS, phenotype="niches")).keys.phenotype == "niches"
     assert read(cells(sample="ab")).keys.phenotype is None
 

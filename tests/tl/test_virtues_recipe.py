@@ -232,7 +232,7 @@ def test_statistics_that_are_no_numbers_are_refused(make_sdata, sample):
     for wrong in ((np.nan, 1.0), (1.0, -1.0), (1.0, np.inf)):
         with pytest.raises(PanelError, match="for CD20; both must be numbers"):
             embedded(sdata, recipe={"statistics": plain | {"CD20": wrong}})
-    with pytest.raises(PanelError, match=r"statistics\['CD20'\] = 3 is no"):
+    with pytest.raises(PanelError, match=r"statistics\['CD20'\] = 3 is not"):
         embedded(sdata, recipe={"statistics": plain | {"CD20": 3}})
 
 

@@ -275,7 +275,11 @@ def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
         ({"weights": "x"}, ArgumentError, "shape= is for random weights"),
         ({"windows": SMALL | {"panel": {"markers": ["DAPI", "CD3"]}}}, PanelError, "without protein embedding"),
         ({"windows": {"size": 512, "panel": PANEL}}, ModelError, "smaller than a window"),
-        ({"windows": {"sise": 32}}, ArgumentError, "windows= has 'sise', which is no argument.* Did you mean 'size'"),
+        (
+            {"windows": {"sise": 32}},
+            ArgumentError,
+            "windows= has 'sise', which is not an argument.* Did you mean 'size'",
+        ),
         ({"validation": ["nobody"]}, ClinicalError, "'nobody'"),
         ({"probe": "cohort"}, TableError, "label_key="),
         ({"probe": "cohort", "label_key": "none"}, TableError, "No column 'none'"),
@@ -311,7 +315,7 @@ def test_windows_of_another_model_are_refused(cohort, tmp_path):
 SMALL_HEAD = {"prototypes": 16, "hidden": 16, "bottleneck": 8, "n_local": 1}
 OBJECTIVES = {
     "masked": ("virtues", {"lr": 1e-2, "warmup": 0.0}),
-    # KoLeo of initial weights, whose embeddings are the same but for rounding, is no number to compare
+    # KoLeo of initial weights, whose embeddings are the same but for rounding, is not a number to compare
     "distill": ("kronos", SMALL_HEAD | {"lr": 1e-2, "warmup": 0.0, "drop_path": 0.0, "koleo_weight": 0.0}),
     "supervised": ("kronos", {"intensities": True, "lr": 1e-2, "warmup": 0.0}),
 }

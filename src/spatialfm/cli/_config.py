@@ -201,7 +201,7 @@ def _place(draft: Draft, base: Path, said: Collection[tuple[str, ...]]) -> None:
             value = section.get(key)
             if isinstance(value, str) and value and "\0" not in value and takes_a_file(one.rule):
                 path = (here if (name, key) in said else base) / Path(value).expanduser()
-                if path.exists():  # what is none may be a name: of a hub, of a column
+                if path.exists():  # what is not a path may be a name: of a hub, of a column
                     section[key] = str(path)
         if section:
             content[name] = section
@@ -276,7 +276,7 @@ def _or_all(name: str, known: Sequence[str]) -> str:
 
 
 def one_of(draft: Draft, path: Sequence[str], value: str, known: Sequence[str]) -> None:
-    """Note a value that is none of those there are."""
+    """Note a value that is not one of those there are."""
     if value not in known:
         draft.problem(path, f"there is no {value!r}{_or_all(value, known)}")
 

@@ -34,7 +34,7 @@ USUAL = {
     ("survival", "time_key"): ("time", "os", "ostime", "osmonths", "osdays", "survivaltime", "survivalmonths",
                                "survivaldays", "followup", "followupmonths", "followupdays", "pfs", "pfsmonths"),
     ("survival", "event_key"): ("event", "osevent", "osstatus", "status", "vitalstatus", "death", "dead", "died",
-                                "deceased", "pfsevent"),  # not "censored", whose 1 is no event
+                                "deceased", "pfsevent"),  # not "censored", whose 1 is not an event
 }  # fmt: skip
 
 

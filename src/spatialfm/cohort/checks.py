@@ -158,7 +158,7 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
         alike = [repr(level) for level, name in zip(levels, names, strict=True) if name == twice[0]]
         raise TableError(
             f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "
-            f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); else rename one.'
+            f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); otherwise rename one.'
         )
     codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
     return pd.Series(codes, index=column.index, name=column.name)

@@ -141,7 +141,7 @@ def patient_weights(adata: AnnData, patient_key: str | None) -> tuple[np.ndarray
         if like := like_patients(adata.obs):
             warn(
                 f"obs has no column {PATIENT_KEY!r}, so that patients are not weighed alike; {like[0]!r} has the name "
-                f'of patients are. Pass patient_key="{like[0]}", or patient_key=None if cells shall count as they are.'
+                f'of patients are. Pass patient_key="{like[0]}", or patient_key=None if cells are to count as they are.'
             )
         if SAMPLE_KEY not in adata.obs or adata.obs[SAMPLE_KEY].isna().any():
             return None, "rows alike"

@@ -130,7 +130,8 @@ def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] 
         raise error(
             f"obs[{names.name!r}] ({argument}=) spells {counted(len(twice), what)} in several ways, first "
             f"{' and '.join(repr(_plain(name)) for name in twice[0])}, each of which would count as a {what}. If they "
-            f"mean the same, write them alike: {remedy}{' (and so on)' if len(changes) > 6 else ''}; else rename one."
+            f"mean the same, write them alike: {remedy}{' (and so on)' if len(changes) > 6 else ''}; otherwise "
+            "rename one."
         )
     if doubtful := [name for read, (name, *_) in alike.items() if read in DOUBTFUL]:
         warn(f"obs[{names.name!r}] ({argument}=) holds {doubtful[0]!r}, which counts as one {what}.")

@@ -149,7 +149,7 @@ def _as_numbers(values: np.ndarray, use_rep: str, argument: str) -> np.ndarray:
     if values.dtype.kind in "biuf":
         return values.astype(np.float32)
     try:
-        if values.dtype.kind != "O":  # text that looks like numbers, dates and complex numbers are none
+        if values.dtype.kind != "O":  # text that looks like numbers, dates and complex numbers do not count as numbers
             raise TypeError
         return values.astype(np.float32)
     except (TypeError, ValueError):

@@ -120,7 +120,7 @@ def _of_workflow(table: pd.DataFrame) -> pd.DataFrame:
             raise TableError(f"signatures= has 'anypos' of several markers for {name!r}: name the one that it has.")
         signs = {str(marker): WORDS.get(str(word).replace("anypos", "pos"), np.nan) for marker, word in words.items()}
         if bad := [marker for marker, sign in signs.items() if np.isnan(sign)]:
-            raise TableError(f"signatures= has {words[bad[0]]!r} for {name!r} and {bad[0]!r}, which is no sign.")
+            raise TableError(f"signatures= has {words[bad[0]]!r} for {name!r} and {bad[0]!r}, which is not a sign.")
         of_name[name] = signs
     parents = dict(zip(names, groups, strict=True))
     for name in names:
@@ -130,6 +130,8 @@ def _of_workflow(table: pd.DataFrame) -> pd.DataFrame:
             of_name[name] = of_name[above] | of_name[name]
             above = parents[above]
         if above not in parents and above.lower() != ROOT:
-            raise TableError(f"signatures= has the group {above!r}, which is no type above. Write 'all' for all cells.")
+            raise TableError(
+                f"signatures= has the group {above!r}, which is not a type above. Write 'all' for all cells."
+            )
     kept = {name: signs for name, signs in of_name.items() if name not in set(groups)}
     return pd.DataFrame.from_dict(kept, orient="index").reindex(index=list(kept)).fillna(0.0)

@@ -22,7 +22,7 @@ _DYES = re.compile(r"dapi|hoechst|draq|sytox|syto|propidium", re.IGNORECASE)
 def looks_ion_based(channels: Sequence[str], size: float | None) -> bool:
     """Whether an image seems to be imaging mass cytometry or MIBI.
 
-    It does if a channel is named after an isotope, or if pixels are about 1 µm or the stain of nuclei is no
+    It does if a channel is named after an isotope, or if pixels are about 1 µm or the stain of nuclei is not a
     fluorescent dye while histone H3 or an iridium intercalator (``DNA1``, ``DNA3``) is there.
 
     Examples

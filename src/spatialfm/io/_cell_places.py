@@ -58,7 +58,7 @@ def check_in_labels(frame: CellFrame, labels: da.Array, mpp: float) -> tuple[str
     except SpatialfmError:  # of the file
         raise
     except ValueError as error:
-        return f"sample {frame.sample!r}: {error}, so that the labels are no mask of cells", ""
+        return f"sample {frame.sample!r}: {error}, so that the labels are not a mask of cells", ""
     if text := missing_ids(frame, scan.ids):
         return f"{text}. Are they of another image?", ""
     if text := _elsewhere(frame, scan, mpp):

@@ -164,7 +164,7 @@ def plan_rows(
     ------
     InputFileError
         With all that is wrong: samples without name, with one that cannot be used or that comes twice, without
-        patient, image, or file, or with a pixel size that is none.
+        patient, image, or file, or with a pixel size that is not a positive number.
 
     Warns
     -----
@@ -298,7 +298,7 @@ def _kind(frame: pd.DataFrame, keys: Keys, i: int, kind: str | None) -> tuple[st
     near = get_close_matches(chosen.lower(), KINDS, n=1, cutoff=0.7)
     where = f"in column {keys.kind!r}" if text else "(kind=)"
     otherwise = ", or pass kind_column=None if this column means something else" if text else ""
-    return PLAIN, f"{chosen!r} {where} is none of {listed(KINDS, 12)}" + (
+    return PLAIN, f"{chosen!r} {where} is not one of {listed(KINDS, 12)}" + (
         f" (did you mean {near[0]!r}?)" if near else otherwise
     )
 

@@ -76,7 +76,7 @@ def read_polygons(path: Path, instance_key: str | None = None) -> CellPolygons:
 
     features, others = _cells(path)
     if others:
-        logger.info(f"'{path}': {others} that are no cells are left out")
+        logger.info(f"'{path}': {others} that are not cells are left out")
     ids = _ids(features, instance_key, path)
     geometries = _geometries(features, ids, path)
     columns = {"classification": [_classification(one) for one in features], "name": [_name(one) for one in features]}
@@ -92,7 +92,7 @@ def read_polygons(path: Path, instance_key: str | None = None) -> CellPolygons:
         measurements = pd.DataFrame([_measurements(one) for one in features], index=index)
     except (TypeError, ValueError, AttributeError) as error:
         raise TableError(
-            f"'{path}' has measurements that are no numbers ({error}). Export the cells again, with a decimal point."
+            f"'{path}' has measurements that are not numbers ({error}). Export the cells again, with a decimal point."
         ) from error
     return CellPolygons(cells, measurements, f"'{path}'")
 
@@ -242,8 +242,8 @@ def _geometries(features: list[Mapping[str, Any]], ids: list[Any], path: Path) -
     if wrong:
         named = ", ".join(f"{n:,} {kind}" for kind, n in wrong.items())
         raise InputFileError(
-            f"'{path}' has cells that are no polygons: {named}. Export the outlines of the cells. A table of positions "
-            "is read by sfm.io.read_cells."
+            f"'{path}' has cells that are not polygons: {named}. Export the outlines of the cells. A table of "
+            "positions is read by sfm.io.read_cells."
         )
     array = shapely.force_2d(np.array(polygons, dtype=object))
     valid = shapely.is_valid(array)

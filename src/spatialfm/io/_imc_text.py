@@ -50,7 +50,7 @@ def open_text(path: Path) -> ImcText:
     Raises
     ------
     InputFileError
-        If it is no such file, or ends within a row or a line.
+        If it is not such a file, or ends within a row or a line.
     """
     state = file_state(path)
     with open(path, "rb") as file:
@@ -77,7 +77,7 @@ def _channels(line: bytes, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
     columns = header.rstrip("\r\n").split("\t")
     if tuple(columns[: len(_FIRST)]) != _FIRST:
         raise InputFileError(
-            f"'{path}' is no text file of an imaging mass cytometer: it begins with {listed(columns[:3])}, not with "
+            f"'{path}' is not a text file of an imaging mass cytometer: it begins with {listed(columns[:3])}, not with "
             f"{listed(_FIRST, 3)}."
         )
     matched = [_CHANNEL.fullmatch(column) for column in columns[len(_FIRST) :]]

@@ -39,7 +39,7 @@ def open_maps(path: Path) -> InformMaps:
     Raises
     ------
     InputFileError
-        If the file is none of inForm's.
+        If inForm did not write the file.
     """
     file_state(path)  # a missing or empty file
     names, planes, size, categories = [], [], None, ()

@@ -80,7 +80,7 @@ def _open(path: Path, image: LazyImage, options: MaskOptions) -> MaskFile:
         )
     if path.suffix.lower() in ARRAY_SUFFIXES:
         if options.series is not None:
-            raise InputFileError(f"labels_series= is of TIFF files, and '{path}' is none. Leave it out.")
+            raise InputFileError(f"labels_series= is for TIFF files, and '{path}' is not one. Leave it out.")
         return open_arrays(path, colours=options.encoding is not None)
     layout = open_tiff(path, options.series)
     level = layout.levels[0]

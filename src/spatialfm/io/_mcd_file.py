@@ -173,7 +173,7 @@ def _acquisition(one: _Acquisition, state: FileState) -> Acquisition:
     elif start < 0 or n_bytes < 0 or start + n_bytes > state.size:
         problem = f"its pixels would be at bytes {start:,} to {end:,} of a file of {state.size:,}"
     elif n_bytes % bytes_per_pixel:
-        problem = f"its {n_bytes:,} bytes are no whole number of pixels of {bytes_per_pixel} bytes"
+        problem = f"its {n_bytes:,} bytes are not a whole number of pixels of {bytes_per_pixel} bytes"
     elif n_bytes // bytes_per_pixel > width * height:
         problem = f"it holds {n_bytes // bytes_per_pixel:,} pixels and states {width} x {height}"
     shape = (len(metals), height, width)

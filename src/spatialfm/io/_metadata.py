@@ -144,7 +144,7 @@ def _per_unit(page: TiffPage, tag: str) -> float | None:
 
 
 def _resolution(page: TiffPage) -> tuple[PixelSize | None, str]:
-    """Size by the resolution tags, or why that is none."""
+    """Size by the resolution tags, or why these do not tell it."""
     # the standard's default is inches, but a file without the tag had no unit in mind
     unit = page.tags.valueof("ResolutionUnit")
     factor = _UM_PER_RESOLUTION_UNIT.get(int(unit) if unit is not None else 1)

@@ -33,7 +33,7 @@ class OmeImage:
     planes
         File name (lower case; empty: the file that holds the XML) and directory of the first plane of each block.
     unread_size
-        A pixel size that is none in µm, as it is written.
+        A pixel size that does not convert to µm, as it is written.
     pixels, own_uuid
         The element that describes all this, and the identifier of the file that the XML belongs to.
     """

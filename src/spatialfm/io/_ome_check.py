@@ -28,7 +28,7 @@ def check_fields(xml: str, path: str) -> None:
     Raises
     ------
     InputFileError
-        If an order of dimensions, a length or a number of a page is none.
+        If an order of dimensions, a length or a number of a page is not valid.
     """
     from ._ome import parse_root
 

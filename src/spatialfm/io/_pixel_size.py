@@ -66,7 +66,7 @@ class PixelSize:
 
 
 def positive_mpp(mpp: float | None) -> float | None:
-    """The argument, refused where it is no size."""
+    """The argument, refused where it is not a size."""
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
         raise PixelSizeError(f"mpp={mpp!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
     return mpp

@@ -122,7 +122,7 @@ def frame_of_table(
     Raises
     ------
     TableError
-        If columns are no numbers, there are no such intensities, or outlines are elsewhere.
+        If columns are not numbers, there are no such intensities, or outlines are elsewhere.
     """
     chosen = chosen_intensities(part.columns, compartment, statistic, table.source)
     xy = _centroids(part, table)

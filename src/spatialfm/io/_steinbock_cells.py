@@ -166,7 +166,8 @@ def graph_of(samples: Sequence[SteinbockSample], folder: Path, cells: pd.DataFra
     Raises
     ------
     TableError
-        With all that is wrong: cells that are not in the table, edges that occur twice, distances that are none.
+        With all that is wrong: cells that are not in the table, edges that occur twice, distances that are negative,
+        infinite or text.
     """
     rows = {
         str(sample): pd.Series(np.flatnonzero(mine), cells[INSTANCE_KEY].to_numpy()[mine])
@@ -219,7 +220,8 @@ def _read_edges(path: Path) -> pd.DataFrame:
     wrong = (distance.isna() & frame["Distance"].notna()) | (distance < 0) | np.isinf(distance)
     if wrong.any():
         raise TableError(
-            f"'{path}' has distances that are none: {listed(frame['Distance'][wrong], 3)}. Measure neighbours again."
+            f"'{path}' has distances that are negative, infinite or text: {listed(frame['Distance'][wrong], 3)}. "
+            "Measure neighbours again."
         )
     return frame.assign(Distance=distance)
 

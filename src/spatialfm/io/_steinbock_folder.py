@@ -111,7 +111,7 @@ def read_panel(path: Path) -> SteinbockPanel:
     header, rows, _ = read_cells(path)
     if lacking := [name for name in ("channel", "name") if name not in header]:
         raise PanelError(
-            f"'{path}' has no column {lacking[0]!r}; it has {listed(header)}. It is no panel of steinbock."
+            f"'{path}' has no column {lacking[0]!r}; it has {listed(header)}. It is not a panel of steinbock."
         )
     columns = {name: [row[header.index(name)] for row in rows] for name in header if name}
     keep = [_truth(value) for value in columns.get("keep", ["1"] * len(rows))]

@@ -37,7 +37,7 @@ def read_zarr_image(
     Raises
     ------
     InputFileError
-        If it is no image, is a Z stack or a time series and `axes` does not keep its planes, or has no pixels.
+        If it is not an image, is a Z stack or a time series and `axes` does not keep its planes, or has no pixels.
     """
     ngff = read_ngff(path, series)
     levels, stacks = _levels(ngff, axes)

@@ -106,7 +106,7 @@ def read_cells(
     ClinicalError, InputFileError
         As `spatialfm.pp.add_clinical`.
     SurvivalError
-        If what is called an outcome is none.
+        If what is called an outcome cannot be one.
 
     Warns
     -----

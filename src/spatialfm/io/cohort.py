@@ -163,7 +163,7 @@ def read_cohort(
     PanelError
         If images are of different types and `intensity_max` is not given.
     SurvivalError
-        If what is called an outcome is none.
+        If what is called an outcome cannot be one.
 
     Warns
     -----

@@ -176,7 +176,9 @@ def _masks(samples: Sequence[ImcSample], folder: str | PathLike | None) -> dict[
         return {}
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise InputFileError(f"masks='{root}' is no folder. Pass the folder that holds one mask for each acquisition.")
+        raise InputFileError(
+            f"masks='{root}' is not a folder. Pass the folder that holds one mask for each acquisition."
+        )
     files: dict[str, Path] = {}
     for file in sorted(one for one in root.iterdir() if is_tiff_name(one)):
         if (other := files.setdefault(_mask_stem(file), file)) is not file:

@@ -73,9 +73,9 @@ def read_ome_zarr(
     Raises
     ------
     InputFileError
-        If the folder is no OME-Zarr image (a plate, a SpatialData, a store of several images), is a time series or Z
-        stack, lacks its pixels, or has several label images and none is named; if labels differ from the image in size
-        or place.
+        If the folder is not an OME-Zarr image (a plate, a SpatialData, a store of several images), is a time series or
+        Z stack, lacks its pixels, or has several label images and none is named; if labels differ from the image in
+        size or place.
     PanelError
         If channel names are not as many as channels, or duplicated.
     PixelSizeError

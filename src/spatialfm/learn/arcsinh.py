@@ -24,7 +24,7 @@ MOST_CENTRED = 0.25  # share of such columns, beyond which a table holds no inte
 
 
 def find_cofactor(values: np.ndarray) -> float:
-    """Cofactor of the intensities ``(n,)`` of a marker; NaN where they are none.
+    """Cofactor of the intensities ``(n,)`` of a marker; NaN where it was centred or standardised.
 
     It is the 0.05 quantile of the values above 0, and at least a thousandth of their 0.99 quantile. Background that was
     subtracted may leave values below 0, of which arcsinh is the same with another sign. A column in which these weigh a

@@ -292,7 +292,7 @@ def _stamp_of(tensors: Mapping[str, torch.Tensor], n_heads: int) -> StampMIL:
 def _histobistro_of(tensors: Mapping[str, torch.Tensor]) -> HistoBistroMIL:
     width, n_features = tensors["projection.0.weight"].shape
     if width % HEAD_WIDTH:
-        raise WeightsError(f"A HistoBistro network has heads of {HEAD_WIDTH}, and its width {width} is no multiple.")
+        raise WeightsError(f"A HistoBistro network has heads of {HEAD_WIDTH}, and its width {width} is not a multiple.")
     feed = tensors.get("transformer.layers.0.1.fn.net.0.weight")
     return HistoBistroMIL(
         n_features,

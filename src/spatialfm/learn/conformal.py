@@ -93,7 +93,7 @@ def thresholds(
     probability, codes, groups
         ``(n, classes)`` of labelled cells whose patients were held out, their types and their patients.
     coverage
-        Share of cells whose set shall hold the true type.
+        Share of cells whose set should hold the true type.
     by_type
         Of the cells of each type, so that it holds whatever their shares are: rare types are covered too, and labels
         may have been picked by type. Else of all cells, whose types are to be in the proportions of the labelled ones.

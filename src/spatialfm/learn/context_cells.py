@@ -74,7 +74,7 @@ def context_cells(
         )
         raise TableError(
             f"{small.size} of {counted(len(names), 'slice')} {'has' if small.size == 1 else 'have'} fewer than "
-            f"{FEWEST} cells, which is no tissue to take as context: {few}. {away}"
+            f"{FEWEST} cells, which is not enough tissue for a context: {few}. {away}"
         )
     return ContextCells(representation(adata, use_rep), xy, codes, names, how_made(adata, use_rep))
 

@@ -112,7 +112,7 @@ def fit_imputer(
     Raises
     ------
     ArgumentError
-        If `method` is none of these.
+        If `method` is not one of these.
     TableError
         If rows do not fit each other, a value is not finite, or there are fewer than two rows.
 

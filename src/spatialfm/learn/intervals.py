@@ -63,7 +63,7 @@ def fit_widths(
     residuals, predicted, groups
         ``(n,)`` measured less predicted value, predicted value and patient of each cell.
     coverage
-        Share of cells of an unseen patient, on average over patients, whose measured value shall be inside.
+        Share of cells of an unseen patient, on average over patients, whose measured value should be inside.
     n_levels
         Levels of the predicted value, each with as many cells (patients weighing alike) and a width of its own.
     guarantee

@@ -48,7 +48,7 @@ def nearest_of_others(
     order
         Queries in the order of their names, of which some are drawn to measure recall on.
     rows
-        ``(queries,)``: the row of the index of each query, -1 if it is none of them.
+        ``(queries,)``: the row of the index of each query, -1 if it is not one of them.
     """
     places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
 

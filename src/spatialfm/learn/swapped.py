@@ -68,7 +68,7 @@ def gains_of_samples(
 
     What is expected is ridge regression on the reference, without the patients of the sample, and the error of it is
     that of the reference. Squares of residuals in errors, less the median of the sample and cut at 3 errors, are added
-    over markers and averaged over cells: a marker that is brighter in all of a sample is no exchange.
+    over markers and averaged over cells: a marker that is brighter in all of a sample is not an exchange.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class InstanceRule:
     overlap
         Intersection over union above which two candidates are one object.
     smallest
-        Objects of so many pixels, or fewer, are none.
+        Objects of so many pixels, or fewer, are left out.
     """
 
     seed: float = 0.5

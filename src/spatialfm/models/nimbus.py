@@ -1,7 +1,7 @@
 """Nimbus (Rumberger et al. 2025): a U-Net that says of each pixel whether the cell below it expresses a marker.
 
 Two channels go in: one marker, divided by its normaliser and clipped to [0, 1], and a binary mask of the interiors of
-cells. One probability a pixel comes out. It is no encoder, so that it is not among `list_models`;
+cells. One probability per pixel comes out. It is not an encoder, so `list_models` does not list it;
 `spatialfm.tl.marker_positivity` uses it. Names of tensors are those of the published code (angelolab/Nimbus-Inference).
 """
 

@@ -84,7 +84,7 @@ class Saved:
         Raises
         ------
         WeightsError
-            If the recipe is none of the model's.
+            If the recipe is not one of the model's.
         """
         own = {name: value for name, value in self.recipe.items() if not isinstance(value, Mapping)}
         if own.get("preparation") == getattr(published.recipe.preparation, "name", None):

@@ -221,7 +221,7 @@ def config_of(tensors: Mapping[str, Tensor]) -> StofmConfig:
         hidden = tensors["encoder.layers.0.fc1.weight"].shape[0]
     except (KeyError, ValueError) as error:
         raise WeightsError(
-            f"The file is none of SToFM's transformer: its tensor {error} tells a size, and is not there. Pass "
+            f"The file is not one of SToFM's transformer: its tensor {error} tells a size, and is not there. Pass "
             f"{CARD.weights_file} of the published folder, or a folder that sfm.train.pretrain_context wrote."
         ) from error
     depth = len({name.split(".")[2] for name in tensors if name.startswith("encoder.layers.")})

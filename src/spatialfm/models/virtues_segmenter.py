@@ -290,7 +290,7 @@ def shape_of(tensors: Mapping[str, Tensor], path: Path) -> HeadShape:
         if tensor is None or tensor.ndim != axes:
             state = "does not have" if tensor is None else f"has with {tensor.ndim} axes instead of {axes}"
             raise WeightsError(
-                f"Weights file {path} is no head of VirTues: it {state} the tensor {name}. Pass {HEAD_FILE} of the "
+                f"Weights file {path} is not a head of VirTues: it {state} the tensor {name}. Pass {HEAD_FILE} of the "
                 "published repository."
             )
         return int(tensor.shape[axis])

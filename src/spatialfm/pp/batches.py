@@ -50,7 +50,7 @@ def standardize(
 
     All of them take the average cell of every batch to be the same. Where batches hold other tissue, other patients or
     another mixture of cells, that is wrong, and biology is removed together with the stain: a batch that is all tumour
-    comes out like one that is none. `covariates` of ``combat`` are kept. Where batch and outcome coincide, no method
+    comes out like one without tumour. `covariates` of ``combat`` are kept. Where batch and outcome coincide, no method
     can tell them apart. :func:`spatialfm.metrics.batch_effect` measures what a batch does, before and after.
 
     Parameters

@@ -103,7 +103,7 @@ def add_clinical(
         If `table` has two rows of one key or rows without; keys of rows are missing in it; kinds of keys do not fit; a
         column is there already with other values, is reserved, or holds dates.
     SurvivalError
-        If what is called an outcome is none.
+        If what is called an outcome cannot be one.
     InputFileError
         If the file is missing or of an unknown kind.
 

@@ -41,7 +41,7 @@ def say_off_labels(
     Raises
     ------
     TableError
-        If positions are no numbers, or columns of `obs` say that y is before x.
+        If positions are not numbers, or columns of `obs` say that y is before x.
 
     Warns
     -----

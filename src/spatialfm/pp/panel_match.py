@@ -179,7 +179,7 @@ def _may_be_repeated(match: Match, way: Reading, name: str) -> bool:
         return False
     if key[-1].isdigit():
         return not re.match(r"ck|krt|cytokeratin|keratin", key)
-    # "Collagen 2", "Arginase 2", "Claudin 4" are other proteins; "Vimentin 2" is none
+    # "Collagen 2", "Arginase 2", "Claudin 4" are other proteins; "Vimentin 2" is not a protein
     return row["kind"] in ("protein", "complex") and not row["gene"].split(";")[0][-1].isdigit()
 
 

@@ -169,7 +169,7 @@ def number_parts(block: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def whole(block: np.ndarray) -> tuple[np.ndarray, int]:
-    """A block as integers, and how many of its pixels were none; these become 0.
+    """A block as integers, and how many of its pixels were not whole numbers; these become 0.
 
     Raises
     ------

@@ -131,7 +131,7 @@ def segmentation_quality(
     Raises
     ------
     ElementError, CoordinateError
-        If elements are missing or cannot be paired; if labels are none (`check_labels` lists how).
+        If elements are missing or cannot be paired; if labels are not a mask of cells (`check_labels` lists how).
     PanelError
         If `nuclear` is not a channel of an image.
     TableError

@@ -142,7 +142,7 @@ def check_request(
     if path is not None and method == "instanseg" and path.is_dir():
         path /= "instanseg.pt"
     if path is not None and not path.is_file():
-        raise InputFileError(f"weights={str(weights)!r} is no file. Pass {_HOW_TO_GET[str(method)]}.")
+        raise InputFileError(f"weights={str(weights)!r} is not a file. Pass {_HOW_TO_GET[str(method)]}.")
     if method == "watershed" and (unknown := [key for key in options or {} if key != "threshold"]):
         raise ArgumentError(
             f"options= of method='watershed' has no {unknown[0]!r}; it takes 'threshold' alone, of the nuclear stain "

@@ -99,8 +99,8 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     Warns
     -----
     SpatialfmWarning
-        If the encoding was guessed, a column of numbers stays text because some of its values are none, or a cell holds
-        what may be whole rows.
+        If the encoding was guessed, a column of numbers stays text because some of its values are not numbers, or a
+        cell holds what may be whole rows.
     """
     header, rows, separator = read_cells(path)
     keep = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]  # spreadsheets leave empty ones

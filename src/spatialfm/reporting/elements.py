@@ -72,7 +72,7 @@ def items(lines: Iterable[object]) -> Html:
 
 
 def facts(pairs: Mapping[str, object]) -> Html:
-    """Names and values, one pair a line; empty values are left out."""
+    """Names and values, one pair per line; empty values are left out."""
     shown = {name: value for name, value in pairs.items() if value is not None and str(value) != ""}
     pairs = {name: cell(value) for name, value in shown.items()}
     rows = [

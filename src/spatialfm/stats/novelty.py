@@ -19,7 +19,7 @@ def novelty(
         Neighbours whose mean distance is taken.
     patients
         ``(n,)``. A query row is of another patient than all reference rows, and so are then the neighbours that
-        reference rows are given: else every cell of a new patient looks new, by what sets patients apart. Patients
+        reference rows are given: otherwise every cell of a new patient looks new, by what sets patients apart. Patients
         weigh alike. None: neighbours are of any patient.
 
     Examples

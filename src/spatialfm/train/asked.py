@@ -101,7 +101,8 @@ class Asked:
         self.length.check()
         if unknown := [name for name in self.windows if name not in window_arguments()]:
             raise ArgumentError(
-                f"windows= has {unknown[0]!r}, which is no argument of Windows. {meant(unknown[0], window_arguments())}"
+                f"windows= has {unknown[0]!r}, which is not an argument of Windows. "
+                f"{meant(unknown[0], window_arguments())}"
             )
         if self.shape and (self.weights is not None or not isinstance(self.model, str)):
             what = "weights=" if self.weights is not None else "a loaded encoder"

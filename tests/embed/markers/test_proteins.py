@@ -99,7 +99,7 @@ def folder(tmp_path):
 
 def test_folder(folder):
     # the epsilon chain represents CD3; that another one represents it is reported, and of CD4 nothing
-    with pytest.warns(UserWarning, match=f": CD3 that of {CD3D}, for want of {CD3E}. Add"):
+    with pytest.warns(UserWarning, match=f": CD3 that of {CD3D} instead of {CD3E}. Add"):
         found, reasons = protein_embeddings(["CD3", "DAPI", "CD4", "PNAd", "CD8", "CD45"], folder, 4)
     assert list(found) == ["CD3", "CD4", "CD45"]
     for name, number in {"CD4": 1, "CD3": 2, "CD45": 3}.items():
@@ -115,7 +115,7 @@ def test_folder(folder):
 def test_another_member_of_a_family_is_said(tmp_path):
     np.save(tmp_path / "P31751.npy", vector(2))  # AKT2
     np.save(tmp_path / f"{CD4}.npy", vector(1))
-    with pytest.warns(UserWarning, match="AKT that of P31751, for want of P31749") as caught:
+    with pytest.warns(UserWarning, match="AKT that of P31751 instead of P31749") as caught:
         found = find_embeddings(["AKT", "CD4"], str(tmp_path), 4)
     assert len(caught) == 1
     assert found.origins["AKT"] == f"P31751, {tmp_path}"
@@ -131,7 +131,7 @@ def test_the_isoform_that_virtues_takes(folder):
     found, _ = protein_embeddings(["CD45RA", "CD45RO", "CD45"], folder, 4)
     assert {name: int(found[name][0]) for name in found} == {"CD45RA": 4, "CD45RO": 3, "CD45": 3}
     (folder / f"{CD45RA}.pt").unlink()
-    with pytest.warns(UserWarning, match=f"CD45RA that of {CD45}, for want of {CD45RA}"):
+    with pytest.warns(UserWarning, match=f"CD45RA that of {CD45} instead of {CD45RA}"):
         found, _ = protein_embeddings(["CD45RA"], folder, 4)
     assert found["CD45RA"][0] == 3
 

@@ -49,7 +49,7 @@ def test_each_row_has_the_mean_of_its_label_in_its_image(monkeypatch):
     )
     means = [
         {"label": np.array([3, 4, 9]), "mean": np.array([0.3, 0.4, 0.9])},
-        {"label": np.array([3, 5]), "mean": np.array([0.13, 0.15])},  # 5 is no row, and 9 has no mean here
+        {"label": np.array([3, 5]), "mean": np.array([0.13, 0.15])},  # 5 is not a row, and 9 has no mean here
         {"label": np.array([3, 9]), "mean": np.array([0.23, 0.29])},
     ]
     found, notes, asked = called(monkeypatch, cells, places=[(0, 0), (1, 0), (1, 1)], means=means)

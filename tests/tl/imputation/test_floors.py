@@ -30,7 +30,7 @@ def test_predictions_are_in_the_space_asked_for_and_no_intensity_is_negative():
     standardised = fitted.predict(np.array([[2.0], [-5]]), "standardised")
     assert standardised[0] == pytest.approx(2 / np.sqrt(8 / 3), rel=0.02)
     assert standardised[1] == pytest.approx(-2 / np.sqrt(8 / 3))  # of an intensity of 0
-    below = fit_one("linear", x, 2 * x[:, 0] - 1, None, 0)  # values below 0 are no intensities
+    below = fit_one("linear", x, 2 * x[:, 0] - 1, None, 0)  # values below 0 are not intensities
     assert below.predict(np.array([[-5.0]]), "intensity")[0] < -5
     assert fit_one("mean", x, np.ones(3), None, 0).predict(x, "standardised").tolist() == [0, 0, 0]
 

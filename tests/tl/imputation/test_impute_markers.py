@@ -294,8 +294,8 @@ def test_cells_of_images_are_painted_with_the_mean_of_their_nearest(make_sdata, 
             np.testing.assert_allclose(painted.values[0][cells == label], value, rtol=1e-5)
     assert frame[of == "a"].isna().all()
     assert "image_a_imputed" not in sdata.images
-    sfm.tl.embed_cells(sdata, "mean-intensity", samples=["a", "b"], on_missing="drop", copy=True)  # it is no sample
-    with pytest.raises(ElementError, match="No image that a model predicted"):  # a cell's number is no pixel
+    sfm.tl.embed_cells(sdata, "mean-intensity", samples=["a", "b"], on_missing="drop", copy=True)  # it is not a sample
+    with pytest.raises(ElementError, match="No image that a model predicted"):  # a cell's number is not a pixel
         sfm.pl.reconstruction(sdata, "CD68", key="imputed", show=False)
     before = frame.copy()
     sfm.tl.impute_markers(sdata, markers=["CD68"], method="knn", space="intensity", samples=["b"])

@@ -415,7 +415,7 @@ def test_smoothing_writes_its_weight_and_its_cost(cells, caplog):
     off, chosen = (cells.obsm[f"{key}_probability"].to_numpy() for key in ("off", "chosen"))
     assert np.allclose(off, chosen) == (weight == 0)
     assert "smoothing" not in cells.uns["off"]
-    with pytest.raises(TableError, match="smoothing=2.0 is no share"):
+    with pytest.raises(TableError, match="smoothing=2.0 is not a share"):
         sfm.tl.annotate(cells, "known", use_rep="X_latent", smoothing=2.0)
 
 

@@ -123,7 +123,7 @@ def test_test_patients_move_no_score_unless_they_are_asked_for():
     pd.testing.assert_frame_equal(one, two)
     three = of(sfm.tl.evaluate_annotation(apart, "known", **options, transductive=True))
     assert not np.allclose(one["mean"], three["mean"])
-    # a gap in a cell without label is no reason to refuse
+    # a gap in a cell without label is not a reason to refuse
     apart.obsm["X_m"][np.flatnonzero(~seen)[:3], 0] = np.nan
     assert sfm.tl.evaluate_annotation(apart, "known", **options)["mean"].notna().all()
     with pytest.raises(TableError, match="Pass it without transductive"):

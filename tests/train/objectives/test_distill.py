@@ -244,8 +244,12 @@ def entropy(targets: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        ("virtues", {"dim": 16, "heads": 2}, "'virtues' is no vision transformer"),
-        ("openphenom", {"patch_size": 8}, "'openphenom' is no vision transformer.*Train KRONOS or one of the DINOv2"),
+        ("virtues", {"dim": 16, "heads": 2}, "'virtues' is not a vision transformer"),
+        (
+            "openphenom",
+            {"patch_size": 8},
+            "'openphenom' is not a vision transformer.*Train KRONOS or one of the DINOv2",
+        ),
         ("uni", {}, "has no mask token"),
     ],
 )

@@ -56,7 +56,7 @@ def test_targets_of_windows_go_by_their_place():
         (["grades"], [], "has no column 'grades'"),
         (["one"], [], r"Label 'one' has 1 class: 'x'"),
         ([], ["same"], "fewer than two different numbers"),
-        ([], ["text"], "holds what is no number"),
+        ([], ["text"], "holds what is not a number"),
         (["grade"], ["grade"], "in labels= and in numbers="),
         ([], [], "Nothing is to be predicted"),
     ],

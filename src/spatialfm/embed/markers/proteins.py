@@ -105,7 +105,7 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
     Raises
     ------
     PanelError
-        If a vector or a sequence of `source` is none, or has the wrong width.
+        If `source` holds what is not a vector or a sequence, or a vector of the wrong width.
     WeightsError
         If a folder or file is missing, unreadable, not finite or of the wrong width; if sequences would have to be
         fetched and cannot be.
@@ -263,7 +263,7 @@ def _choose(
                 vectors[protein.marker] = what
             origins[protein.marker] = _origin(source, accession, computed=isinstance(what, str))
             if accession not in ("", *protein.accessions[:1]):
-                others.append(f"{protein.marker} that of {accession}, for want of {protein.accessions[0]}")
+                others.append(f"{protein.marker} that of {accession} instead of {protein.accessions[0]}")
             break
         else:
             reasons[protein.marker] = protein.why_none or _why_none(protein, sources)

@@ -1,4 +1,4 @@
-"""One marker of one image at a time through a network that gives a probability a pixel; sums over cells are kept."""
+"""One marker of one image at a time through a network that gives a probability per pixel; sums over cells are kept."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Cells:
     boxes
         Edges of the cell (y0, y1, x0, x1), in image pixels, ``(n, 4)``.
     kinds
-        What holds the cells of each sample, where it is no label image: ``"polygons"``, ``"circles"``, ``"points"``.
+        What holds the cells of each sample, where it is not a label image: ``"polygons"``, ``"circles"``, ``"points"``.
     """
 
     rows: np.ndarray

@@ -44,7 +44,7 @@ class FittedProbe:
 def fit_probe_of(
     head: Head, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
 ) -> FittedProbe:
-    """Fit a probe to labelled rows, and calibrate it if it is linear and shall be."""
+    """Fit a probe to labelled rows, and calibrate it if it is linear and `options.calibrate` is set."""
     values, groups = cells.values[rows], cells.groups_of(rows)
     probe, used = fit_probe(
         values,

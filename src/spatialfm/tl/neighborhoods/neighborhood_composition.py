@@ -150,7 +150,7 @@ def _libraries(
         if (key := column_of_several(adata)) is not None:
             raise TableError(
                 f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
-                f'sample are no neighbours of another\'s. Pass library_key="{key}".'
+                f'sample are not neighbours of another\'s. Pass library_key="{key}".'
             )
         codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]
     else:

@@ -62,7 +62,7 @@ def correct_together(
     Raises
     ------
     TableError
-        If a table or its column of p-values is missing, or p-values are none.
+        If a table or its column of p-values is missing, or values are not p-values.
 
     Examples
     --------

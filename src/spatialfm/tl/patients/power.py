@@ -74,7 +74,7 @@ def power(
         ``"auroc"``: a score separates two groups (Brunner and Munzel's test; `effect` is the AUROC). Only the numbers
         of patients count.
     effect
-        Size of what shall be found.
+        Size of the effect to be detected.
     cell_type
         Name in ``var`` of the cell type, for ``"composition"``.
     group_key

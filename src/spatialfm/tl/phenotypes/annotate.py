@@ -343,13 +343,13 @@ def _neighbors(
         return None
     weight = None if smoothing == "auto" else float(smoothing)
     if weight is not None and not 0 <= weight <= 1:
-        raise TableError(f"smoothing={smoothing} is no share of the neighbours. Pass 0 to 1, or 'auto'.")
+        raise TableError(f"smoothing={smoothing} is not a share of the neighbours. Pass 0 to 1, or 'auto'.")
     if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
         library_key = None
     if library_key is None and (key := column_of_several(adata)) is not None:
         raise TableError(
             f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one sample are "
-            f"no neighbours of another's. Pass library_key={key!r}, or smoothing=None."
+            f"not neighbours of another's. Pass library_key={key!r}, or smoothing=None."
         )
     samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
     return Neighbors(neighbor_means(coordinates(adata, spatial_key), np.asarray(samples)), weight)

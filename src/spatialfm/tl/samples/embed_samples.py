@@ -208,7 +208,9 @@ def _given_reference(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     stored = reference.uns.get(KEY, {})
     if "reference" not in stored:
-        raise TableError('reference= holds no reference points: it is no result of embed_samples(model="transport").')
+        raise TableError(
+            'reference= holds no reference points: it is not a result of embed_samples(model="transport").'
+        )
     points, scale = np.asarray(stored["reference"], np.float64), np.asarray(stored["scale"], np.float64)
     if stored["params"]["use_rep"] != use_rep or points.shape[1] != width:
         raise TableError(

@@ -157,7 +157,7 @@ def cox(
     hazard ratio), ``z`` (of the t distribution, where that is used), ``p_value``, with `se_cluster_key` ``se_naive``
     (as if rows were independent) and, if tested, ``ph_p_value``; ``ph_global_p_value``; ``se_method``; ``distribution``
     (``"t"``, ``"normal"``) with ``degrees_of_freedom`` (infinite for the normal); ``n``, ``events``,
-    ``events_per_term`` and ``n_clusters``; ``concordance`` on these same patients (within strata), hence optimistic;
+    ``events_per_term`` and ``n_clusters``; ``concordance`` on these same patients (within strata), so optimistic;
     ``log_likelihood``; statistic, degrees of freedom and p-value of three tests that no term matters: ``lr_statistic``,
     ``lr_dof``, ``lr_p_value`` (likelihood ratio), ``score_*`` and ``wald_*``; the first two are NaN with clusters,
     where they do not hold; ``optimistic``, whether the outcome made a covariate; ``doubts``; ``model``, from which

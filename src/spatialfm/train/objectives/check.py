@@ -150,7 +150,7 @@ def _terms(trial: _Trial) -> None:
         raise _Broken("there are none")
     for name, term in first.items():
         if not isinstance(term, Term) or term.total.ndim:
-            raise _Broken(f"{name!r} is no Term of one number")
+            raise _Broken(f"{name!r} is not a Term of one number")
         if not torch.isfinite(term.total) or not float(term.count) >= 0:
             raise _Broken(f"{name!r} is {float(term.total)} of {float(term.count)} values")
         if not torch.equal(term.total, again[name].total):

@@ -355,8 +355,8 @@ def _transformer(encoder: Encoder) -> VisionTransformer:
     backbone = getattr(encoder, "backbone", None)
     if not isinstance(backbone, VisionTransformer) or not callable(getattr(encoder, "features", None)):
         raise ModelError(
-            f"Model {encoder.card.name!r} is no vision transformer with CLS and mask token, which objective 'distill' "
-            "needs. Train KRONOS or one of the DINOv2 family, or choose another objective."
+            f"Model {encoder.card.name!r} is not a vision transformer with CLS and mask token, which objective "
+            "'distill' needs. Train KRONOS or one of the DINOv2 family, or choose another objective."
         )
     if not backbone.config.mask_token:
         raise ModelError(f"Model {encoder.card.name!r} has no mask token. Objective 'distill' needs one.")

@@ -116,7 +116,7 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
         try:
             values[:, place] = table[name].to_numpy(dtype=float, na_value=np.nan)
         except (TypeError, ValueError) as error:
-            raise ArgumentError(f"Column {name!r} of targets= holds what is no number: {error}.") from error
+            raise ArgumentError(f"Column {name!r} of targets= holds what is not a number: {error}.") from error
     finite = np.isfinite(values)
     for place, name in enumerate(numbers):
         if finite[:, place].sum() < 2 or np.ptp(values[finite[:, place], place]) == 0:
