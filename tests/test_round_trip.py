@@ -365,7 +365,7 @@ IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
     "segment_regions", "pixie",
     "impute_markers", "reconstruct",
-    "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
+    "detect_artifacts", "fix_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
@@ -623,7 +623,7 @@ def slides(tmp_path_factory):
         painter, seen = Painter(), {"markers": ["CD3", "CD20", "CD68"]}
         sfm.tl.reconstruct(sdata, painter, panel=seen)
         sfm.tl.impute_markers(sdata, painter, markers=["FOXP3"], panel=seen)
-        sfm.pp.mend_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
+        sfm.pp.fix_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
         sfm.pp.tissue(sdata, "otsu")
         sfm.pp.segment_cells(sdata, key_added="found")
         path = tmp_path_factory.mktemp("store") / "cohort.zarr"
@@ -641,7 +641,7 @@ def test_tables_of_slides_come_back(slides):
             (folder / name / kind).mkdir(parents=True)
             same_table(sdata[name], stored(sdata[name], kind, folder / name / kind))
     assert {"kind_P001_1", "regions_P001_1", "artifact_map_P001_1"} <= set(back.labels)
-    assert np.array_equal(sdata["cells_P001_1_mended"], back["cells_P001_1_mended"])
+    assert np.array_equal(sdata["cells_P001_1_fixed"], back["cells_P001_1_fixed"])
     for name in ("kind_P001_1", "regions_P001_1", "artifact_map_P001_1"):
         assert np.array_equal(sdata[name], back[name])
         assert back.attrs["spatialfm"]["maps"][name] == sdata.attrs["spatialfm"]["maps"][name]

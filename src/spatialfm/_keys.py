@@ -58,10 +58,8 @@ IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that a model pre
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names
-MENDED_LABELS = (
-    "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that replace others, by the names of these
-)
-MENDED_FROM = "mended_from"  # attrs[ATTRS][MENDED_FROM]: what those were made of, and how, by their names
+FIXED_LABELS = "fixed_labels"  # attrs[ATTRS][FIXED_LABELS]: labels that replace others, by the names of these
+FIXED_FROM = "fixed_from"  # attrs[ATTRS][FIXED_FROM]: what those were made of, and how, by their names
 ATTRS_TRUTH = "truth"
 
 

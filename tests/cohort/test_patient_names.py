@@ -173,7 +173,7 @@ def test_two_spellings_are_refused_everywhere(function):
         CALLS[function](samples)
 
 
-def test_the_proposed_code_mends_it():
+def test_the_proposed_code_fixes_it():
     samples = two_samples_each("patient", ["P0", " p0", 1, "1", *(f"Q{i}" for i in range(36))])
     with pytest.raises(SpatialfmError) as error:
         sfm.tl.logrank(samples, "arm")

@@ -208,8 +208,8 @@ def test_a_cohort_is_refused_with_all_its_masks_and_read_when_told_how(cohort, c
     sdata = sfm.io.read_cohort(table, **options, on_pieces="split")
     assert sdata["table"].obs["region"].value_counts().to_dict() == {
         "cells_a": 35,
-        "cells_b_mended": 35,
-        "cells_c_mended": 35,
+        "cells_b_fixed": 35,
+        "cells_c_fixed": 35,
     }
     sdata = sfm.io.read_cohort(table, **options, on_pieces="keep")
     assert sdata["table"].obs["region"].value_counts().to_dict() == {"cells_a": 35, "cells_b": 1, "cells_c": 1}

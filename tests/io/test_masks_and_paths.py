@@ -101,7 +101,7 @@ def channels(sdata, sample):
     return [str(name) for name in sdata.images[f"image_{sample}"].coords["c"].values]
 
 
-def test_spelling_of_one_sample_is_mended_as_the_warning_proposes(tmp_path):
+def test_spelling_of_one_sample_is_fixed_as_the_warning_proposes(tmp_path):
     frame = cohort_of(tmp_path, {"a": ["DAPI", "CD3"], "b": ["DAPI", "CD-3"]})
     with pytest.warns(SpatialfmWarning, match=r"different panels.*channel_names=\{<old>: <new>\}"):
         sfm.io.read_cohort(frame, base_path=tmp_path)

@@ -52,7 +52,7 @@ def test_pieces_get_numbers_where_this_is_asked_for(make_sdata):
     (one,), (new,) = plan_tables(sdata, [PAIR], "split", "warn")
     assert one.scan.ids.tolist() == [3, 4]
     assert one.scan.area.tolist() == [25, 16]
-    assert one.pair.labels == new.name == "cells_s_mended"
+    assert one.pair.labels == new.name == "cells_s_fixed"
 
 
 def test_samples_without_cells_are_refused_or_reported():

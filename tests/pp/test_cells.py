@@ -299,7 +299,7 @@ def test_labels_that_are_no_labels(make_sdata):
     except ValueError:  # spatialdata 0.8 refuses them itself
         floats = None
     if floats is not None:
-        refused(floats, ElementError, "'cells_s'.*is stored as float32.*mend_labels")
+        refused(floats, ElementError, "'cells_s'.*is stored as float32.*fix_labels")
     refused(make_sdata(s=(image, -labels)), ElementError, r"'cells_s'.*negative numbers \(-64")
 
 

@@ -84,12 +84,12 @@ def test_an_outline_in_several_parts_is_one_cell():
     assert table.obs["area"].tolist() == [200.0] + [121.0] * 5
 
 
-def test_splitting_and_mending_are_for_label_images():
+def test_splitting_and_fixing_are_for_label_images():
     sdata = sopa_like()
     with pytest.raises(ElementError, match="holds an outline for each cell"):
         sfm.pp.cell_table(sdata, on_pieces="split", copy=True)
     with pytest.raises(ElementError, match="it is a shapes element, and a label image is wanted"):
-        sfm.pp.mend_labels(sdata, "cellpose_boundaries")
+        sfm.pp.fix_labels(sdata, "cellpose_boundaries")
 
 
 def test_a_giant_of_shapes_is_refused_with_what_shapes_take():

@@ -281,24 +281,24 @@ def test_split_gives_every_piece_a_row_and_everything_follows(make_sdata):
     sdata = sdata_of(make_sdata, labels, chunks=(1, 50, 50))
     with pytest.warns(SpatialfmWarning, match="cells that had the number 256 are background"):  # those cannot come back
         sfm.pp.cell_table(sdata, on_pieces="split")
-    table, mended = sdata["table"], sdata["cells_s_mended"].values
+    table, fixed = sdata["table"], sdata["cells_s_fixed"].values
     assert table.n_obs == 574
     assert table.obs["cell_id"].is_unique
-    assert set(table.obs["region"]) == {"cells_s_mended"}
+    assert set(table.obs["region"]) == {"cells_s_fixed"}
     truth = grid(24, 24)
     truth[np.isin(truth, [256, 512])] = 0
-    pairs = np.unique(np.stack([truth.ravel(), mended.ravel()]), axis=1)
+    pairs = np.unique(np.stack([truth.ravel(), fixed.ravel()]), axis=1)
     assert pairs.shape[1] == 575  # one to one, with background
     ids = table.obs["cell_id"].to_numpy()
-    means = ndimage.mean(sdata["image_s"].values[0], mended, ids)
+    means = ndimage.mean(sdata["image_s"].values[0], fixed, ids)
     np.testing.assert_allclose(table.X[:, 0], means, rtol=1e-6)
-    centers = np.array(ndimage.center_of_mass(mended > 0, mended, ids))[:, ::-1] + 0.5
+    centers = np.array(ndimage.center_of_mass(fixed > 0, fixed, ids))[:, ::-1] + 0.5
     np.testing.assert_allclose(table.obsm["spatial"], centers * 0.5)
     sfm.tl.embed_cells(sdata, "mean-intensity")  # takes the new labels without being told
     assert sdata["table"].obsm["X_mean_intensity"].shape[0] == 574
     np.testing.assert_array_equal(sdata["cells_s"].values, labels)  # the old ones stay
     sfm.pp.cell_table(sdata, on_pieces="split", overwrite=True)  # nothing left to split
-    assert list(sdata.labels) == ["cells_s", "cells_s_mended"]
+    assert list(sdata.labels) == ["cells_s", "cells_s_fixed"]
     assert sdata["table"].n_obs == 574
 
 
@@ -312,7 +312,7 @@ def test_split_survives_a_store(make_sdata, tmp_path):
     sfm.pp.cell_table(sdata, on_pieces="split")
     sdata.write(tmp_path / "s.zarr")
     back = sd.read_zarr(tmp_path / "s.zarr")
-    assert len(np.unique(back["cells_s_mended"].values)) == 145
+    assert len(np.unique(back["cells_s_fixed"].values)) == 145
     sfm.tl.embed_cells(back, "mean-intensity")
     assert back["table"].obsm["X_mean_intensity"].shape[0] == 144
 
@@ -342,14 +342,14 @@ def test_a_background_is_taken_away_or_kept(make_sdata):
     sdata = sdata_of(make_sdata, half_background())
     with pytest.raises(ElementError) as error:
         sfm.pp.cell_table(sdata)
-    assert "sfm.pp.mend_labels(sdata, 'cells_s', background=[1])" in str(error.value)
-    sfm.pp.mend_labels(sdata, "cells_s", background=[1])
+    assert "sfm.pp.fix_labels(sdata, 'cells_s', background=[1])" in str(error.value)
+    sfm.pp.fix_labels(sdata, "cells_s", background=[1])
     sfm.pp.cell_table(sdata)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(2, 146))
     sfm.pp.cell_table(sdata, labels="cells_s", on_giants="keep", table_name="all")
     assert sdata["all"].n_obs == 145
     with pytest.raises(ElementError, match="background= names 99"):
-        sfm.pp.mend_labels(sdata, background=[2, 99_999, 99])
+        sfm.pp.fix_labels(sdata, background=[2, 99_999, 99])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bool"])
@@ -358,19 +358,19 @@ def test_advice_for_floats_and_yes_no_masks_runs(make_sdata, dtype):
     sdata = sdata_of(make_sdata, labels)
     with pytest.raises(ElementError) as error:
         sfm.pp.cell_table(sdata)
-    advice = str(error.value).split("sfm.pp.mend_labels(")[1].split(")")[0]
-    eval(f"sfm.pp.mend_labels({advice})", {"sfm": sfm, "sdata": sdata})
+    advice = str(error.value).split("sfm.pp.fix_labels(")[1].split(")")[0]
+    eval(f"sfm.pp.fix_labels({advice})", {"sfm": sfm, "sdata": sdata})
     sfm.pp.cell_table(sdata)
     assert sdata["table"].n_obs == 9
 
 
-def test_mending_leaves_elements_of_others_alone(make_sdata):
+def test_fixing_leaves_elements_of_others_alone(make_sdata):
     sdata = sdata_of(make_sdata, wrapped())
-    sdata.labels["cells_s_mended"] = sdata["cells_s"]
-    with pytest.raises(ElementError, match="which sfm.pp.mend_labels did not write"):
-        sfm.pp.mend_labels(sdata, split=True)
-    sfm.pp.mend_labels(sdata, split=True, suffix="_2")
-    assert list(sdata.labels) == ["cells_s", "cells_s_mended", "cells_s_2"]
+    sdata.labels["cells_s_fixed"] = sdata["cells_s"]
+    with pytest.raises(ElementError, match="which sfm.pp.fix_labels did not write"):
+        sfm.pp.fix_labels(sdata, split=True)
+    sfm.pp.fix_labels(sdata, split=True, suffix="_2")
+    assert list(sdata.labels) == ["cells_s", "cells_s_fixed", "cells_s_2"]
 
 
 def test_largest_piece_keeps_the_number():
@@ -378,11 +378,11 @@ def test_largest_piece_keeps_the_number():
     labels[0:2, 0:2], labels[4:8, 4:8], labels[10:12, 9:12] = 3, 3, 3
     labels[0:3, 9:12] = 200
     sdata = sd.SpatialData(labels={"cells": Labels2DModel.parse(labels)})
-    changes = sfm.pp.mend_labels(sdata, "cells", split=True)
+    changes = sfm.pp.fix_labels(sdata, "cells", split=True)
     assert changes[["label_before", "label", "area"]].to_numpy().tolist() == [[3, 201, 6], [3, 202, 4]]
-    mended = sdata["cells_mended"].values
-    assert (mended[5, 5], mended[11, 11], mended[0, 0], mended[0, 11]) == (3, 201, 202, 200)
-    assert mended.dtype == np.uint8
+    fixed = sdata["cells_fixed"].values
+    assert (fixed[5, 5], fixed[11, 11], fixed[0, 0], fixed[0, 11]) == (3, 201, 202, 200)
+    assert fixed.dtype == np.uint8
 
 
 def test_a_mask_saved_as_a_channel_is_said(make_sdata):
@@ -493,14 +493,14 @@ def test_tiles_numbered_one_by_one_are_split_though_one_cell_has_fragments(make_
     assert (sdata["table"].obs["area"] > 9).sum() == 144
 
 
-def test_what_has_to_be_mended_first_is_said_alone(make_sdata):
+def test_what_has_to_be_fixed_first_is_said_alone(make_sdata):
     labels = np.where(grid(8, 8) > 0, grid(8, 8), -1).astype(np.int32)
     sdata = sdata_of(make_sdata, labels)
     with pytest.raises(ElementError, match="negative numbers") as error:
         sfm.pp.cell_table(sdata)
     assert str(error.value).count("background=[-1]") == 1
     assert "on_giants" not in str(error.value)
-    sfm.pp.mend_labels(sdata, "cells_s", background=[-1])
+    sfm.pp.fix_labels(sdata, "cells_s", background=[-1])
     sfm.pp.cell_table(sdata, morphology=False)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 65))
 
@@ -526,7 +526,7 @@ def test_a_mark_of_no_cell_is_not_measured_as_one(make_sdata, dtype, on):
     with pytest.raises(ElementError, match=rf"number {top}, the largest that {np.dtype(dtype).name} holds") as error:
         sfm.pp.cell_table(sdata)
     assert f"background=[{top}]" in str(error.value)
-    sfm.pp.mend_labels(sdata, "cells_s", background=[top])
+    sfm.pp.fix_labels(sdata, "cells_s", background=[top])
     sfm.pp.cell_table(sdata, morphology=False)
     ids, area = np.unique(truth[truth > 0], return_counts=True)
     np.testing.assert_array_equal(sdata["table"].obs["cell_id"], ids)

@@ -1,4 +1,4 @@
-"""Mended labels whose source is replaced: never used without a word, and made again by the call that is proposed."""
+"""Fixed labels whose source is replaced: never used without a word, and made again by the call that is proposed."""
 
 from __future__ import annotations
 
@@ -51,18 +51,38 @@ def test_replaced_labels_are_refused_until_the_proposed_call_is_made(make_sdata,
         lambda: sfm.pl.cells(sdata, sample="s", color="area"),
     ]
     for call in calls:
-        with pytest.raises(ElementError, match="'cells_s' were replaced after .* made 'cells_s_mended'") as refused:
+        with pytest.raises(ElementError, match="'cells_s' were replaced after .* made 'cells_s_fixed'") as refused:
             call()
     assert list(sdata.tables) == ["table"]
-    exec(re.search(r"sfm\.pp\.mend_labels\([^)]*\)", str(refused.value))[0], {"sfm": sfm, "sdata": sdata})
+    exec(re.search(r"sfm\.pp\.fix_labels\([^)]*\)", str(refused.value))[0], {"sfm": sfm, "sdata": sdata})
     sfm.pp.cell_table(sdata, table_name="new")
     assert sdata["new"].n_obs == 6
     assert sdata["table"].n_obs == 4
 
 
+@pytest.mark.parametrize("call", ["none", "again", "another"])
+def test_records_that_an_earlier_version_wrote_still_count(make_sdata, call):
+    labels = squares(4, 255)
+    sdata = make_sdata(s=(np.ones((2, *labels.shape), np.float32), labels), t=(np.ones((2, *labels.shape)), labels))
+    sfm.pp.fix_labels(sdata, ["cells_s"], image=["image_s"], split=True, suffix="_mended")
+    noted = sdata.attrs["spatialfm"]
+    noted["mended_labels"], noted["mended_from"] = noted.pop("fixed_labels"), noted.pop("fixed_from")
+    if call == "again":
+        sfm.pp.fix_labels(sdata, ["cells_s"], image=["image_s"], split=True, suffix="_mended")
+    if call == "another":
+        sfm.pp.fix_labels(sdata, ["cells_t"], image=["image_t"], split=True)
+    assert match_elements(sdata, samples="s")[0].labels == "cells_s_mended"
+    replace_labels(sdata, squares(6, 9))
+    with pytest.raises(ElementError, match=r"fix_labels\(sdata, 'cells_s', split=True, suffix='_mended'\)"):
+        match_elements(sdata, samples="s")
+    replace_labels(sdata, squares(5))
+    assert sfm.pp.fix_labels(sdata, ["cells_s"], image=["image_s"], split=True).empty
+    assert match_elements(sdata, samples="s")[0].labels == "cells_s"
+
+
 def test_the_other_way_out_takes_the_new_labels_as_they_are(make_sdata):
     sdata = sdata_of(make_sdata, squares(4, 255))
-    sfm.pp.mend_labels(sdata, split=True)
+    sfm.pp.fix_labels(sdata, split=True)
     replace_labels(sdata, squares(5))
     with pytest.raises(ElementError, match="were replaced") as refused:
         sfm.pp.cell_table(sdata)
@@ -71,39 +91,39 @@ def test_the_other_way_out_takes_the_new_labels_as_they_are(make_sdata):
     assert sdata["table"].n_obs == 5
 
 
-def test_new_labels_that_need_nothing_count_once_mend_labels_has_seen_them(make_sdata):
+def test_new_labels_that_need_nothing_count_once_fix_labels_has_seen_them(make_sdata):
     sdata = sdata_of(make_sdata, squares(4, 255))
-    sfm.pp.mend_labels(sdata, split=True)
+    sfm.pp.fix_labels(sdata, split=True)
     replace_labels(sdata, squares(5))
-    assert sfm.pp.mend_labels(sdata, "cells_s", split=True).empty
+    assert sfm.pp.fix_labels(sdata, "cells_s", split=True).empty
     assert match_elements(sdata)[0].labels == "cells_s"
     sfm.pp.cell_table(sdata)
     assert sdata["table"].n_obs == 5
 
 
-def test_mending_that_changes_nothing_leaves_what_stands_for_the_same_labels(make_sdata):
+def test_fixing_that_changes_nothing_leaves_what_stands_for_the_same_labels(make_sdata):
     sdata = sdata_of(make_sdata, squares(4, 255))
-    sfm.pp.mend_labels(sdata, split=True)
-    sfm.pp.mend_labels(sdata, "cells_s")  # pieces are kept: nothing to change
-    assert match_elements(sdata)[0].labels == "cells_s_mended"
+    sfm.pp.fix_labels(sdata, split=True)
+    sfm.pp.fix_labels(sdata, "cells_s")  # pieces are kept: nothing to change
+    assert match_elements(sdata)[0].labels == "cells_s_fixed"
 
 
 def test_the_proposed_call_has_the_options_of_the_first(make_sdata):
     labels = squares(4)
     labels[labels == 0] = 7
     sdata = sdata_of(make_sdata, labels)
-    sfm.pp.mend_labels(sdata, background=7, suffix="_2")
+    sfm.pp.fix_labels(sdata, background=7, suffix="_2")
     replace_labels(sdata, np.where(squares(3) == 0, 7, squares(3)))
     with pytest.raises(ElementError) as refused:
         match_elements(sdata)
-    assert "sfm.pp.mend_labels(sdata, 'cells_s', background=[7], suffix='_2')" in str(refused.value)
+    assert "sfm.pp.fix_labels(sdata, 'cells_s', background=[7], suffix='_2')" in str(refused.value)
 
 
 def test_labels_that_are_the_only_ones_of_their_image_are_compared_too(make_sdata):
     sdata = sdata_of(make_sdata, squares(4, 255))
     other = sd.SpatialData(images={"slide": sdata["image_s"]}, labels={"masks": sdata["cells_s"]})
-    sfm.pp.mend_labels(other, "masks", split=True)
-    assert match_elements(other)[0].labels == "masks_mended"
+    sfm.pp.fix_labels(other, "masks", split=True)
+    assert match_elements(other)[0].labels == "masks_fixed"
     replace_labels(other, squares(5), "masks")
     with pytest.raises(ElementError, match="'masks' were replaced"):
         match_elements(other)
@@ -111,9 +131,9 @@ def test_labels_that_are_the_only_ones_of_their_image_are_compared_too(make_sdat
 
 def test_stores_of_before_are_read(make_sdata):
     sdata = sdata_of(make_sdata, squares(4, 255))
-    sfm.pp.mend_labels(sdata, split=True)
-    del sdata.attrs["spatialfm"]["mended_from"]
-    assert match_elements(sdata)[0].labels == "cells_s_mended"
+    sfm.pp.fix_labels(sdata, split=True)
+    del sdata.attrs["spatialfm"]["fixed_from"]
+    assert match_elements(sdata)[0].labels == "cells_s_fixed"
 
 
 def test_the_digest_is_of_the_numbers_alone():

@@ -57,7 +57,7 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     'demo'
     """
     target = Path(path).expanduser().absolute()
-    _mend_after_the_dead(target)
+    _clean_after_the_dead(target)
     _check_target(target, overwrite)
     partial = target.with_name(_disk.name_beside())
     before = sdata.path
@@ -121,7 +121,7 @@ def _exchanged(one: Path, two: Path) -> bool:
         return False
 
 
-def _mend_after_the_dead(target: Path) -> None:
+def _clean_after_the_dead(target: Path) -> None:
     """Put back a store that stepped aside for one that a killed process did not put there; remove what it left."""
     _disk.sweep(target.parent)
     name = re.compile(re.escape(f"{target.name}.old-{platform.node()}-") + r"(\d{1,10})")

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "segmentation": ["segment_cells"],
         "segment_quality": ["segmentation_quality"],
         "labels": ["check_labels"],
-        "fix_labels": ["mend_labels"],
+        "fixed_labels": ["fix_labels"],
         "cells": ["cell_table"],
         "tissue_elements": ["tissue"],
         "statistics": ["marker_statistics"],

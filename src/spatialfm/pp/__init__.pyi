@@ -4,10 +4,10 @@ from .clinical import add_clinical as add_clinical
 from .samples import add_samples as add_samples
 from .channels import channel_quality as channel_quality
 from .labels import check_labels as check_labels
+from .fixed_labels import fix_labels as fix_labels
 from .statistics import marker_statistics as marker_statistics
 from .panel import marker_table as marker_table
 from .panel import match_markers as match_markers
-from .fix_labels import mend_labels as mend_labels
 from .segmentation import segment_cells as segment_cells
 from .segment_quality import segmentation_quality as segmentation_quality
 from .outcome import set_outcome as set_outcome
@@ -30,10 +30,10 @@ __all__ = [
     "cell_table",
     "channel_quality",
     "check_labels",
+    "fix_labels",
     "marker_statistics",
     "marker_table",
     "match_markers",
-    "mend_labels",
     "segment_cells",
     "segmentation_quality",
     "set_outcome",

@@ -15,7 +15,7 @@ from .arrays import channel_names, drawn_kind
 from .assemble import CellPlan, MeasuredCells
 from .drawn_findings import without_pixel
 from .elements import SampleElements, labels_to_system, pixel_size, scale_advice
-from .fix_labels import FixedLabels, plan_fix
+from .fixed_labels import FixedLabels, plan_fix
 from .joins import counted, listed
 from .label_findings import NO_NUMBERS
 from .labels import OnPieces, inspect_labels, report_labels

@@ -24,7 +24,7 @@ from .cell_plans import outside, plan_tables, report_left_out, report_masks, rep
 from .default_names import say_default_names
 from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image, match_elements
-from .fix_labels import write_fixed
+from .fixed_labels import write_fixed
 from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
@@ -88,7 +88,7 @@ def cell_table(
     on_pieces
         What becomes of numbers that are used for several cells (``"repeated"`` of `check_labels`), and where most
         numbers are in pieces: an error that names them; ``"split"``: every piece of every number becomes a cell, in a
-        new labels element that the table annotates (see `mend_labels`; it is written with `copy` too); ``"keep"``: all
+        new labels element that the table annotates (see `fix_labels`; it is written with `copy` too); ``"keep"``: all
         pieces of a number are one cell. A few cells with fragments are kept as they are, with a warning.
     on_giants
         Cells that cover more than a tenth of the image and are as large as 20 median cells, or reach all four borders

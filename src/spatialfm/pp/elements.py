@@ -20,7 +20,6 @@ from .._keys import (
     CELLS_PREFIX,
     IMAGE_PREFIX,
     IMPUTED,
-    MENDED_LABELS,
     PANORAMAS,
     SAMPLE_KEY,
     SPATIAL,
@@ -28,6 +27,7 @@ from .._keys import (
     TISSUE_PREFIX,
 )
 from .arrays import AxisAffine, cells_element, drawn_kind, image_array, labels_array
+from .stand_ins import check_stand_in, stand_ins
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,7 +91,7 @@ def match_elements(
     The pairs are, in this order: what `image` and `labels` state (one name, lists of equal length, or mappings from
     sample to element); elements named ``image_<sample>`` and ``cells_<sample>``; what the table annotates in the
     coordinate system of the image; the only image and the only labels of a coordinate system. Nothing is guessed beyond
-    that. Labels that `spatialfm.pp.mend_labels` wrote replace those that they were made of, unless `labels` names
+    that. Labels that `spatialfm.pp.fix_labels` wrote replace those that they were made of, unless `labels` names
     these. A table with positions in ``obsm["spatial"]`` that annotates no element of `sdata` is one of points.
 
     Parameters
@@ -248,9 +248,7 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
 def _labels_of(
     sdata: SpatialData, sample: str, image_name: str, chosen: Mapping[str, str], table_name: str
 ) -> str | None:
-    replacements = {
-        old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels
-    }
+    replacements = {old: new for old, new in stand_ins(sdata).items() if new in sdata.labels}
     if CELLS_PREFIX + sample in sdata.labels:
         return _newest(sdata, sample, CELLS_PREFIX + sample, replacements)
     if CELLS_PREFIX + sample in sdata.shapes or CELLS_PREFIX + sample in sdata.points:
@@ -362,8 +360,6 @@ def _no_cells(sdata: SpatialData, sample: str, image_name: str) -> str:
 
 def _newest(sdata: SpatialData, sample: str, name: str, replacements: Mapping[str, str]) -> str:
     """The labels that replace `name`, if `name` is still what they were made of."""
-    from .stand_ins import check_stand_in
-
     while name in replacements:
         check_stand_in(sdata, sample, name, replacements[name])
         name = replacements[name]

@@ -141,7 +141,7 @@ def check_labels(
 
     See Also
     --------
-    spatialfm.pp.mend_labels : Writes labels without what was found.
+    spatialfm.pp.fix_labels : Writes labels without what was found.
 
     Examples
     --------
@@ -279,14 +279,14 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
         )
     if kind == "background":
         return (
-            f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {named}, background="
+            f"If they mean no cell, write labels without them: sfm.pp.fix_labels(sdata, {named}, background="
             f"{numbers}); if they are cells, make a table with {keep}."
         )
     if kind == "negative" and len(numbers) == 1:
-        return f"If it means no cell: sfm.pp.mend_labels(sdata, {named}, background={numbers})."
+        return f"If it means no cell: sfm.pp.fix_labels(sdata, {named}, background={numbers})."
     if kind == "binary":
         return (
-            f"Number its parts with sfm.pp.mend_labels(sdata, {named}, split=True), where cells that touch become one; "
+            f"Number its parts with sfm.pp.fix_labels(sdata, {named}, split=True), where cells that touch become one; "
             "or take the segmentation's own labels."
         )
     if kind == "outlines":
@@ -294,7 +294,7 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
             "Take the labels from which the outlines were drawn: the inside of the cells cannot be recovered from them."
         )
     if kind == "float":
-        return f"Write them as integers: sfm.pp.mend_labels(sdata, {named})."
+        return f"Write them as integers: sfm.pp.fix_labels(sdata, {named})."
     if kind == "resolution":
         return (
             "If it shows the same field at another resolution, give it its own scale: "

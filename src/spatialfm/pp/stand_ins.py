@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import ElementError
-from .._keys import ATTRS, MENDED_FROM, MENDED_LABELS
+from .._keys import ATTRS, FIXED_FROM, FIXED_LABELS
 from .arrays import labels_array, table_call
 from .measure import loaded
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 BAND_BYTES = 2**26
+EARLIER = {FIXED_LABELS: "mended_labels", FIXED_FROM: "mended_from"}  # keys of objects that were stored before
 
 
 def labels_digest(labels: object) -> str:
@@ -33,7 +34,12 @@ def labels_digest(labels: object) -> str:
 
 def stand_ins(sdata: SpatialData) -> dict[str, str]:
     """Labels and their replacements."""
-    return dict(sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}))
+    return _noted(sdata, FIXED_LABELS)
+
+
+def _noted(sdata: SpatialData, key: str) -> dict:
+    attrs = sdata.attrs.get(ATTRS, {})
+    return dict(attrs.get(key, attrs.get(EARLIER[key], {})))
 
 
 def note_stand_in(sdata: SpatialData, source: str, name: str, *, split: bool, background: Sequence[int]) -> None:
@@ -41,24 +47,23 @@ def note_stand_in(sdata: SpatialData, source: str, name: str, *, split: bool, ba
     digest = labels_digest(labels_array(sdata, source).data)
     attrs = dict(sdata.attrs.get(ATTRS, {}))
     record = {"labels": source, "sha256": digest, "split": bool(split), "background": [int(n) for n in background]}
-    attrs[MENDED_LABELS] = {**attrs.get(MENDED_LABELS, {}), source: name}
-    attrs[MENDED_FROM] = {**attrs.get(MENDED_FROM, {}), name: record}
+    attrs[FIXED_LABELS] = {**stand_ins(sdata), source: name}
+    attrs[FIXED_FROM] = {**_noted(sdata, FIXED_FROM), name: record}
     sdata.attrs[ATTRS] = attrs
 
 
 def forget_stand_in(sdata: SpatialData, source: str) -> None:
     """Let labels count as they are; the element that stood for them stays."""
     attrs = dict(sdata.attrs.get(ATTRS, {}))
-    name = attrs.get(MENDED_LABELS, {}).get(source)
-    for key, gone in ((MENDED_LABELS, source), (MENDED_FROM, name)):
-        attrs[key] = {other: value for other, value in attrs.get(key, {}).items() if other != gone}
+    name = stand_ins(sdata).get(source)
+    for key, gone in ((FIXED_LABELS, source), (FIXED_FROM, name)):
+        attrs[key] = {other: value for other, value in _noted(sdata, key).items() if other != gone}
     sdata.attrs[ATTRS] = attrs
 
 
 def is_stale(sdata: SpatialData, source: str) -> bool:
     """Whether the labels that replace `source` were made of others of this name; all pixels are compared."""
-    attrs = sdata.attrs.get(ATTRS, {})
-    record = attrs.get(MENDED_FROM, {}).get(attrs.get(MENDED_LABELS, {}).get(source))
+    record = _noted(sdata, FIXED_FROM).get(stand_ins(sdata).get(source))
     if record is None or source not in sdata.labels:  # of an older version, which kept no digest; or nothing to compare
         return False
     return labels_digest(labels_array(sdata, source).data) != record["sha256"]
@@ -74,9 +79,9 @@ def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> N
     """
     if not is_stale(sdata, source):
         return
-    record = sdata.attrs[ATTRS][MENDED_FROM][name]
+    record = _noted(sdata, FIXED_FROM)[name]
     raise ElementError(
-        f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
+        f"Labels {source!r} were replaced after sfm.pp.fix_labels had made {name!r} of them, which still holds the "
         f"cells of the old ones. Make it again with {fix_call(source, record, name)}, and a table of the new cells "
         f"next to the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
         "as they are."
@@ -90,6 +95,6 @@ def fix_call(source: str, record: Mapping[str, object], name: str) -> str:
         options.append("split=True")
     if record["background"]:
         options.append(f"background={list(record['background'])}")
-    if name != f"{source}_mended":
+    if name != f"{source}_fixed":
         options.append(f"suffix={name.removeprefix(source)!r}")
-    return f"sfm.pp.mend_labels({', '.join(options)})"
+    return f"sfm.pp.fix_labels({', '.join(options)})"

@@ -131,12 +131,12 @@ def planned(sdata):
 class Drive:
     """An image that only this process can read until it is fixed."""
 
-    def __init__(self, image, mended):
-        self.image, self.mended, self.home = image, mended, os.getpid()
+    def __init__(self, image, fixed):
+        self.image, self.fixed, self.home = image, fixed, os.getpid()
         self.shape, self.dtype, self.ndim = image.shape, image.dtype, image.ndim
 
     def __getitem__(self, key):
-        if os.getpid() != self.home and not self.mended.exists():
+        if os.getpid() != self.home and not self.fixed.exists():
             raise OSError(5, "Input/output error")
         return self.image[key]
 
@@ -144,7 +144,7 @@ class Drive:
 def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, many_blocks, tmp_path):
     image = small["image_b"].data.compute()
     small.images["image_b"].data = da.from_array(
-        Drive(image, tmp_path / "mended"), chunks=(1, 64, 64), asarray=False, name="drive"
+        Drive(image, tmp_path / "fixed"), chunks=(1, 64, 64), asarray=False, name="drive"
     )
     here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
     with pytest.raises(RunError, match=r"image 'image_b'.*Input/output error.*Finished blocks are kept"):
@@ -153,7 +153,7 @@ def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, 
     kept = {path: path.stat().st_ino for path in finished_blocks()}
     assert len(kept) >= 2
     assert not left_behind()
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     with get_task_stream(client=client) as stream:
         there = sfm.tl.embed_cells(small, Sums(), run={"client": client}, copy=True).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
@@ -282,7 +282,7 @@ def test_a_worker_without_the_folder_or_the_package_is_found(client, tmp_path):
         dask_worker._package = {name: sys.modules.get(name) for name in ("spatialfm", "spatialfm._version")}
         sys.modules.update(dict.fromkeys(dask_worker._package))
 
-    def mend(dask_worker):
+    def fix(dask_worker):
         import os
         import sys
 
@@ -297,12 +297,12 @@ def test_a_worker_without_the_folder_or_the_package_is_found(client, tmp_path):
         client.run(elsewhere, workers=[address])
         with pytest.raises(RunError, match=rf"Worker {address} does not see .*home"):
             check_client(client, folder)
-        client.run(mend, workers=[address])
+        client.run(fix, workers=[address])
         client.run(without, workers=[address])
         with pytest.raises(RunError, match=rf"Worker {address} has spatialfm not: .*Install the same version"):
             check_client(client, folder)
     finally:
-        client.run(mend, workers=[address])
+        client.run(fix, workers=[address])
     check_client(client, folder)
 
 

@@ -146,9 +146,9 @@ def test_a_model_that_cannot_pad_sees_windows_inside_the_image(make_sdata):
 def test_bad_pixels_become_zero_on_request(make_sdata, blobs):
     image, labels = blobs(0, n_channels=2)
     image = image.astype(np.float32)
-    bad, mended = image.copy(), image.copy()
-    bad[1, 70, 70], bad[0, 3, 4], mended[1, 70, 70], mended[0, 3, 4] = np.inf, np.nan, 0, 0
-    sdata = make_sdata({"a": (mended, labels)}, CHANNELS)
+    bad, fixed = image.copy(), image.copy()
+    bad[1, 70, 70], bad[0, 3, 4], fixed[1, 70, 70], fixed[0, 3, 4] = np.inf, np.nan, 0, 0
+    sdata = make_sdata({"a": (fixed, labels)}, CHANNELS)
     expected = sfm.tl.embed_cells(sdata, Sums(), copy=True).obsm["X_sums"]
     sfm.pp.cell_table(sdata)
     sdata.images["image_a"] = make_sdata({"a": (bad, labels)}, CHANNELS)["image_a"]

@@ -253,7 +253,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written():
     assert len(shifts(cells, group_key="gap", on_missing="drop", n_repeats=2)["table"]) == 7
 
 
-def test_no_convergence_is_told_with_patient_and_mend():
+def test_no_convergence_is_told_with_patient_and_fix():
     cells = cohort(n_patients=2)
     with pytest.warns(
         SpatialfmWarning, match=r"2 of 2 patients in max_iter=1 .*P00 \(before to after: .*larger epsilon"

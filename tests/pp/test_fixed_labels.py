@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import ElementError
-from spatialfm.pp.fix_labels import _dtype, fixed_array, mend_labels, new_numbers
+from spatialfm.pp.fixed_labels import _dtype, fix_labels, fixed_array, new_numbers
 from spatialfm.pp.pieces import scan_pieces
 
 MASK = np.array(
@@ -61,18 +61,18 @@ def test_numbers_keep_their_type_where_it_holds_them(dtype, largest, expected):
 
 def test_changes_are_listed_and_the_old_element_stays(make_sdata):
     sdata = make_sdata(s=(np.zeros((1, 5, 6), np.uint8), MASK))
-    changes = mend_labels(sdata, split=True, background=9)
+    changes = fix_labels(sdata, split=True, background=9)
     assert changes[["label_before", "label", "area"]].values.tolist() == [[2, 10, 1], [7, 11, 2], [9, 0, 1]]
-    assert (changes["labels"] == "cells_s_mended").all()
+    assert (changes["labels"] == "cells_s_fixed").all()
     np.testing.assert_array_equal(sdata["cells_s"], MASK)
-    assert sorted(np.unique(sdata["cells_s_mended"])) == [0, 2, 7, 10, 11]
-    assert mend_labels(sdata, "cells_s_mended").empty  # nothing is left to do
+    assert sorted(np.unique(sdata["cells_s_fixed"])) == [0, 2, 7, 10, 11]
+    assert fix_labels(sdata, "cells_s_fixed").empty  # nothing is left to do
 
 
 def test_a_background_that_does_not_occur_and_a_name_that_is_taken_are_refused(make_sdata):
     sdata = make_sdata(s=(np.zeros((1, 5, 6), np.uint8), MASK))
     with pytest.raises(ElementError, match="background= names 5, which labels 'cells_s' do not hold"):
-        mend_labels(sdata, background=[5, 9])
+        fix_labels(sdata, background=[5, 9])
     sdata.labels["cells_s_x"] = sdata["cells_s"]
     with pytest.raises(ElementError, match="already has labels 'cells_s_x'"):
-        mend_labels(sdata, "cells_s", background=9, suffix="_x")
+        fix_labels(sdata, "cells_s", background=9, suffix="_x")

@@ -1,4 +1,4 @@
-"""``sfm.pp.mend_labels``: rewrites label images, with one number per piece and without what is not a cell."""
+"""``sfm.pp.fix_labels``: rewrites label images, with one number per piece and without what is not a cell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
     from xarray import DataArray
 
-SUFFIX = "_mended"
+SUFFIX = "_fixed"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FixedLabels:
 
 
 @public
-def mend_labels(
+def fix_labels(
     sdata: SpatialData,
     labels: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
@@ -82,7 +82,7 @@ def mend_labels(
 
     - ``sdata.labels[<labels> + suffix]`` ``(y, x)``: lazy, of the old chunks and transformations; the old data type,
       or uint32 where that is too small or no integer.
-    - ``sdata.attrs["spatialfm"]["mended_labels"]``: ``{<labels>: <labels> + suffix}``, and in ``"mended_from"`` a
+    - ``sdata.attrs["spatialfm"]["fixed_labels"]``: ``{<labels>: <labels> + suffix}``, and in ``"fixed_from"`` a
       checksum of the old ones: where these are replaced afterwards, the new element is refused until it is made again.
 
     Raises
@@ -97,11 +97,11 @@ def mend_labels(
     >>> from spatialdata.models import Labels2DModel
     >>> mask = np.kron(np.eye(3, dtype="uint8"), np.pad(np.full((6, 6), 255, "uint8"), 1))
     >>> sdata = sd.SpatialData(labels={"cells": Labels2DModel.parse(mask)})
-    >>> sfm.pp.mend_labels(sdata, "cells", split=True)
-      sample        labels  label_before  label  area
-    0  cells  cells_mended           255    256    36
-    1  cells  cells_mended           255    257    36
-    >>> np.unique(sdata["cells_mended"])
+    >>> sfm.pp.fix_labels(sdata, "cells", split=True)
+      sample       labels  label_before  label  area
+    0  cells  cells_fixed           255    256    36
+    1  cells  cells_fixed           255    257    36
+    >>> np.unique(sdata["cells_fixed"])
     array([  0, 255, 256, 257], dtype=uint32)
     """
     zeros = np.unique(np.asarray([] if background is None else background, dtype=np.int64).ravel())
@@ -152,8 +152,8 @@ def plan_fix(
     name = check.labels + suffix
     if name in sdata.labels and stand_ins(sdata).get(check.labels) != name:
         raise ElementError(
-            f"sdata already has labels {name!r}, which sfm.pp.mend_labels did not write. Pass another suffix= to "
-            "sfm.pp.mend_labels."
+            f"sdata already has labels {name!r}, which sfm.pp.fix_labels did not write. Pass another suffix= to "
+            "sfm.pp.fix_labels."
         )
     pieces, kept = check.pieces, numbers != 0
     values = fixed_array(array.data, pieces, numbers, _dtype(array.dtype, int(numbers.max(initial=0))))
@@ -218,7 +218,7 @@ def _renumber(block: np.ndarray, numbers: np.ndarray, dtype: np.dtype) -> np.nda
     if n != numbers.size:
         raise ElementError(
             f"Labels changed after they were fixed: {counted(n, 'part')} instead of {numbers.size:,}. Call "
-            "sfm.pp.mend_labels again."
+            "sfm.pp.fix_labels again."
         )
     return np.r_[0, numbers].astype(dtype)[local]
 
