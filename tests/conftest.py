@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from graphs import instead_of_compiling
+from simulated import simulate_once
 
 ROOT = Path(__file__).resolve().parents[1]
 _NUMBERS = itertools.count()
@@ -115,6 +116,7 @@ def reference() -> Path:
 def pytest_collection(session):
     """Garbage is not looked for while libraries and thousands of tests are loaded, which stay to the end."""
     gc.disable()
+    simulate_once()
 
 
 def pytest_collection_finish(session):

@@ -10,10 +10,11 @@ import warnings
 
 import pytest
 import spatialdata as sd
+from simulated import once
 
 import spatialfm as sfm
 
-COHORTS: dict[str, sd.SpatialData] = {}  # that examples begin with; many begin with the same
+SIMULATED_ONCE = once(sfm.datasets.simulate_cohort, sd.deepcopy)  # many examples begin with the same
 NAMESPACES = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -36,15 +37,6 @@ def run_examples(target: object, name: str) -> str:
     return "".join(report)
 
 
-@functools.wraps(sfm.datasets.simulate_cohort)
-def simulated_once(*args, **kwargs):
-    """A copy of the cohort that was simulated for the first example with these arguments."""
-    key = repr((args, sorted(kwargs.items())))
-    if key not in COHORTS:
-        COHORTS[key] = simulated_once.__wrapped__(*args, **kwargs)
-    return sd.deepcopy(COHORTS[key])
-
-
 @pytest.fixture
 def quiet(tmp_path, monkeypatch):
     """An empty folder to work in; what libraries log on the screen is not part of an example's output."""
@@ -62,8 +54,10 @@ def quiet(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", public())
 def test_examples(name, quiet, monkeypatch):
     target = find(name)
-    if not name.startswith("datasets."):
-        monkeypatch.setattr(sfm.datasets, "simulate_cohort", simulated_once)
+    if name.startswith("datasets."):
+        monkeypatch.setattr(sfm.datasets, "simulate_cells", sfm.datasets.simulate_cells.anew)
+    else:
+        monkeypatch.setattr(sfm.datasets, "simulate_cohort", SIMULATED_ONCE)
     if inspect.isfunction(target):  # classes are shown where functions make them
         doc = target.__doc__ or ""
         assert "Examples\n" in doc, f"sfm.{name} has no Examples section"

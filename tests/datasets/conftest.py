@@ -9,6 +9,12 @@ import pytest
 import spatialfm as sfm
 
 
+@pytest.fixture(autouse=True)
+def _anew(monkeypatch):
+    """Here cells are simulated whenever they are asked for, and no copies are given."""
+    monkeypatch.setattr(sfm.datasets, "simulate_cells", sfm.datasets.simulate_cells.anew)
+
+
 @pytest.fixture(scope="session")
 def cohort():
     """Three patients, two samples each, 64 µm wide, 12 markers."""
