@@ -99,7 +99,7 @@ def contributions(
     --------
     >>> import numpy as np
     >>> import spatialfm as sfm
-    >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=100, random_state=0)
+    >>> cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=60, random_state=0)
     >>> cells.obs["known"] = cells.obs["type"].where(np.arange(cells.n_obs) % 4 == 0)
     >>> sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
     >>> ax = sfm.pl.contributions(cells, "known_predicted", cell=cells.obs_names[0], show=False)

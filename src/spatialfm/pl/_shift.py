@@ -99,8 +99,9 @@ def shift(
     >>> parts = [sfm.datasets.simulate_cells(6, cells_per_patient=120, random_state=i) for i in (1, 2)]
     >>> cells = ad.concat(parts, label="time_point", keys=["before", "after"], index_unique="-")
     >>> cells.obsm["X_map"] = cells.obsm["X_latent"][:, :2]
+    >>> points = ["before", "after"]
     >>> sfm.tl.distribution_shift(
-    ...     cells, use_rep="X_latent", time_key="time_point", time_points=["before", "after"], library_key=None
+    ...     cells, use_rep="X_latent", time_key="time_point", time_points=points, library_key=None, n_repeats=2
     ... )
     >>> axes = sfm.pl.shift(cells, use_rep="X_map", show=False)
     >>> axes[2].get_ylabel()

@@ -192,7 +192,7 @@ def signature_scores(
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, random_state=0)
     >>> sfm.tl.discover_signatures(
-    ...     cells, use_rep="X_latent", outcome="response", positive="responder", resolutions=[1.0], n_permutations=10
+    ...     cells, use_rep="X_latent", outcome="response", positive="responder", resolutions=[1.0], n_permutations=4
     ... )
     >>> ax = sfm.pl.signature_scores(cells, show=False)
     >>> ax.get_xlabel()

@@ -192,11 +192,12 @@ def distribution_shift(
     >>> latent = rng.normal(size=(len(obs), 3))
     >>> latent[(obs["arm"] == "drug") & (obs["time_point"] == "after"), 0] += 2  # two units further, in one arm
     >>> cells = ad.AnnData(obs=obs, obsm={"X_model": latent})
+    >>> points = ["before", "after"]
     >>> sfm.tl.distribution_shift(
-    ...     cells, use_rep="X_model", time_key="time_point", group_key="arm", time_points=["before", "after"]
+    ...     cells, use_rep="X_model", time_key="time_point", group_key="arm", time_points=points, n_repeats=2
     ... )
-    >>> cells.uns["distribution_shift"]["table"].groupby("group")["shift"].median().round(1).to_dict()
-    {'drug': 2.0, 'placebo': 0.2}
+    >>> cells.uns["distribution_shift"]["table"].groupby("group")["shift"].median().round().to_dict()
+    {'drug': 2.0, 'placebo': 0.0}
     """
     check_anndata(adata, "distribution_shift", None if copy else key_added)
     need("ot", "distribution_shift")

@@ -133,7 +133,7 @@ def added_value(
     >>> time = rng.exponential(np.exp(-0.05 * age - 0.7 * tumor))
     >>> obs = pd.DataFrame({"age": age, "tumor": tumor, "time": time, "event": 1}, index=[f"P{i}" for i in range(120)])
     >>> patients = ad.AnnData(obs=obs)
-    >>> sfm.tl.added_value(patients, "tumor", ["age"])
+    >>> sfm.tl.added_value(patients, "tumor", ["age"], n_bootstrap=100)
     >>> result = patients.uns["added_value"]
     >>> bool(result["p_value"] < 0.001), bool(result["table"].loc["difference", "ci_low"] > 0)
     (True, True)
