@@ -2,8 +2,8 @@
 
 A script prints its tables with `head` and `row` (or `table`). With ``--write docs/benchmarks.md`` those that the page
 holds are put there, too: each stands behind a line ``<!-- table: niches.py -->``, or with a part of the script,
-``<!-- table: patients.py crc -->``, and is known by its header; two of one header come in their order. Tables of parts
-that were not run stay as they are, as does all text.
+``<!-- table: patients.py crc -->``, and is known by its header; two of one header come in their order. A page may leave
+out columns of a table. Tables of parts that were not run stay as they are, as does all text.
 """
 
 from __future__ import annotations
@@ -146,17 +146,21 @@ def written(text: str, script: str, printed: Sequence[tuple[str, list[list[str]]
     """
     waiting = defaultdict(list)
     for name, rows in printed:
-        waiting[name, tuple(rows[0])].append(rows)
-    ran, put = {name for name, _ in printed}, []
+        waiting[name].append(rows)
+    put = []
 
     def replaced(found: re.Match) -> str:
-        name, header = found["part"] or "", tuple(cells_of(found["table"].splitlines()[0]))
-        if found["script"] != script or name not in ran:
+        name, header = found["part"] or "", cells_of(found["table"].splitlines()[0])
+        if found["script"] != script or name not in waiting:
             return found[0]
-        if not waiting[name, header]:
+        fitting = [rows for rows in waiting[name] if set(header) <= set(rows[0])]
+        if not fitting:
             raise ValueError(f"{script} printed no (further) table with the header {line(header)}")
-        header, *rows = waiting[name, header].pop(0)
+        whole = min(fitting, key=lambda rows: rows[0] != header)  # the first of this very header, or of more columns
+        waiting[name] = [rows for rows in waiting[name] if rows is not whole]
         put.append(header)
+        columns = [whole[0].index(column) for column in header]
+        rows = [[cells[column] for column in columns] for cells in whole[1:]]
         lines = [line(header), line(["---"] * len(header)), *map(line, rows)]
         return found[0].replace(found["table"], "\n".join(lines) + "\n")
 

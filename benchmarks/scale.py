@@ -302,7 +302,7 @@ def part_d(folder: Path, args) -> None:
     write_files(files, n, 2_000 if args.quick else 100_000, 4).to_csv(files / "cohort.csv", index=False)
     titled(
         f"d. {n:,} cells from files, 4 markers",
-        *("step", "seconds", "processor", "peak so far (GiB)", "target 12"),
+        *("step", "seconds", "processor (s)", "peak so far (GiB)", "target 12"),
     )
     for step in lines_alone("import", folder=str(files)):
         reached = "reached" if step["peak"] < 12 else "missed"
@@ -339,7 +339,7 @@ def part_e(folder: Path, args) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", make], cwd=HERE, check=True, capture_output=True)
     titled(
         f"e. An image of {side:,} x {side:,} pixels, 20 markers, {(side // pitch) ** 2:,} cells",
-        *("step", "seconds", "processor", "cells a second", "peak so far (GiB)"),
+        *("step", "seconds", "processor (s)", "cells a second", "peak so far (GiB)"),
     )
     for step in lines_alone("large", path=str(path), cache=str(folder / "cache")):
         rate = f"{(side // pitch) ** 2 / step['clock']:,.0f}"

@@ -108,7 +108,7 @@ def windows(args) -> None:
         "workers",
         "ready after (s)",
         "windows a second",
-        "processor ms",
+        "processor ms a window",
         "peak (MiB)",
     )
     with tempfile.TemporaryDirectory() as folder:
