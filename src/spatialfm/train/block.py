@@ -39,7 +39,7 @@ class Block:
 
     def unpacked(self) -> Any:
         """The value; its arrays and tensors are views of the memory."""
-        memory = memoryview(self.memory.numpy())
+        memory = self.memory.numpy().data
         return pickle.loads(self.rest, buffers=[memory[first:last] for first, last in self.places])
 
 
@@ -57,7 +57,7 @@ def in_one_block(value: Any) -> Block:
     starts = list(accumulate((-(-part.nbytes // ALIGNED) * ALIGNED for part in parts), initial=0))
     places = tuple((start, start + part.nbytes) for start, part in zip(starts, parts, strict=False))
     memory = torch.empty(starts[-1], dtype=torch.uint8)
-    into = memoryview(memory.numpy())
+    into = memory.numpy().data
     for part, (first, last) in zip(parts, places, strict=True):
         into[first:last] = part
     return Block(rest.getvalue(), memory, places)

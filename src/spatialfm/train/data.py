@@ -264,7 +264,8 @@ class Windows(Dataset):
             pixels = self._read(image, chosen, (top + down, left + right, side))
         change = settings.augment if augment else NOTHING
         turned = np.ascontiguousarray(oriented(scaled(pixels, change, rng), change, rng))
-        ready = disturbed(normalized(turned, *standard.both[:, chosen], settings.recipe), change, rng)
+        mean, std = standard.both[:, chosen]
+        ready = disturbed(normalized(turned, mean, std, settings.recipe), change, rng)
         keys = None if image.keys is None else torch.from_numpy(image.keys[chosen])
         names = tuple(image.markers[place] for place in chosen)
         return WindowSample(torch.from_numpy(ready), keys, names, index, (image.source, image.sample, top, left))
