@@ -270,6 +270,8 @@ def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
         ({"epochs": 2}, ArgumentError, "epochs= and steps= are given"),
         ({"batch_size": 1000}, RunError, "batch_size=1000, and there are 12 windows.*windows=.*stride"),
         ({"precision": "16-mixed"}, ArgumentError, "'16-mixed' needs a CUDA device"),
+        ({"devices": 0}, ArgumentError, "devices must be a whole number of at least 1, or 'auto', got 0"),
+        ({"devices": "two"}, ArgumentError, "or 'auto', got 'two'"),
         ({"strategy": "fsdp"}, ArgumentError, "CUDA devices"),
         ({"objective": "nothing"}, ArgumentError, "No objective 'nothing'"),
         ({"weights": "x"}, ArgumentError, "shape= is for random weights"),

@@ -49,12 +49,14 @@ def new_fabric(
     SpatialfmError
         If lightning-fabric is not installed.
     ArgumentError
-        If the device has no such precision, or cannot share out parameters.
+        If there is no such number of devices, or the device has no such precision, or cannot share out parameters.
     """
     need("lightning_fabric", "Training")
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy, FSDPStrategy
 
+    if devices != "auto" and (not isinstance(devices, int) or devices < 1):
+        raise ArgumentError(f"devices must be a whole number of at least 1, or 'auto', got {devices!r}.")
     kind, chosen = _device(accelerator, devices)
     check_precision(precision, kind)
     if strategy == "fsdp" and kind != "cuda":
