@@ -45,6 +45,21 @@ def test_what_does_not_is_named_with_what_would(arguments, error, message):
         example([1], **arguments)
 
 
+def test_values_without_a_name_that_it_does_not_take_are_answered_with_the_names():
+    message = (
+        r"example\(\) takes 2 of its values without a name \(values, n_folds\), and was given 3. .*: alpha=, kind=\."
+    )
+    with pytest.raises(TypeError, match=message):
+        example([1], 3, 0.1)
+
+
+def test_arguments_in_a_dict_are_told_to_be_given_alone():
+    with pytest.raises(TypeError, match=r"no argument 'how'. Pass what is in it by itself: alpha=0.1, kind='one'\."):
+        example([1], how={"alpha": 0.1, "kind": "one"})
+    with pytest.raises(TypeError, match="There are: values"):
+        example([1], how={"beta": 0.1})
+
+
 def test_positional_values_are_held_against_the_same_rules():
     with pytest.raises(ArgumentError, match=r"n_folds=0"):
         example([1], 0)

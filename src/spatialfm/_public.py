@@ -64,6 +64,7 @@ def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
     spoken = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[-2]
     named = [name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    takes_rows = any(one.kind is one.VAR_POSITIONAL for one in parameters.values())
     takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     rules: dict[str, Rule] = {}
 
@@ -79,8 +80,10 @@ def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
                     if answer is None and fields is not None:
                         said = dict(zip(positional, args, strict=False)) | kwargs
                         answer = fields.hint(name, kwargs[name], said, named)
-                    answer = meant(name, named) if answer is None else answer
+                    answer = _one_by_one(kwargs[name], named) or meant(name, named) if answer is None else answer
                     raise TypeError(f"{spoken}() has no argument {name!r}. {answer}")
+        if len(args) > len(positional) and not takes_rows:
+            raise TypeError(_too_many(spoken, len(args), positional, named))
         if not rules:  # read at the first call: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
@@ -91,6 +94,23 @@ def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
 
     call.__dict__["arguments"] = named  # an attribute that the type of a function lacks
     return call
+
+
+def _too_many(name: str, n_given: int, positional: list[str], known: list[str]) -> str:
+    """What to say of values without a name, of which a function takes fewer."""
+    of_object = positional[:1] == ["self"]
+    first, others = positional[of_object:], [f"{one}=" for one in known if one not in positional]
+    return (
+        f"{name}() takes {len(first)} of its values without a name ({', '.join(first) or 'none'}), and was given "
+        f"{n_given - of_object}. " + (f"Write the names of the others: {', '.join(others)}." if others else "")
+    ).strip()
+
+
+def _one_by_one(value: object, known: Sequence[str]) -> str:
+    """What to write for a dict of arguments, as functions that take them grouped are given; empty for anything else."""
+    if not isinstance(value, Mapping) or not value or not set(map(str, value)) <= set(known):
+        return ""
+    return f"Pass what is in it by itself: {', '.join(f'{name}={shown(one)}' for name, one in value.items())}."
 
 
 def taken(name: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:

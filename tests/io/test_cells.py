@@ -72,6 +72,7 @@ def test_columns_go_where_they_belong():
     assert "region" not in adata.obs
     record = adata.uns["spatialfm"]["table"]
     assert record["mpp"] == 0.5
+    assert record["unit"] == "µm"
     assert json.loads(record["phenotype"]) == ["phenotype_t", "phenotype_pd1"]
 
 

@@ -50,6 +50,7 @@ def test_the_unit_of_a_table():
 
     assert coordinate_unit(uns(a="µm", b="µm")) == "µm"
     assert coordinate_unit({}) == ""
+    assert coordinate_unit({"spatialfm": {"table": {"unit": "µm"}}}) == "µm"  # of cells without images
     with pytest.raises(TableError, match=r"Coordinates of 1 sample \('b'\) are in pixels"):
         coordinate_unit(uns(a="µm", b="pixel"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +59,7 @@ def obs_column(
 ) -> pd.Series:
     """Column of obs; an absent one, or one with missing values, is refused by name."""
     if key not in adata.obs:
-        hint = suggestion(adata, key, argument)
+        hint = suggestion(adata, key, argument) + _left_out(adata, key)
         raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.{hint}")
     column = adata.obs[key]
     if column.ndim != 1:
@@ -77,6 +77,17 @@ def obs_column(
             f'adata[adata.obs["{key}"].notna()].copy().'
         )
     return column
+
+
+def _left_out(adata: AnnData, key: str) -> str:
+    """Why a table of patients lacks a column that the cells had; empty where that is not known."""
+    record = adata.uns.get("composition")
+    if not isinstance(record, Mapping) or key not in {str(name) for name in record.get("columns_left_out", ())}:
+        return ""
+    return (
+        " The cells have it, with different or missing values within a row, so that it was left out: correct it there, "
+        "or call sfm.tl.composition with the cells of one value alone."
+    )
 
 
 def patients_asked_for(adata: AnnData, patient_key: str | None, risk: str) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from .._keys import UNS
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .checks import as_names, listed
+from .joined import say_joined
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,6 +32,7 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
         If there is none of that name, it is not a table of numbers, or it holds NaN.
     """
     values = _dense(adata, use_rep, argument)
+    say_joined(adata, use_rep)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise TableError(

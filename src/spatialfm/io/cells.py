@@ -142,7 +142,7 @@ def read_cells(
     has_patient = patient_key is not None and (patient_key in frame or patient_key != PATIENT_KEY)
     new_names = dict(markers) if isinstance(markers, Mapping) else {name: name for name in markers or ()}
     _check_columns(frame, source, libraries, patient_key if has_patient else None, instance_key, (x, y), new_names)
-    scale = _scale(mpp, x, y)
+    scale, known = _scale(mpp, x, y)
 
     sample = key_column(frame, library_key, source)
     patient = key_column(frame, patient_key, source) if has_patient and patient_key is not None else None
@@ -168,6 +168,8 @@ def read_cells(
     check_distances([(one.sample, one.xy) for one in frames], "Pass mpp=<µm in one unit of x and y>.")
     adata.obs = adata.obs.drop(columns=REGION_KEY)  # there is no element that it could name
     adata.uns[UNS][TABLE] |= {"mpp": scale, "phenotype": json.dumps(_as_given(phenotype), ensure_ascii=False)}
+    if known:
+        adata.uns[UNS][TABLE]["unit"] = "µm"
     if clinical is not None:
         numeric = {name for name in keys if name in frame and pd.api.types.is_numeric_dtype(frame[name])}
         _join_clinical(adata, clinical, libraries, patient_key if has_patient else None, numeric, on_missing)
@@ -192,16 +194,17 @@ def _check_columns(frame, source, libraries, patient_key, instance_key, xy, mark
         raise ArgumentError(f"markers= gives two columns the name {twice[0]!r}. Give each marker one of its own.")
 
 
-def _scale(mpp: float | None, x: str, y: str) -> float:
-    """µm in one unit of the positions."""
+def _scale(mpp: float | None, x: str, y: str) -> tuple[float, bool]:
+    """µm in one unit of the positions, and whether that is known."""
     if positive_mpp(mpp) is not None:
-        return float(mpp)  # type: ignore[arg-type]  # it is given
-    if not (_MICRONS.search(x) and _MICRONS.search(y)):
+        return float(mpp), True  # type: ignore[arg-type]  # it is given
+    known = bool(_MICRONS.search(x) and _MICRONS.search(y))
+    if not known:
         warn(
             f"The unit of columns {x!r} and {y!r} is not known: µm are assumed. Pass mpp=1 if they are, and "
             "mpp=<µm per pixel> if they are pixels."
         )
-    return 1.0
+    return 1.0, known
 
 
 def _check_patients(sample: pd.Series, patient: pd.Series | None, source: str) -> None:

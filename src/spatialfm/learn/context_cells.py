@@ -14,6 +14,7 @@ from .._errors import ClinicalError, TableError, counted
 from .._keys import SAMPLE_KEY, SPATIAL
 from ..cohort.checks import check_samples, codes_by_appearance, listed, obs_column
 from ..cohort.comparability import how_made
+from ..cohort.doubled import say_doubled
 from ..cohort.representation import representation
 from .context_slices import FEWEST
 
@@ -97,7 +98,9 @@ def _slices(adata: AnnData, library_key: str | None) -> tuple[np.ndarray, list[s
     if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
         library_key = None
     if library_key is not None:
-        return codes_by_appearance(obs_column(adata, library_key, "library_key"))
+        codes, names = codes_by_appearance(obs_column(adata, library_key, "library_key"))
+        say_doubled(adata, codes, names, library_key)
+        return codes, names
     if (key := column_of_several(adata)) is not None:
         raise TableError(
             f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and a slice is of one. "

@@ -225,7 +225,10 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
     import json
 
     try:
-        samples = json.loads(uns["spatialfm"]["table"]["samples"])
+        record = uns["spatialfm"]["table"]
+        if "samples" not in record:  # a table that came without images has one unit
+            return str(record["unit"])
+        samples = json.loads(record["samples"])
         units = {sample: str(entry["unit"]) for sample, entry in samples.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         return ""

@@ -151,3 +151,21 @@ def test_the_order_of_cells_has_no_say_in_what_is_drawn():
     two = sfm.tl.composition(shuffled, "type", patient_key="patient", cells_per_row=30)
     assert list(one.obs_names) != list(two.obs_names)
     pd.testing.assert_frame_equal(one.to_df("counts"), two.to_df("counts").loc[one.obs_names])
+
+
+def test_a_column_that_differs_within_a_patient_is_explained_where_it_is_missed():
+    obs = {
+        "sample": list("abc"),
+        "patient": list("112"),
+        "type": list("TBT"),
+        "arm": ["x", "y", "x"],
+        "sex": list("mmf"),
+    }
+    patients = sfm.tl.composition(ad.AnnData(obs=pd.DataFrame(obs, index=list("123"))), "type")
+    assert patients.uns["composition"]["columns_left_out"].tolist() == ["sample", "arm"]
+    patients.obs["time"], patients.obs["event"] = [1.0, 2.0], 1
+    with pytest.raises(SpatialfmError, match="No column 'arm' .* The cells have it, with different or missing values"):
+        sfm.tl.logrank(patients, "arm")
+    with pytest.raises(SpatialfmError, match="No column 'age'") as other:
+        sfm.tl.logrank(patients, "age")
+    assert "The cells have it" not in str(other.value)

@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ...cohort.doubled import say_doubled
 from ...pp.units import say_unit
 from ...stats.neighbours import neighbor_fractions
 
@@ -155,6 +156,7 @@ def _libraries(
         codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]
     else:
         codes, names = codes_by_appearance(obs_column(adata, library_key, "library_key"))
+        say_doubled(adata, codes, names, library_key)
     sizes = np.bincount(codes, minlength=len(names))
     if n_neighbors is not None and (small := np.flatnonzero(sizes <= n_neighbors)).size:
         first, fewest = names[small[0]], int(sizes[small].min())

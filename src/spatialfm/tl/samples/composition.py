@@ -17,6 +17,7 @@ from ..._storable import write_uns
 from ...cohort.cases import patients_of_samples
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.depth import Depth, depth_of
+from ...cohort.doubled import say_doubled
 from ...cohort.fitted import fitted_on_all
 from ...cohort.one_value import differs
 from ...cohort.selected import circular, columns_of, hand_on, inherited
@@ -111,7 +112,8 @@ def composition(
         counts[by_name] = rarefied(counts[by_name], depth, np.random.default_rng(random_state))
         obs["n_cells_measured"] = measured
     obs["n_cells"] = counts.sum(axis=1).astype(int)
-    sample_codes, _ = codes_by_appearance(samples)
+    sample_codes, sample_names = codes_by_appearance(samples)
+    say_doubled(adata, sample_codes, sample_names, library_key)
     per_row = pd.DataFrame({"row": row_codes, "sample": sample_codes}).groupby("row")["sample"].nunique()
     obs["n_samples"] = per_row.sort_index().to_numpy()
 
@@ -126,7 +128,9 @@ def composition(
     )
     # the name of a row is also a column, which is where the other tools look for it
     result.obs.insert(0, row_key, row_names)
+    lost = [str(name) for name in adata.obs if name not in obs and name not in (cluster_key, row_key)]
     record = {
+        "columns_left_out": np.array(lost, dtype=object),
         "params": {
             "circular": circular(adata, columns_of(adata, [cluster_key]), ("neighborhood",)),
             "cluster_key": cluster_key,
@@ -136,7 +140,7 @@ def composition(
             "fitted_on_all": fitted_on_all(adata, None, [cluster_key]),
             "cells_per_row": depth or "all",
             "random_state": random_state,
-        }
+        },
     }
     write_uns(result, "composition", record)
     hand_on(result, inherited(adata, columns_of(adata, [cluster_key])))

@@ -1,0 +1,64 @@
+"""Embeddings of tables that were joined: what `anndata.concat` leaves of their records tells whether they are one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .._errors import listed, warn
+from .._keys import UNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# fields that every record of images has, and that decide what a column is: one that is absent was not the same in all
+DECIDING = (
+    *("model", "weights_sha256", "adapter_sha256", "model_options", "output", "mode", "window", "background"),
+    *("normalization", "normalization_mean", "normalization_std", "preparation", "markers", "feature_names"),
+)
+OF_IMAGES = ("recipe", "normalization_source", "mpp_image", "mpp_used")  # one of these is left of a joined record
+MEASURED = ("X_classical", "X_mean_intensity")  # columns in several units: their record says how they are compared
+ONE_CALL = "Embed all samples in one call, in one SpatialData: spatialdata.concatenate([...])."
+
+
+def say_joined(adata: AnnData, use_rep: str) -> None:
+    """Warn of an embedding whose record was lost in joining tables, or whose parts were made by calls that differ.
+
+    `anndata.concat` drops ``uns``; with ``uns_merge="same"`` it keeps of two records what is the same in both.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If columns of the parts do not mean the same, or it is not known how columns in several units are compared.
+    """
+    records = adata.uns.get(UNS)
+    records = records if isinstance(records, Mapping) else {}
+    notes = records.get(use_rep)
+    if not isinstance(notes, Mapping):
+        if use_rep in MEASURED:
+            warn(
+                f"There is no record of how {use_rep!r} was made: its columns are taken as they are, in whatever unit. "
+                f"anndata.concat drops it; join tables of one call with uns_merge='same'. {ONE_CALL}"
+            )
+        return
+    if different := what_differs(records, use_rep):
+        warn(
+            f"The record of {use_rep!r} lacks {listed(different)}, as after joining tables in which these differ: its "
+            f"rows were not made alike and cannot be compared. {ONE_CALL}"
+        )
+
+
+def what_differs(records: Mapping, use_rep: str) -> list[str]:
+    """Fields that are gone from the record of an embedding of images."""
+    notes = records[use_rep]
+    if not any(name in notes for name in OF_IMAGES):
+        return []
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    named = notes.get("feature_names") not in (None, "", "[]") and notes.get("mode") == "crop"
+    different = [name for name in DECIDING if name not in notes and not (named and name == "window")]
+    if notes.get("standardized") and "feature_mean" not in notes and "standardized_of" not in notes:
+        different.append("feature_mean")
+    basis = records.get(f"{use_rep}_basis")
+    if notes.get("n_components") and not (isinstance(basis, Mapping) and "components" in basis):
+        different.append("basis")
+    return different
