@@ -56,7 +56,9 @@ def what_differs(records: Mapping, use_rep: str) -> list[str]:
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     named = notes.get("feature_names") not in (None, "", "[]") and notes.get("mode") == "crop"
     different = [name for name in DECIDING if name not in notes and not (named and name == "window")]
-    if notes.get("standardized") and "feature_mean" not in notes and "standardized_of" not in notes:
+    if "standardized_of" in notes:  # made of another, which is asked for these
+        return different
+    if notes.get("standardized") and "feature_mean" not in notes:
         different.append("feature_mean")
     basis = records.get(f"{use_rep}_basis")
     if notes.get("n_components") and not (isinstance(basis, Mapping) and "components" in basis):
