@@ -15,6 +15,7 @@ from .._keys import SAMPLE_KEY, SPATIAL
 from ..cohort.checks import check_samples, codes_by_appearance, listed, obs_column
 from ..cohort.comparability import how_made
 from ..cohort.doubled import say_doubled
+from ..cohort.overlaid import check_overlaid
 from ..cohort.representation import representation
 from .context_slices import FEWEST
 
@@ -59,7 +60,7 @@ def context_cells(
     ------
     TableError
         If the embedding or the coordinates are missing or hold NaN, if there are several samples but no `library_key`,
-        or if a slice has fewer than 50 cells.
+        or if a slice has fewer than 50 cells, or is of patients whose cells lie over each other.
     """
     xy = coordinates(adata, spatial_key)[:, :2]
     codes, names = _slices(adata, library_key)
@@ -77,6 +78,7 @@ def context_cells(
             f"{small.size} of {counted(len(names), 'slice')} {'has' if small.size == 1 else 'have'} fewer than "
             f"{FEWEST} cells, which is not enough tissue for a context: {few}. {away}"
         )
+    check_overlaid(adata, xy, codes, library_key if library_key in adata.obs else None)
     return ContextCells(representation(adata, use_rep), xy, codes, names, how_made(adata, use_rep))
 
 

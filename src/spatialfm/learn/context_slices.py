@@ -6,7 +6,7 @@ hundredth of the diagonal of its bounding box.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -162,6 +162,17 @@ def in_units(xy: np.ndarray, slicing: Slicing) -> np.ndarray:
         raise TableError("All cells of a slice have one place. Pass spatial_key= of their coordinates.")
     centred = xy - (low + high) / 2
     return centred / slicing.unit if slicing.unit is not None else centred / size * DIAGONAL
+
+
+def spacing(places: Sequence[np.ndarray]) -> float:
+    """Median distance of a cell to the nearest other one of its slice.
+
+    Examples
+    --------
+    >>> spacing([np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]), np.array([[0.0, 0.0], [0.0, 1.0]])])
+    1.0
+    """
+    return float(np.median(np.concatenate([cKDTree(xy).query(xy, k=2)[0][:, 1] for xy in places])))
 
 
 def along_axes(xy: np.ndarray) -> np.ndarray:

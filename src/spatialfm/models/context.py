@@ -67,6 +67,9 @@ class ContextEncoder:
         The embedding that it was trained on, by name; ``""``: not known.
     made
         How that was made, as far as its columns mean something else otherwise; empty: not known.
+    spacing
+        Median distance of a cell to the nearest other one in the slices that it was trained on, in units; None: not
+        known, or a unit is a share of the slice.
     """
 
     card: ModelCard
@@ -77,6 +80,7 @@ class ContextEncoder:
     slicing: Mapping[str, Any] = field(default_factory=dict)
     use_rep: str = ""
     made: Mapping[str, str] = field(default_factory=dict)
+    spacing: float | None = None
 
     @property
     def in_dim(self) -> int:
@@ -241,6 +245,7 @@ def save_context(encoder: ContextEncoder, folder: Path, card: Mapping[str, Any])
         "use_rep": encoder.use_rep,
         "made": dict(encoder.made),
         "slicing": dict(encoder.slicing),
+        "spacing": encoder.spacing,
         "columns": None if columns is None else {"mean": columns.mean.tolist(), "std": columns.std.tolist()},
         "sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -295,7 +300,7 @@ def _settle(encoder: ContextEncoder, folder: Path, content: Mapping[str, Any]) -
             "the saving was interrupted. Train again, or pass another folder."
         )
     encoder.slicing, encoder.use_rep = dict(stated["slicing"]), str(stated["use_rep"])
-    encoder.made = dict(stated.get("made") or {})
+    encoder.made, encoder.spacing = dict(stated.get("made") or {}), stated.get("spacing")
     if stated["columns"] is not None:
         encoder.columns = Columns(*(np.asarray(stated["columns"][name], float) for name in ("mean", "std")))
 

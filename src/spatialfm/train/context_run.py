@@ -15,7 +15,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._public import meant, taken
 from .._signatures import rules_of
 from ..learn.context_cells import ContextCells, patients_of_slices
-from ..learn.context_slices import Slicing
+from ..learn.context_slices import Slicing, spacing
 from ..models.adapter import as_json
 from ..models.context import ContextEncoder, load_context, new_context
 from ..models.encoder import digest_of
@@ -122,6 +122,7 @@ class AskedContext:
             shape = {"in_dim": width, **self.shape}
             start = new_context(self.model, shape, self.random_state, pieces[0].reach())
             start.columns = columns
+        start.spacing = None if how.unit is None else spacing([tissue.xy for tissue in pieces[0].tissues])
         start.slicing, start.use_rep, start.made = dict(vars(how)), self.use_rep, dict(cells.made)
         return start, pieces[0], pieces[1] if others else None
 

@@ -174,6 +174,25 @@ def test_columns_in_another_unit_are_said(cells, change):
         embed(other, trained)
 
 
+@pytest.mark.parametrize(("times", "said"), [(1.0, False), (1.4, False), (2.65, True), (0.377, True)])
+def test_places_in_another_unit_are_said(cells, tmp_path, times, said):
+    """A unit of µm that is applied to pixels: distances would mean something else in every number."""
+    shape = {name: size for name, size in SHAPE.items() if name != "in_dim"}
+    model = sfm.train.pretrain_context(
+        cells, use_rep="X_e", out=tmp_path / "run", shape=shape, slicing={"unit": 10.0}, steps=1, batch_size=1
+    )
+    xy = cells.obsm["spatial"]
+    apart = [np.linalg.norm(xy[rows, None] - xy[rows], axis=2) for rows in (slice(260), slice(260, 330))]
+    nearest = np.concatenate([np.where(one == 0, np.inf, one).min(1) for one in apart])
+    assert model.spacing == pytest.approx(np.median(nearest) / 10)
+    other = cells.copy()
+    other.obsm["spatial"] = xy * times
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        embed(other, model)
+    assert any(f"are {times:.3g} times as far apart" in str(one.message) for one in caught) == said
+
+
 def test_what_is_read_is_not_overwritten(cells, model):
     for key in ("X_e", "spatial"):
         with pytest.raises(TableError, match=f"key_added='{key}' is what is read"):

@@ -19,8 +19,10 @@ from ...cohort.comparability import tell_another_scale
 from ...embed.result.record import make_record, write_record
 from ...embed.session import check_embedding_key
 from ...learn.context_cells import ContextCells, context_cells
-from ...learn.context_slices import Slicing, cut, distances, slicing_of
+from ...learn.context_slices import Slicing, cut, distances, slicing_of, spacing
 from ...pp.units import coordinate_unit
+
+OTHER_SPACING = 2.0  # times; tissues differ by less, pixels of half a µm by as much
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,7 +108,7 @@ def embed_context(
     -----
     SpatialfmWarning
         If the embedding or the slicing is another one than the model was trained on, or its columns are in another
-        unit.
+        unit; or, with ``unit``, if cells are half or twice as far apart as they were then.
 
     Examples
     --------
@@ -143,6 +145,7 @@ def embed_context(
     if encoder.columns is not None:
         tell_another_scale(cells.values, encoder.columns.mean, encoder.columns.std, f"{use_rep!r} (use_rep=)")
     _say_what_differs(encoder, how, use_rep, coordinate_unit(adata.uns))
+    _say_spacing(encoder, how, cells)
 
     began = time.perf_counter()
     rows, notes = _vectors(encoder, cells, how, use_rep, resolve_device(device), random_state)
@@ -204,3 +207,16 @@ def _say_what_differs(encoder: ContextEncoder, how: Slicing, use_rep: str, unit:
         )
     if how.unit is not None and unit == "pixel":
         warn(f"No pixel size is known for these cells: a unit of {how.unit:g} is taken in pixels, not in µm.")
+
+
+def _say_spacing(encoder: ContextEncoder, how: Slicing, cells: ContextCells) -> None:
+    """Warn where places are in another unit than those that the model was trained on, such as pixels beside µm."""
+    if how.unit is None or encoder.spacing is None or how.unit != encoder.slicing.get("unit"):
+        return
+    times = spacing([cells.xy[rows] / how.unit for _, rows in cells.rows()]) / encoder.spacing
+    if not 1 / OTHER_SPACING < times < OTHER_SPACING:
+        warn(
+            f"Nearest cells are {times:.3g} times as far apart as in the slices that the model was trained on, as if "
+            "coordinates were in another unit (pixels beside µm). Bring them to that one, unless the tissue is that "
+            "much denser or sparser."
+        )

@@ -16,6 +16,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.doubled import say_doubled
+from ...cohort.overlaid import check_overlaid
 from ...pp.units import say_unit
 from ...stats.neighbours import neighbor_fractions
 
@@ -75,7 +76,8 @@ def neighborhood_composition(
     ------
     TableError
         If a column or the coordinates are missing or incomplete, if neither or both of `radius` and `n_neighbors` are
-        given, if there are several samples but no `library_key`, or if a library has too few cells for `n_neighbors`.
+        given, if there are several samples but no `library_key`, or if a library has too few cells for `n_neighbors` or
+        is of patients whose cells lie over each other.
 
     Examples
     --------
@@ -99,6 +101,7 @@ def neighborhood_composition(
         library_key = None
     libraries = _libraries(adata, library_key, n_neighbors)
     coordinates = coordinates_of(adata, spatial_key)
+    check_overlaid(adata, coordinates, np.asarray(libraries.codes), library_key)
     unit = say_radius(adata, coordinates, libraries, radius)
 
     graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)

@@ -16,6 +16,7 @@ from ..._public import public
 from ..._storable import named_table, write_uns
 from ...cohort.checks import as_names, check_anndata, codes_of, listed, obs_column
 from ...cohort.circular import made_of_neighbours, say, without_p
+from ...cohort.overlaid import check_overlaid
 from ...stats.excess import FULL, LEAST, hypergeometric, pooled_excess
 from ...stats.patient_groups import benjamini_hochberg
 from .neighborhood_composition import _libraries, _spatial_graph
@@ -278,7 +279,9 @@ def neighbour_counts(
     from scipy.sparse import csr_matrix
 
     libraries = _libraries(adata, library_key, n_neighbors, takes_radius=False)
-    graph = _spatial_graph(coordinates(adata, spatial_key), libraries, None, n_neighbors)
+    places = coordinates(adata, spatial_key)
+    check_overlaid(adata, places, np.asarray(libraries.codes), library_key)
+    graph = _spatial_graph(places, libraries, None, n_neighbors)
     one_hot = csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), n_types))
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
 

@@ -19,6 +19,7 @@ from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_
 from ...cohort.circular import remember_groups
 from ...cohort.column_names import column_names
 from ...cohort.intensities import intensities
+from ...cohort.overlaid import check_overlaid
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import each_representation
@@ -352,7 +353,9 @@ def _neighbors(
             f"not neighbours of another's. Pass library_key={key!r}, or smoothing=None."
         )
     samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
-    return Neighbors(neighbor_means(coordinates(adata, spatial_key), np.asarray(samples)), weight)
+    places = coordinates(adata, spatial_key)
+    check_overlaid(adata, places, pd.factorize(np.asarray(samples))[0], library_key)
+    return Neighbors(neighbor_means(places, np.asarray(samples)), weight)
 
 
 def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True) -> tuple[np.ndarray, list[Block]]:
