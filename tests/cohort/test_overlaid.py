@@ -53,3 +53,7 @@ def test_names_that_are_apart_pass_and_the_message_counts():
     ):
         check_overlaid(cells, cells.obsm["spatial"], np.zeros(160, int), "sample")
     check_overlaid(cells, cells.obsm["spatial"], np.repeat([0, 1], 80), "sample")
+    del cells.obs["sample"]
+    with pytest.raises(TableError, match='All cells are of 2 patients .*Pass library_key="patient"'):
+        sfm.tl.neighborhood_composition(cells, "type", n_neighbors=5)
+    sfm.tl.neighborhood_composition(cells, "type", n_neighbors=5, library_key="patient")

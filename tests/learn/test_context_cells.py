@@ -25,7 +25,7 @@ def test_slices(table):
     assert [(name, len(rows)) for name, rows in cells.rows()] == [("a", 60), ("b", 50)]
     assert cells.xy.shape == (110, 2)
     assert patients_of_slices(table, cells, "patient") == ["p", "q"]
-    del table.obs["sample"]
+    del table.obs["sample"], table.obs["patient"]
     assert context_cells(table, "X_e").names == ["all cells"]
 
 
@@ -40,6 +40,14 @@ def test_too_few_cells_are_refused_with_what_leaves_them_out(table):
     assert context_cells(left, "X_e").names == ["a"]
     with pytest.raises(TableError, match="1 of 1 slice has fewer than 50 cells.*Take slices with more"):
         context_cells(table[:20].copy(), "X_e")
+
+
+def test_an_embedding_that_says_nothing_is_refused(table):
+    table.obsm["X_e"][:] = table.obsm["X_e"][0]
+    with pytest.raises(TableError, match=r"All cells have the same row of 'X_e'"):
+        context_cells(table, "X_e")
+    table.obsm["X_e"][5, 2] += 1
+    context_cells(table, "X_e")
 
 
 def test_what_is_missing_is_refused(table):

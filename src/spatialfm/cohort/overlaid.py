@@ -41,18 +41,16 @@ def check_overlaid(adata: AnnData, xy: np.ndarray, codes: np.ndarray, library_ke
         if mixed.mean() <= MIXED:
             continue
         names = pairs.loc[pairs["sample"] == code, "patient"]
-        where = (
-            "All cells" if library_key is None else f"Cells of obs[{library_key!r}] = {_name(adata, library_key, rows)}"
-        )
-        key = library_key or "sample"
+        if library_key is None:
+            where, remedy = "All cells", f'Pass library_key="{PATIENT_KEY}", or the column of the samples.'
+        else:
+            where = f"Cells of obs[{library_key!r}] = {str(adata.obs[library_key].iloc[rows[0]])!r}"
+            remedy = (
+                'Where samples are numbered within each patient, name them apart: adata.obs["sample_id"] = '
+                f'adata.obs["{PATIENT_KEY}"].astype(str) + "_" + adata.obs["{library_key}"].astype(str), and pass '
+                'library_key="sample_id".'
+            )
         raise TableError(
             f"{where} are of {counted(len(names), 'patient')} ({listed(names, 3)}), and lie over each other: the "
-            f"nearest cell of {mixed.mean():.0%} is another patient's, and would count as a neighbour. Where samples "
-            f'are numbered within each patient, name them apart: adata.obs["sample_id"] = '
-            f'adata.obs["{PATIENT_KEY}"].astype(str) + "_" + adata.obs["{key}"].astype(str), and pass '
-            'library_key="sample_id".'
+            f"nearest cell of {mixed.mean():.0%} is another patient's, and would count as a neighbour. {remedy}"
         )
-
-
-def _name(adata: AnnData, library_key: str, rows: np.ndarray) -> str:
-    return repr(str(adata.obs[library_key].iloc[rows[0]]))

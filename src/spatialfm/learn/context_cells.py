@@ -79,7 +79,12 @@ def context_cells(
             f"{FEWEST} cells, which is not enough tissue for a context: {few}. {away}"
         )
     check_overlaid(adata, xy, codes, library_key if library_key in adata.obs else None)
-    return ContextCells(representation(adata, use_rep), xy, codes, names, how_made(adata, use_rep))
+    values = representation(adata, use_rep)
+    if (values == values[0]).all():
+        raise TableError(
+            f"All cells have the same row of {use_rep!r} (use_rep=), which says nothing of them. Pass another one."
+        )
+    return ContextCells(values, xy, codes, names, how_made(adata, use_rep))
 
 
 def patients_of_slices(adata: AnnData, cells: ContextCells, patient_key: str) -> list[str]:
