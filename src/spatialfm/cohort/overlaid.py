@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .checks import listed
+from .patient_names import check_spelling
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,6 +34,8 @@ def check_overlaid(adata: AnnData, xy: np.ndarray, codes: np.ndarray, library_ke
         return
     patients = adata.obs[PATIENT_KEY]
     pairs = pd.DataFrame({"sample": codes, "patient": patients.astype(object).to_numpy()}).dropna().drop_duplicates()
+    if pairs["sample"].duplicated().any():
+        check_spelling(patients, "patient_key")
     for code in pairs["sample"][pairs["sample"].duplicated()].unique():
         rows = np.flatnonzero((codes == code) & patients.notna().to_numpy())
         nearest = cKDTree(xy[rows, :2]).query(xy[rows, :2], k=2)[1]
