@@ -23,7 +23,7 @@ def check_overlaid(adata: AnnData, xy: np.ndarray, codes: np.ndarray, library_ke
     """Refuse a sample in which the nearest cell is often another patient's, where neighbours are to be sought.
 
     Samples that are numbered within each patient have one name and places from 0 each: their cells would be neighbours
-    across patients. Several patients side by side on one slide are no such sample.
+    across patients. Several patients side by side on one slide pass.
 
     Raises
     ------
