@@ -5,10 +5,10 @@
     python benchmarks/context.py colorectal --data <folder with the tables>
     python benchmarks/context.py scale
 
-simulated   Niches of 12 simulated patients on two slides (markers standardised by slide) are read by the same linear
-            probe from the markers of each cell, from the composition of its 10 nearest neighbours and itself (of the
-            true cell types, and of clusters of the markers), and from `sfm.tl.embed_context` of the markers, trained on
-            the same slices without labels. Within patients: five folds of cells; across: four folds of whole patients.
+simulated   Niches of simulated cohorts of 18 patients on three slides, markers standardised by slide. Clusters of the
+            markers, the context of the markers (neither sees a label) and the linear probe are learned from the 12
+            patients of two slides; the 6 of the third are new. True types, which nobody has, say what there is to be
+            known. Within patients: half of the cells of the 12 held out. Settings were tried on other cohorts.
 arrangement Three niches of 10 patients that hold the same two types in the same shares, in layers, in nests and mixed
             at random, with edges between niches anywhere. What a neighbourhood holds says little of them, how it is
             arranged says all. Probes: the linear one, and 50 boosted trees, for which the spread of a composition
@@ -46,7 +46,9 @@ import spatialfm as sfm
 SHAPE = {"dim": 64, "hidden": 64, "heads": 4, "depth": 3, "gaussians": 32}
 OPTIONS = {"lr": 3e-3, "pairs": 1e-3}
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=150, class_weight="balanced"))
-COLUMNS = ("read from", "macro F1 within patients", "macro F1 across patients")
+FIRST_COHORT = 100  # settings were tried on others
+COMPOSITION = "composition of clusters, 10 neighbours"
+WHOLE = "context, a sample in one piece"
 
 
 def trained(cells: AnnData, use_rep: str, steps: int, n_cells: int, **options) -> object:
@@ -58,11 +60,10 @@ def trained(cells: AnnData, use_rep: str, steps: int, n_cells: int, **options) -
             out=Path(folder) / "run",
             shape=SHAPE,
             slicing={"n_cells": n_cells, "unit": 10.0},
-            options=OPTIONS,
+            options=OPTIONS | options,
             steps=steps,
             batch_size=4,
             check_every=steps,
-            **options,
         )
 
 
@@ -78,26 +79,89 @@ def macro_f1(values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, 
 
 
 def simulated(args) -> None:
-    cells = sfm.datasets.simulate_cells(12, cells_per_patient=1000, difficulty="real", random_state=0)
+    numbers = range(FIRST_COHORT, FIRST_COHORT + args.cohorts)
+    scores = [cohort_scores(number, args) for number in numbers]
+    head("read from", "macro F1 within patients", "macro F1 of new patients", "less composition (95 %)")
+    for name in scores[0]:
+        within = np.mean([one[name]["within"] for one in scores])
+        new, plain = ([np.array(one[kind]["new"]) for one in scores] for kind in (name, COMPOSITION))
+        across = np.mean([f1_of(cells.sum(0)) for cells in new])
+        row(name, f"{within:.3f}", f"{across:.3f}", "" if name == COMPOSITION else difference(new, plain))
+    print(f"\n{args.cohorts} cohorts of {len(new[0])} new patients, {args.steps} steps")
+
+
+def difference(first: list[np.ndarray], second: list[np.ndarray], n: int = 2000) -> str:
+    """Macro F1 of `first` less `second`, the mean over cohorts, and its interval: patients of each are drawn anew."""
+    rng, draws = np.random.default_rng(0), np.zeros(n)
+    for one, other in zip(first, second, strict=True):
+        for draw in range(n):
+            rows = rng.integers(0, len(one), len(one))
+            draws[draw] += (f1_of(one[rows].sum(0)) - f1_of(other[rows].sum(0))) / len(first)
+    mean = np.mean([f1_of(one.sum(0)) - f1_of(other.sum(0)) for one, other in zip(first, second, strict=True)])
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def cohort_scores(number: int, args) -> dict[str, dict]:
+    """Macro F1 within patients, and what is said of new ones, for all that is read from; kept in ``--results``."""
+    kept = args.results / f"cohort_{number}_{args.steps}.json" if args.results else None
+    if kept is not None and kept.is_file():
+        return json.loads(kept.read_text())
+    cells, old = cohort(number)
+    names, labels = np.unique(cells.obs["niche"].astype(str), return_inverse=True)
+    known, half = np.flatnonzero(old), np.random.default_rng(0).random(old.sum()) < 0.5  # of the cells of patients
+    who, scores = np.unique(cells.obs["patient"].astype(str)[~old], return_inverse=True)[1], {}
+    for name, values in read_from(cells, old, args.steps).items():
+        LINEAR.fit(values[known[half]], labels[known[half]])
+        within = f1_score(labels[known[~half]], LINEAR.predict(values[known[~half]]), average="macro")
+        LINEAR.fit(values[old], labels[old])
+        new = np.zeros((who.max() + 1, len(names), len(names)))
+        np.add.at(new, (who, labels[~old], LINEAR.predict(values[~old])), 1)
+        scores[name] = {"within": float(within), "new": new.tolist()}
+        print(f"cohort {number}, {name}: {within:.3f} within, {f1_of(new.sum(0)):.3f} of new patients", flush=True)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(scores))
+    return scores
+
+
+def cohort(number: int) -> tuple[AnnData, np.ndarray]:
+    """Cells of 18 patients on three slides, and True for those of the two slides that are learned from."""
+    cells = sfm.datasets.simulate_cells(
+        18, cells_per_patient=600, patients_per_slide=6, difficulty="real", random_state=number
+    )
     cells.obsm["X_markers"] = np.arcsinh(np.asarray(cells.X) / 20).astype(np.float32)
     sfm.pp.standardize(cells, use_rep="X_markers", batch_key="slide", key_added="X_markers")
-    sfm.tl.cell_states(cells, 12, use_rep="X_markers", key_added="cluster")
-    near = {"n_neighbors": 10, "include_self": True}
-    sfm.tl.neighborhood_composition(cells, "type", key_added="of_types", **near)
-    sfm.tl.neighborhood_composition(cells, "cluster", key_added="of_clusters", **near)
-    began = time.perf_counter()
-    model = trained(cells, "X_markers", args.steps, 500)
-    seconds = time.perf_counter() - began
-    sfm.tl.embed_context(cells, use_rep="X_markers", model=model)
-    print(f"{args.steps} steps of training: {seconds:.0f} s")
-    kinds = {
-        "markers of the cell": cells.obsm["X_markers"],
-        "composition of true types": cells.obsm["of_types"],
-        "composition of clusters": cells.obsm["of_clusters"],
-        "context": cells.obsm["X_context"],
-        "context and composition of clusters": np.hstack([cells.obsm["X_context"], cells.obsm["of_clusters"]]),
+    return cells, (cells.obs["slide"] != "S3").to_numpy()
+
+
+def read_from(cells: AnnData, old: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """What a probe reads niches from; clusters and the context are learned from the same markers of the same cells."""
+    learned_from = cells[old].copy()
+    sfm.tl.cell_states(learned_from, 12, use_rep="X_markers", key_added="cluster")
+    sfm.tl.cell_states(cells, use_rep="X_markers", source=learned_from, key_added="cluster")
+    composition = {
+        (kind, n): sfm.tl.neighborhood_composition(cells, kind, n_neighbors=n, include_self=True, copy=True).to_numpy()
+        for kind in ("cluster", "type")
+        for n in (5, 10, 20)
     }
-    scored(kinds, cells.obs["niche"].astype(str).to_numpy(), cells.obs["patient"].astype(str).to_numpy())
+    own = {kind: pd.get_dummies(cells.obs[kind]).to_numpy(np.float32) for kind in ("cluster", "type")}
+    scales = {kind: np.hstack([own[kind], *(composition[kind, n] for n in (5, 10, 20))]) for kind in own}
+    model = trained(learned_from, "X_markers", steps, 300, pairs=0.0)
+    context = {
+        n: sfm.tl.embed_context(cells, use_rep="X_markers", model=model, slicing={"n_cells": n}, copy=True)
+        for n in (300, 1000)
+    }
+    return {
+        "markers of the cell": cells.obsm["X_markers"],
+        COMPOSITION: composition["cluster", 10],
+        "composition of clusters, 5, 10 and 20 neighbours, and own cluster": scales["cluster"],
+        "composition of true types, 10 neighbours": composition["type", 10],
+        "composition of true types, 5, 10 and 20 neighbours, and own type": scales["type"],
+        "context, in pieces as in training": context[300],
+        WHOLE: context[1000],
+        "context, and clusters at three scales": np.hstack([context[1000], scales["cluster"]]),
+    }
 
 
 def confusions(values: np.ndarray, labels: np.ndarray, patients: np.ndarray, probe) -> np.ndarray:
@@ -198,13 +262,6 @@ def arrangement(args) -> None:
         row(name, *(with_interval(confusions(values, labels, patients, probe)) for probe in (LINEAR, trees)))
 
 
-def scored(kinds: dict[str, np.ndarray], labels: np.ndarray, patients: np.ndarray) -> None:
-    head(*COLUMNS)
-    for name, values in kinds.items():
-        within, across = (macro_f1(values, labels, *how) for how in ((None, 5), (patients, 4)))
-        row(name, f"{within:.3f}", f"{across:.3f}")
-
-
 def colorectal(args) -> None:
     from niches import CORE, published_neighborhoods, read
 
@@ -214,7 +271,7 @@ def colorectal(args) -> None:
     types = pd.get_dummies(cells.obs["type"]).to_numpy(np.float32)
     cells.obsm["X_types"] = types
     sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
-    model = trained(cells[samples.isin(others)].copy(), "X_types", args.steps, 500)
+    model = trained(cells[samples.isin(others)].copy(), "X_types", args.steps, 500, pairs=0.0)
     mine = cells[(samples == CORE).to_numpy()].copy()
     sfm.tl.embed_context(mine, use_rep="X_types", model=model)
     published = published_neighborhoods(mine.obsm["spatial"], core)
@@ -267,6 +324,8 @@ def main() -> None:
     parser = _harness.parser(__doc__)
     parser.add_argument("part", choices=("simulated", "arrangement", "colorectal", "scale"))
     parser.add_argument("--steps", type=int, default=300, help="steps of training")
+    parser.add_argument("--cohorts", type=int, default=4, help="simulated cohorts")
+    parser.add_argument("--results", type=Path, help="folder that keeps the scores of each cohort, to go on from")
     parser.add_argument("--data", type=Path, help="folder with the tables")
     args = parser.parse_args()
     _harness.quiet()
