@@ -120,7 +120,12 @@ def make_head(
         )
     else:
         model = KNeighborsClassifier(min(15, n_train), weights="distance")
-    return make_pipeline(StandardScaler(), model)
+    if head == "linear":
+        return make_pipeline(StandardScaler(), model)
+    from .column_order import OrderedColumns  # scikit-learn is imported where it is needed
+
+    # a forest draws columns, and which of two neighbours is as near as the other is a matter of rounding
+    return make_pipeline(StandardScaler(), OrderedColumns(), model)
 
 
 def fit_head(
@@ -145,7 +150,8 @@ def _fit(
 
     if scaler is None:
         return model.fit(values, codes)
-    return make_pipeline(scaler, model[-1].fit(scaler.transform(values), codes))
+    fitted = model[1:].fit(scaler.transform(values), codes)
+    return make_pipeline(scaler, *(step for _, step in fitted.steps))
 
 
 def fit_probe(

@@ -90,6 +90,23 @@ def test_probes_are_those_of_the_probe(name):
     assert model.notes == {"C": used}
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_order_of_columns_says_nothing(name):
+    """Types that overlap, in columns some of which are counts, so that neighbours are as near as others."""
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, 3, 300)
+    values = np.hstack([rng.normal(size=(300, 20)), rng.poisson(1.0, (300, 5))])
+    values[np.arange(300), codes] += 1.5
+    names, rows, turned = np.array(["a", "b", "c"])[codes], np.arange(45), rng.permutation(25)
+    one, other = (
+        fit_method(name, seen(table, rows), rows, names[rows], Options(C=1.0)).predict_seen()
+        for table in (values, np.ascontiguousarray(values[:, turned]))
+    )
+    np.testing.assert_allclose(one, other, atol=1e-4)  # of linear ones, what solvers leave
+    if name in ("forest", "knn", "trees"):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_is_no_method_is_refused():
     with pytest.raises(TableError, match="method='svm' is not one of 'linear', 'forest', 'knn', 'lda'"):
         check_method("svm", 1.0)

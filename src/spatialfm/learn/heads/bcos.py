@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...cohort.column_names import summed_by_name
+from ..column_order import order_of_columns
 from .cells import Cells, class_means
 from .fitted import RuleFitted, softmax
 
@@ -124,6 +125,8 @@ def fit_bcos(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
     from ..bcos import BcosLinear
 
     values = np.asarray(cells.scaled[rows], dtype=np.float32)
+    columns = order_of_columns(values)  # noise is drawn column by column
+    values = values[:, columns]
     n_classes, width = int(codes.max()) + 1, values.shape[1]
     rng = np.random.default_rng(cells.random_state)
     with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced
@@ -145,5 +148,7 @@ def fit_bcos(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
         F.cross_entropy(scale.exp() * units(x[part]) + intercepts, y[part], weights).backward()
         optimizer.step()
         schedule.step()
+    with torch.no_grad():
+        units.linear.weight.copy_(units.linear.weight[:, np.argsort(columns)])  # as they stand in the table
     # in double precision from here on, so that shares add up to the last digits
     return Bcos(units.double(), float(scale.detach().exp()), intercepts.detach().double().numpy())

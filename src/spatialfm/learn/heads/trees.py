@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..column_order import order_of_columns
 from .cells import Cells
 
 if TYPE_CHECKING:
@@ -47,16 +48,3 @@ def fit_trees(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Trees:
     values = cells.scaled[rows]
     columns = order_of_columns(values)
     return Trees(model.fit(values[:, columns], codes), columns)
-
-
-def order_of_columns(values: np.ndarray) -> np.ndarray:
-    """Columns by their value in the first row, then in the second, and so on.
-
-    Cuts are drawn column by column, and would be others if the same markers stood in another order.
-
-    Examples
-    --------
-    >>> order_of_columns(np.array([[2.0, 1.0, 1.0], [0.0, 5.0, 3.0]]))
-    array([2, 1, 0])
-    """
-    return np.lexsort(values[::-1])
