@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def answer(
     codes, classes = coded(labels)
     notes, tables = dict(model.notes), {} if choice is None or choice.table.empty else {"methods": choice.table}
     chosen = method if choice is None else choice.method
-    plain = replace(options, calibrate=False)
+    plain = options.again(model)
 
     def again(some: np.ndarray, of_some: np.ndarray) -> Fitted:
         of_these = pd.Categorical.from_codes(of_some, classes)

@@ -14,8 +14,8 @@ from ..temperature import find_temperature, tempered
 from .blocks import Block, columns_of
 from .cells import Cells
 from .fitted import Fitted, held_out_probability
-from .methods import fit_codes, fit_method
-from .mixture import Mixture, fit_mixture
+from .methods import fit_codes, fit_method, parts_of_ensemble
+from .mixture import Mixture, damping, each_tempered, fit_mixture, pooled
 from .options import Options
 
 AUTO = "auto"
@@ -62,11 +62,26 @@ def fit_stacked(
     name = choice.method if choice else name
     codes, classes = coded(labels)
     columns = columns_of([block.width for block in blocks])
-    plain = replace(options, calibrate=False)
-    fits = [partial(fit_codes, name, one, classes=classes, options=plain) for one in split(cells, blocks)]
-    groups, seed = cells.groups_of(rows), options.random_state
+    by_block = split(cells, blocks)
+    parts = [
+        fit_codes(name, one, rows, codes, classes=classes, options=options.of_part(number))
+        for number, one in enumerate(by_block)
+    ]
+    fits = [
+        partial(fit_codes, name, one, classes=classes, options=options.again(part))
+        for one, part in zip(by_block, parts, strict=True)
+    ]
     fitted = fit_mixture(
-        fits, columns, rows, codes, groups=groups, random_state=seed, weigh=True, calibrate=options.calibrate
+        fits,
+        columns,
+        rows,
+        codes,
+        groups=cells.groups_of(rows),
+        random_state=options.random_state,
+        weigh=True,
+        calibrate=options.calibrate,
+        parts=parts,
+        like=options.like if isinstance(options.like, Mixture) else None,
     )
     weights = dict(zip([block.name for block in blocks], fitted.weights.tolist(), strict=True))
     notes = {"weights": weights} | ({"chosen": choice.method, "why": choice.why} if choice else {})
@@ -117,11 +132,20 @@ def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, 
         return Choice(FIRST, why, pd.DataFrame())
     some, places = _some(cells, rows)
     groups, plain = some.groups_of(places), replace(options, calibrate=False)
-    probabilities = {}
-    for name in (FIRST, *OTHERS):
-        fit = partial(fit_codes, name, some, classes=classes, options=plain)
-        probabilities[name], held_out = held_out_probability(fit, places, codes, groups, options.random_state)
+    # of the first, each part once: its temperatures are found on these rows and not again without each of them
+    by_part = []
+    for fit in parts_of_ensemble(some, places, codes, classes, plain)[0]:
+        of_part, held_out = held_out_probability(fit, places, codes, groups, options.random_state)
+        by_part.append(of_part)
     truth = codes[held_out]
+    temperatures, equal = damping(by_part, truth), np.full(len(by_part), 1 / len(by_part))
+    probabilities = {FIRST: pooled(each_tempered(by_part, temperatures), equal)}
+    for name in OTHERS:
+        if name == "trees":
+            probabilities[name] = by_part[1]
+            continue
+        fit = partial(fit_codes, name, some, classes=classes, options=plain)
+        probabilities[name] = held_out_probability(fit, places, codes, groups, options.random_state)[0]
     return decide(probabilities, truth, None if groups is None else groups[held_out])
 
 

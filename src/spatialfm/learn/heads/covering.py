@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -49,7 +48,7 @@ def least_probabilities(
     groups = cells.groups_of(rows)
     check_coverage(options.coverage, groups)
     codes, classes = coded(labels)
-    wanted, options = options, replace(options, calibrate=False, coverage=None, C=fitted.notes.get("C", options.C))
+    wanted, options = options, options.again(fitted)
     probability = np.zeros((len(rows), len(classes)))
     for train, test in held_out_patients(groups, options.random_state):
         if len(np.unique(codes[train])) < 2:

@@ -95,21 +95,10 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
     The penalty of the probe is chosen once, on all labelled rows, not again where some of them are held out for the
     temperature.
     """
-    plain = replace(options, calibrate=False)
-    width, means = cells.values.shape[1], mean_columns(cells.scaler)
-    alone = replace(cells, scaler=ColumnScaler(cells.scaler, means)) if MIN_MEANS <= len(means) < width else None
-    wide = alone is None and len(means) < width and width > MOST_NARROW
-    if wide and isinstance(options.C, str):
-        plain = replace(plain, C=fit_codes("linear", cells, rows, codes, classes=classes, options=plain).notes["C"])
-    straight: Fit = (
-        partial(fit_codes, "linear", cells, classes=classes, options=plain)
-        if wide
-        else partial(fit_unsure, cells if alone is None else alone, classes=classes)
-    )
-    trees: list[Fit] = [partial(fit_rule, "trees", one, classes=classes) for one in (cells, alone) if one is not None]
+    fits, C = parts_of_ensemble(cells, rows, codes, classes, options)
     fitted = fit_mixture(
-        [straight, *trees],
-        [slice(0, width)] * (1 + len(trees)),
+        fits,
+        [slice(0, cells.values.shape[1])] * len(fits),
         rows,
         codes,
         groups=cells.groups_of(rows),
@@ -118,8 +107,28 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
         calibrate=options.calibrate,
         temper=True,
         seen=some_rows(cells),
+        like=options.like if isinstance(options.like, Mixture) else None,
     )
-    return replace(fitted, notes={"C": plain.C} if wide else {})
+    return replace(fitted, notes={} if C is None else {"C": C})
+
+
+def parts_of_ensemble(
+    cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options
+) -> tuple[list[Fit], float | str | None]:
+    """What fits each part of the ensemble, trees on all columns the second, and the penalty of the probe if one is."""
+    plain = replace(options, calibrate=False)
+    width, means = cells.values.shape[1], mean_columns(cells.scaler)
+    alone = replace(cells, scaler=ColumnScaler(cells.scaler, means)) if MIN_MEANS <= len(means) < width else None
+    wide = alone is None and len(means) < width and width > MOST_NARROW
+    if wide and isinstance(options.penalty, str):
+        plain = replace(plain, C=fit_codes("linear", cells, rows, codes, classes=classes, options=plain).notes["C"])
+    straight: Fit = (
+        partial(fit_codes, "linear", cells, classes=classes, options=plain)
+        if wide
+        else partial(fit_unsure, cells if alone is None else alone, classes=classes)
+    )
+    trees: list[Fit] = [partial(fit_rule, "trees", one, classes=classes) for one in (cells, alone) if one is not None]
+    return [straight, *trees], plain.penalty if wide else None
 
 
 def fit_unsure(cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:

@@ -74,6 +74,8 @@ def fit_mixture(
     calibrate: bool,
     temper: bool = False,
     seen: np.ndarray | None = None,
+    parts: Sequence[Fitted] | None = None,
+    like: Mixture | None = None,
 ) -> Mixture:
     """Fit all, and find on labelled rows that are held out in turn what is asked for.
 
@@ -97,9 +99,16 @@ def fit_mixture(
     seen
         Rows of the cells, drawn at random, in whose shares of types the temperature holds; default: in those of the
         labelled rows.
+    parts
+        What `fits` make of all labelled rows, if that is known.
+    like
+        A mixture whose weights and temperatures are kept; nothing is found then.
     """
+    parts = [fit(rows, codes) for fit in fits] if parts is None else parts
+    if like is not None:
+        return Mixture(parts, columns, like.weights, like.temperatures)
     weights, temperatures = np.full(len(fits), 1 / len(fits)), np.ones(len(fits))
-    fitted = Mixture([fit(rows, codes) for fit in fits], columns, weights, temperatures)
+    fitted = Mixture(parts, columns, weights, temperatures)
     if not (weigh or calibrate or temper):
         return fitted
     held_out = [held_out_probability(fit, rows, codes, groups, random_state) for fit in fits]
@@ -108,8 +117,7 @@ def fit_mixture(
         return fitted
     probabilities, truth = [probability for probability, _ in held_out], codes[places]
     if temper:
-        share = class_shares(truth)
-        temperatures = np.array([max(1.0, find_temperature(one, truth, share, SPREAD)) for one in probabilities])
+        temperatures = damping(probabilities, truth)
         probabilities = each_tempered(probabilities, temperatures)
     if weigh:
         weights = best_weights(probabilities, truth)
@@ -118,6 +126,12 @@ def fit_mixture(
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
     return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares))
+
+
+def damping(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Temperature of each part, 1 or more, that suits rows which it had not seen."""
+    share = class_shares(codes)
+    return np.array([max(1.0, find_temperature(one, codes, share, SPREAD)) for one in probabilities])
 
 
 def class_shares(codes: np.ndarray) -> np.ndarray:

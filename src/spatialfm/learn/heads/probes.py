@@ -50,7 +50,7 @@ def fit_probe_of(
         values,
         labels,
         head=head,
-        C=options.C,
+        C=options.penalty,
         groups=groups,
         scaler=None if options.published else cells.scaler,
         n_trials=options.n_trials,
