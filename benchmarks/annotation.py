@@ -10,11 +10,13 @@ calibration error stands the one that probabilities which are right would have o
 
 `before` is what `sfm.tl.annotate` did before columns were scaled by all cells: standardised on the labelled cells,
 logistic regression with C = 1 and classes that weigh alike. Differences are paired by draw. Rows of `--results` are
-kept between runs, so that sets can be scored one by one.
+kept between runs and not made again, so that sets, methods, sizes and draws can be scored one by one; sets whose
+representations were made are kept in `--features`.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
 import warnings
@@ -29,6 +31,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
+from spatialfm._keys import PATIENT_KEY
 from spatialfm.cohort.intensities import intensities
 from spatialfm.learn.heads.auto import fit_of
 from spatialfm.learn.heads.blocks import Block, scaler_of
@@ -40,6 +43,7 @@ from spatialfm.learn.temperature import calibration_error
 SIZES = (1, 5, 10, 20, 100)
 BEFORE, DEFAULT = "before", "ensemble"
 METHODS = ("linear", "lda", "nearest_mean", "spreading", "self_training", "knn", "forest", "trees", DEFAULT)
+DONE_BY = ["representation", "labels", "draw", "method"]
 MIN_CELLS, MAX_TEST, MAX_OTHERS, MARGIN = 10, 2000, 4000, 16.0
 PCA_OF = "means, 20 components"
 
@@ -101,14 +105,33 @@ def error_of_right_ones(probability: np.ndarray, seed: int, n_draws: int = 20) -
     return float(np.mean([calibration_error(probability, np.where(right, said, other)) for right in draws]))
 
 
-def evaluate(
-    name: str, data: Path, draws: int, sizes: list[int], methods: list[str], wanted: list[str] | None
-) -> pd.DataFrame:
-    """One row per representation, method, number of labels and draw."""
+def read(name: str, data: Path, features: Path | None) -> tuple[_labelled.Labelled, dict]:
+    """A set and its representations, from the folder of those that were made if it is there."""
+    kept = None if features is None else features / f"{name}.pkl"
+    if kept is not None and kept.exists():
+        return pickle.loads(kept.read_bytes())
     task = _labelled.SETS[name](data)
-    given = {rep: one for rep, one in representations(task).items() if wanted is None or rep in wanted}
+    given = representations(task)
+    task.sdata = None  # pixels are not looked at again
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(pickle.dumps((task, given)))
+    return task, given
+
+
+def evaluate(
+    name: str,
+    task: _labelled.Labelled,
+    given: dict,
+    draws: int,
+    sizes: list[int],
+    methods: list[str],
+    done: set[tuple[str, int, int, str]],
+) -> pd.DataFrame:
+    """One row per representation, method, number of labels and draw, but for those (in this order) that are done."""
     rows: list[dict] = []
     labels = task.cells.obs["label"].astype(object).fillna("").to_numpy(dtype=str)
+    patients = task.cells.obs[PATIENT_KEY].to_numpy(dtype=str) if PATIENT_KEY in task.cells.obs else None
     for seed in range(draws):
         train, test = held_out(task, labels, seed)
         rng = np.random.default_rng(seed)
@@ -117,11 +140,15 @@ def evaluate(
         for size in sizes:
             part = draw_per_class(labels, train, size, seed)
             seen = np.concatenate([test, part, np.setdiff1d(others, part)])
+            groups = None if patients is None else patients[seen]  # as annotate takes them by default
             known, truth = np.arange(len(test), len(test) + len(part)), labels[test]
             for rep, (values, means) in given.items():
+                missing = [method for method in (BEFORE, *methods) if (rep, size, seed, method) not in done]
+                if not missing:
+                    continue
                 blocks = [Block(rep, values.shape[1], means)]
-                cells = Cells(values[seen], scaler_of(blocks, values[seen]), None, known, seed)
-                for method in (BEFORE, *methods):
+                cells = Cells(values[seen], scaler_of(blocks, values[seen]), groups, known, seed)
+                for method in missing:
                     started = time.perf_counter()
                     if method == BEFORE:
                         probability, classes = before(values, part, labels, test)
@@ -216,17 +243,20 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES))
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--reps", nargs="*", help="representations by their names here; default: all")
+    parser.add_argument("--features", type=Path, help="folder for representations, made once")
     parser.add_argument("--results", type=Path, help="rows of earlier runs, to which those of this one are added")
     arguments = parser.parse_args()
     _harness.quiet()
     kept = pd.read_csv(arguments.results) if arguments.results and arguments.results.exists() else pd.DataFrame()
-    done = set(kept["set"]) if len(kept) else set()
     for name in arguments.only:
-        if name not in done:
-            found = evaluate(name, arguments.data, arguments.draws, arguments.sizes, arguments.methods, arguments.reps)
-            kept = pd.concat([kept, found], ignore_index=True)
-            if arguments.results:
-                kept.to_csv(arguments.results, index=False)
+        mine = kept[kept["set"] == name] if len(kept) else pd.DataFrame(columns=DONE_BY)
+        done = set(mine[DONE_BY].itertuples(index=False, name=None))
+        task, given = read(name, arguments.data, arguments.features)
+        given = {rep: one for rep, one in given.items() if arguments.reps is None or rep in arguments.reps}
+        found = evaluate(name, task, given, arguments.draws, arguments.sizes, arguments.methods, done)
+        kept = pd.concat([kept, found], ignore_index=True)
+        if arguments.results:
+            kept.to_csv(arguments.results, index=False)
     _harness.part("sets")
     _harness.table(set_rows(kept))
     _harness.part("methods")
