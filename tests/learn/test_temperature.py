@@ -11,8 +11,10 @@ from spatialfm.learn.temperature import (
     Calibration,
     calibration_error,
     calibration_of,
+    find_lapse,
     find_temperature,
     held_out_parts,
+    lapsed,
     tempered,
 )
 
@@ -82,6 +84,42 @@ def test_confidence_holds_in_the_shares_of_tissue_where_labels_are_even():
     assert tissue.error == pytest.approx(0, abs=2e-3)
     nothing = calibration_of(sure, codes, np.zeros(2))  # nothing is called by the types that were held out
     assert nothing.temperature == even.temperature
+
+
+def test_the_share_of_lapses_is_that_which_was_planted():
+    """A tenth of the cells have a label at random: a temperature alone is too high for the others."""
+    claimed, codes, truth = drawn(20000, 3.0)
+    rng = np.random.default_rng(1)
+    lapses = rng.random(20000) < 0.1
+    codes = np.where(lapses, rng.integers(0, 4, 20000), codes)
+    found, alone = calibration_of(claimed, codes, lapses=True), calibration_of(claimed, codes)
+    assert found.lapse == pytest.approx(0.1, abs=0.01)
+    assert found.temperature == pytest.approx(3.0, rel=0.05)
+    np.testing.assert_allclose(found.applied(claimed), 0.9 * truth + 0.025, atol=0.02)
+    assert alone.lapse == 0
+    assert found.error < 0.01 < alone.error
+    assert (found.applied(claimed).argmax(axis=1) == claimed.argmax(axis=1)).all()
+    none, without = drawn(20000, 3.0)[:2]
+    assert find_lapse(none, without) < 0.003
+
+
+@pytest.mark.parametrize("n", [20, 60, 400])
+def test_few_cells_are_held_by_twenty_without_a_lapse(n):
+    claimed, codes, _ = drawn(400, 3.0, seed=2)
+    codes[:n:10] = (claimed[:n:10].argmax(axis=1) + 1) % 4  # one in ten is wrong for sure
+    claimed, codes = claimed[:n], codes[:n]
+
+    def loss(share, temperature):
+        of_truth = lapsed(tempered(claimed, temperature), share)[np.arange(n), codes]
+        return -np.log(of_truth).sum() - 20 * np.log(1 - share)
+
+    grid = np.linspace(0, 0.3, 61)
+    best = min(grid, key=lambda share: min(loss(share, one) for one in np.geomspace(0.05, 20, 200)))
+    assert find_lapse(claimed, codes) == pytest.approx(best, abs=0.01)
+    # weights that are all alike say nothing; of uneven ones cells count as fewer, and the prior for more
+    assert find_lapse(claimed, codes, np.full(n, 7.0)) == pytest.approx(find_lapse(claimed, codes), abs=1e-3)
+    many = np.repeat(np.arange(n), 5)
+    assert find_lapse(claimed[many], codes[many], np.ones(5 * n)) > find_lapse(claimed, codes)
 
 
 def test_certainties_of_zero_and_one_stay():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,15 +12,26 @@ MANY = 500  # labelled cells from which on a fifth of them is enough to hold out
 MIN_HELD_OUT = 10  # of fewer cells a temperature would be chance
 N_BINS = 15  # Guo et al. 2017, section 2
 RANGE = (-3.0, 3.0)  # of the logarithm of the temperature: 0.05 to 20
+MOST_LAPSES = 0.3
+NONE_BEFORE = 20  # held-out cells without a lapse that are known of before there is one
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature, the number of held-out cells that it was found on, and the calibration error on them."""
+    """Temperature, the number of held-out cells that it was found on, the calibration error on them, and lapses.
+
+    `lapse` is the share of cells of which nothing is known, however sure the answer looks: those with a wrong label,
+    a mask on two cells, a fold of the tissue.
+    """
 
     temperature: float = 1.0
     n_held_out: int = 0
     error: float = float("nan")
+    lapse: float = 0.0
+
+    def applied(self, probability: np.ndarray) -> np.ndarray:
+        """Probabilities with the temperature, a share of each even; the order of classes stays."""
+        return lapsed(tempered(probability, self.temperature), self.lapse)
 
 
 def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
@@ -38,8 +49,23 @@ def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+def lapsed(probability: np.ndarray, share: float) -> np.ndarray:
+    """Probabilities ``(n, classes)`` of which a share is even.
+
+    Examples
+    --------
+    >>> lapsed(np.array([[1.0, 0.0]]), 0.1).tolist()
+    [[0.95, 0.05]]
+    """
+    return probability if share == 0 else (1 - share) * probability + share / probability.shape[1]
+
+
 def find_temperature(
-    probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None, spread: float = np.inf
+    probability: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray | None = None,
+    spread: float = np.inf,
+    lapse: float = 0.0,
 ) -> float:
     """Temperature of least cross-entropy (Guo et al. 2017, section 4.2).
 
@@ -52,17 +78,41 @@ def find_temperature(
     spread
         Standard deviation that the logarithm of the temperature has around 0 before anything is known of it (a normal
         prior, which `n` cells outweigh); default: nothing is known.
+    lapse
+        Share of each probability that is even.
     """
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(codes))
-
     def loss(log_temperature: float) -> float:
-        of_truth = tempered(probability, float(np.exp(log_temperature)))[rows, codes]
-        losses = -np.log(np.maximum(of_truth, np.finfo(float).tiny))
-        return float(np.average(losses, weights=weights) + (log_temperature / spread) ** 2 / (2 * len(codes)))
+        fitted = lapsed(tempered(probability, float(np.exp(log_temperature))), lapse)
+        return _cross_entropy(fitted, codes, weights) + (log_temperature / spread) ** 2 / (2 * len(codes))
 
     return float(np.exp(minimize_scalar(loss, bounds=RANGE, method="bounded").x))
+
+
+def find_lapse(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Share of lapses of least cross-entropy, each with the temperature that suits it.
+
+    A few cells that are wrong for sure make a temperature alone too high for all others, which are then right more often
+    than they say. Few held-out cells tell little about a rare event: as if 20 more had been without one (a beta prior).
+    With `weights` cells count as many as an even sample would, of which a mean is as uncertain (Kish).
+    """
+    from scipy.optimize import minimize_scalar
+
+    weights = np.ones(len(codes)) if weights is None else weights
+    n = weights.sum() ** 2 / (weights**2).sum()
+
+    def loss(share: float) -> float:
+        fitted = lapsed(tempered(probability, find_temperature(probability, codes, weights, lapse=share)), share)
+        return _cross_entropy(fitted, codes, weights) - NONE_BEFORE * np.log1p(-share) / n
+
+    share = float(minimize_scalar(loss, bounds=(0, MOST_LAPSES), method="bounded", options={"xatol": 1e-3}).x)
+    return share if loss(share) < loss(0.0) else 0.0
+
+
+def _cross_entropy(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None) -> float:
+    of_truth = probability[np.arange(len(codes)), codes]
+    return float(np.average(-np.log(np.maximum(of_truth, np.finfo(float).tiny)), weights=weights))
 
 
 def calibration_error(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -82,7 +132,9 @@ def calibration_error(probability: np.ndarray, codes: np.ndarray, weights: np.nd
     return float(np.abs(apart).sum() / weights.sum())
 
 
-def calibration_of(probability: np.ndarray, codes: np.ndarray, shares: np.ndarray | None = None) -> Calibration:
+def calibration_of(
+    probability: np.ndarray, codes: np.ndarray, shares: np.ndarray | None = None, lapses: bool = False
+) -> Calibration:
     """Temperature that suits held-out cells, and the calibration error that it leaves on them.
 
     Parameters
@@ -91,13 +143,16 @@ def calibration_of(probability: np.ndarray, codes: np.ndarray, shares: np.ndarra
         ``(classes,)`` of the types among the cells that are to be annotated. Labels are often as many of each type,
         and a confidence that is right among these is wrong in tissue, where one type is most of it: held-out cells of
         a type then weigh together what the type does.
+    lapses
+        Whether a share of lapses is found too.
     """
     weights = None
     if shares is not None:
         weights = (shares / np.maximum(np.bincount(codes, minlength=len(shares)), 1))[codes]
         weights = None if not weights.any() else weights
-    temperature = find_temperature(probability, codes, weights)
-    return Calibration(temperature, len(codes), calibration_error(tempered(probability, temperature), codes, weights))
+    lapse = find_lapse(probability, codes, weights) if lapses else 0.0
+    found = Calibration(find_temperature(probability, codes, weights, lapse=lapse), len(codes), lapse=lapse)
+    return replace(found, error=calibration_error(found.applied(probability), codes, weights))
 
 
 def held_out_parts(

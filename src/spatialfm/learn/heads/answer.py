@@ -12,7 +12,7 @@ import pandas as pd
 from ..._errors import listed, warn
 from ..conformal import patients_needed, sets_of
 from ..probe import coded, cofactors_of
-from ..temperature import Calibration, tempered
+from ..temperature import Calibration
 from .auto import fit_of
 from .blocks import Block
 from .cells import Cells
@@ -94,14 +94,14 @@ def answer(
     groups = cells.groups_of(rows)
     probability, calibration = model.predict_seen(), model.calibration
     if neighbors is not None:
-        means, own = neighbors.means, calibration.temperature
+        means, random_state = neighbors.means, options.random_state
         weight, after, table = weigh_neighbors(
-            again, rows, codes, groups, means, classes, options.random_state, neighbors.weight, own
+            again, rows, codes, groups, means, classes, random_state, neighbors.weight, calibration
         )
         if weight:
             probability = smoothed(probability, means, weight)
         if weight and options.calibrate:
-            probability, calibration = tempered(probability, after.temperature), after
+            probability, calibration = after.applied(probability), after
         notes["smoothing_weight"], tables["smoothing"] = weight, table
     if prior is not None:
         everyone = union(classes, prior.types)

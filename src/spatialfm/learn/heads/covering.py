@@ -9,7 +9,6 @@ import pandas as pd
 
 from ..conformal import check_coverage, held_out_patients, thresholds
 from ..probe import coded
-from ..temperature import tempered
 from .auto import fit_of
 from .blocks import Block
 from .cells import Cells
@@ -55,6 +54,5 @@ def least_probabilities(
             continue  # the patients of the others have a single type: nothing was expected of these cells
         part, _ = fit_of(name, blocks, stacked, cells, rows[train], labels[train], options)
         places = [classes.index(one) for one in part.classes]
-        of_part = tempered(part.predict_seen(rows[test]), fitted.calibration.temperature)
-        probability[np.ix_(test, places)] = of_part
+        probability[np.ix_(test, places)] = fitted.calibration.applied(part.predict_seen(rows[test]))
     return thresholds(probability, codes, groups, wanted.coverage, by_type=wanted.by_type)

@@ -42,7 +42,7 @@ class Mixture:
         return self._pooled([part.predict_seen(rows) for part in self.parts])
 
     def _pooled(self, by_part: Sequence[np.ndarray]) -> np.ndarray:
-        return tempered(pooled(each_tempered(by_part, self.temperatures), self.weights), self.calibration.temperature)
+        return self.calibration.applied(pooled(each_tempered(by_part, self.temperatures), self.weights))
 
 
 def each_tempered(probabilities: Sequence[np.ndarray], temperatures: np.ndarray) -> list[np.ndarray]:
@@ -125,7 +125,7 @@ def fit_mixture(
     if not calibrate:
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
-    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares))
+    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares, lapses=True))
 
 
 def damping(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:

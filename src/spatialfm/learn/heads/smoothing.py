@@ -57,7 +57,7 @@ def weigh_neighbors(
     classes: list[str],
     random_state: int,
     weight: float | None = None,
-    temperature: float = 1.0,
+    calibration: Calibration = Calibration(),
 ) -> tuple[float, Calibration, pd.DataFrame]:
     """Weight of least cross-entropy on labelled cells that are held out in turn, and what it does to each class.
 
@@ -72,7 +72,7 @@ def weigh_neighbors(
         `neighbor_means` of all cells.
     weight
         Given instead of chosen.
-    temperature
+    calibration
         Of the method, before its probabilities are averaged.
 
     Returns
@@ -85,8 +85,8 @@ def weigh_neighbors(
         model = fit(rows[train], codes[train])
         wanted = means[rows[test]]
         others = np.unique(wanted.indices)
-        own.append(tempered(model.predict_seen(rows[test]), temperature))
-        near.append(wanted[:, others] @ tempered(model.predict_seen(others), temperature))
+        own.append(calibration.applied(model.predict_seen(rows[test])))
+        near.append(wanted[:, others] @ calibration.applied(model.predict_seen(others)))
         places.append(test)
     if sum(map(len, places)) < MIN_HELD_OUT:
         return (
@@ -104,8 +104,8 @@ def weigh_neighbors(
         return balanced_loss(truth, tempered(both, find_temperature(both, truth)), np.arange(len(classes)))
 
     weight = min(WEIGHTS, key=loss) if weight is None else weight
-    calibration = calibration_of(mixed(weight), truth)
-    return weight, calibration, cost(one, tempered(mixed(weight), calibration.temperature), truth, classes)
+    after = calibration_of(mixed(weight), truth)
+    return weight, after, cost(one, after.applied(mixed(weight)), truth, classes)
 
 
 def cost(before: np.ndarray, after: np.ndarray, truth: np.ndarray, classes: list[str]) -> pd.DataFrame:

@@ -139,7 +139,8 @@ def annotate(
         those of ``"forest"`` and ``"knn"``. No label changes. Held-out cells of a type weigh together what the type
         does among all cells, by what the method calls them: labels are often as many of each type, and tissue is
         mostly of a few. ``"linear"`` alone holds in the proportions of the labelled cells. With fewer than 10 held-out
-        cells the temperature is 1.
+        cells the temperature is 1. In ``"ensemble"`` and ``combine="stack"`` a share of each probability is even, which
+        is found on the same cells: of some cells nothing can be known, however sure the answer looks.
     arcsinh
         Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
         standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
@@ -196,8 +197,8 @@ def annotate(
         so (``n``); :func:`spatialfm.pl.contributions` draws it. ``cofactors``, of means that went through arcsinh.
         ``sets``, with `coverage`: the least probability with which a class is in a set, 0 where it is in all, and in
         how many patients it is labelled. ``params``, with what the
-        method chose (of the linear probe, C), the number of labelled cells, the ``temperature``, on how many held-out
-        cells it was found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
+        method chose (of the linear probe, C), the number of labelled cells, the ``temperature``, the share that is even
+        (``lapse``), on how many held-out cells they were found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
         little low, as the temperature was found on the same cells), and how many cells got no label
         (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
         compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error. With `signatures`,
@@ -264,6 +265,7 @@ def annotate(
         **answered.notes,
         "n_labelled": len(known),
         "temperature": answered.calibration.temperature,
+        "lapse": answered.calibration.lapse,
         "n_held_out": answered.calibration.n_held_out,
         "calibration_error": answered.calibration.error,
         "min_probability": min_probability,
