@@ -57,7 +57,7 @@ def weigh_neighbors(
     classes: list[str],
     random_state: int,
     weight: float | None = None,
-    calibration: Calibration = Calibration(),
+    calibration: Calibration | None = None,
 ) -> tuple[float, Calibration, pd.DataFrame]:
     """Weight of least cross-entropy on labelled cells that are held out in turn, and what it does to each class.
 
@@ -80,6 +80,7 @@ def weigh_neighbors(
     The weight; the temperature of what is smoothed, as a mean over neighbours is surer than it looks; and one row per
     class with ``n`` held-out cells, ``recall`` and ``f1`` before and after.
     """
+    calibration = Calibration() if calibration is None else calibration
     own, near, places = [], [], []
     for train, test in held_out_parts(codes, groups, random_state):
         model = fit(rows[train], codes[train])

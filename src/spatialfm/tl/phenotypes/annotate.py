@@ -196,11 +196,10 @@ def annotate(
         ``contributions``, with ``method="bcos"``: a table of types by columns, the means over the cells that are called
         so (``n``); :func:`spatialfm.pl.contributions` draws it. ``cofactors``, of means that went through arcsinh.
         ``sets``, with `coverage`: the least probability with which a class is in a set, 0 where it is in all, and in
-        how many patients it is labelled. ``params``, with what the
-        method chose (of the linear probe, C), the number of labelled cells, the ``temperature``, the share that is even
-        (``lapse``), on how many held-out cells they were found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
-        little low, as the temperature was found on the same cells), and how many cells got no label
-        (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
+        how many patients it is labelled. ``params``, with what the method chose (of the linear probe, C), the number of
+        labelled cells, the ``temperature``, the share that is even (``lapse``), on how many held-out cells they were
+        found (``n_held_out``), the expected calibration error of these (``calibration_error``, over 15 bins; a little
+        low, as both were found on the same cells), and how many cells got no label (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
         compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error. With `signatures`,
         ``signature_weight``. With `smoothing`, ``smoothing_weight``, and ``smoothing``, a table of classes with recall
         and F1 on held-out cells before and after.
