@@ -94,7 +94,8 @@ def find_lapse(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray |
     """Share of lapses of least cross-entropy, each with the temperature that suits it.
 
     A few cells that are wrong for sure make a temperature alone too high for all others, which are then right more
-    often than they say. Few held-out cells tell little about a rare event: as if 20 more had been without one (a beta prior).
+    often than they say. Few held-out cells tell little about a rare event: as if 20 more had been without one (a beta
+    prior).
     With `weights` cells count as many as an even sample would, of which a mean is as uncertain (Kish).
     """
     from scipy.optimize import minimize_scalar

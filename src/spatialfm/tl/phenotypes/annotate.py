@@ -199,7 +199,8 @@ def annotate(
         how many patients it is labelled. ``params``, with what the method chose (of the linear probe, C), the number of
         labelled cells, the ``temperature``, the share that is even (``lapse``), on how many held-out cells they were
         found (``n_held_out``), the expected calibration error of these (``calibration_error``, over 15 bins; a little
-        low, as both were found on the same cells), and how many cells got no label (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
+        low, as both were found on the same cells), and how many cells got no label (``n_unlabelled``).
+        With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
         compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error. With `signatures`,
         ``signature_weight``. With `smoothing`, ``smoothing_weight``, and ``smoothing``, a table of classes with recall
         and F1 on held-out cells before and after.
