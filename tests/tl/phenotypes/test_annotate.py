@@ -424,7 +424,9 @@ def test_means_of_contributions_are_of_the_cells_that_have_the_label(cells):
     label_some(cells, 20)
     rng, wrong = np.random.default_rng(0), cells.obs["known"].notna() & (np.arange(cells.n_obs) % 3 == 0)
     cells.obs.loc[wrong, "known"] = rng.permutation(cells.obs.loc[wrong, "known"])  # so that it is not sure
-    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", min_probability=0.5)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
+    least = float(cells.obs["known_predicted_confidence"].median())
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", min_probability=least)
     called, mine = cells.obs["known_predicted"], cells.obsm["known_predicted_contribution"]
     assert 0 < called.isna().sum() < len(called)
     table = cells.uns["known_predicted"]["contributions"]
