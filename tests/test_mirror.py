@@ -19,7 +19,6 @@ NOTHING_TO_TEST = {
     "cohort/records.py",
     "embed/run/block.py",
     "io/_page.py",
-    "learn/heads/options.py",
     "train/fabric.py",
     "train/objectives/objective.py",
 }
