@@ -152,8 +152,8 @@ def calibration_of(
         weights = (shares / np.maximum(np.bincount(codes, minlength=len(shares)), 1))[codes]
         weights = None if not weights.any() else weights
     lapse = find_lapse(probability, codes, weights) if lapses else 0.0
-    found = Calibration(find_temperature(probability, codes, weights, lapse=lapse), len(codes), lapse=lapse)
-    return replace(found, error=calibration_error(found.applied(probability), codes, weights))
+    calibration = Calibration(find_temperature(probability, codes, weights, lapse=lapse), len(codes), lapse=lapse)
+    return replace(calibration, error=calibration_error(calibration.applied(probability), codes, weights))
 
 
 def held_out_parts(
