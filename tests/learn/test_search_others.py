@@ -90,6 +90,26 @@ def test_patients_that_lie_apart_are_bounded_too(monkeypatch, compared):
     assert max(compared) <= 300_000  # all others of the largest are 900 times 1,100
 
 
+def test_a_graph_that_finds_too_few_others_is_asked_for_more():
+    """Rows on a line, of which the 18 nearest are the query's own: two others are among the 20 that are asked first."""
+    values = np.arange(400, dtype=np.float32)[:, None]
+
+    class Graph:
+        asked = []
+
+        def query(self, queries, k):
+            self.asked.append(k)
+            near = np.argsort(abs(queries - values[:, 0]), axis=1, kind="stable")[:, :k]
+            return near, abs(queries - values[near, 0])
+
+    index = others.Index(values, values[:, 0].astype(str), np.zeros(1), "l2", "X_m", graph=Graph(), method="usearch")
+    group_of = np.where(np.arange(400) < 18, 0, 1)
+    places, distances = others.nearest_of_others(index, values[:1], np.array([0]), group_of, 4, np.arange(1))
+    assert places.tolist() == [[18, 19, 20, 21]]
+    assert distances.tolist() == [[18, 19, 20, 21]]
+    assert Graph.asked == [20, 200]
+
+
 def test_each_query_meets_each_row_of_others_once_and_none_of_its_own():
     rng = np.random.default_rng(0)
     of, own = rng.choice(9, 300, p=np.arange(1, 10) / 45), rng.integers(0, 11, 80)  # two groups are not in the index
@@ -113,8 +133,12 @@ def test_groups_are_near_by_the_rows_that_they_have():
     assert [sorted(row) for row in two.tolist()] == [[-1, 1], [-1, 0]]
 
 
-def test_recall_is_measured_against_all_rows_of_others():
+@pytest.mark.parametrize("few", [False, True])
+def test_recall_is_measured_against_all_rows_of_others(few, monkeypatch):
     """Of the first hit moved away, the second of four is missed: 3 of 4."""
+    if few:  # queries, and rows that are compared at once
+        monkeypatch.setattr(others, "N_MEASURED", 3)
+        monkeypatch.setattr(others, "BLOCK", 7)
     values, patients = dominated(400)
     index = sfm.tl.build_index(table(values, patients), "X_m", **GRAPH)
     codes = pd.factorize(patients)[0]

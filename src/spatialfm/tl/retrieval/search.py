@@ -274,18 +274,23 @@ def _hits(
     rows, ranks = np.nonzero(is_hit)
     at = places[is_hit]
     # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes
-    hits = pd.DataFrame(
-        {
-            "query": names.astype(object)[rows],
-            "rank": ranks + 1,
-            "hit": index.names.astype(object)[at],
-            "distance": distances[is_hit],
-        }
-    )
+    columns = {
+        "query": names.astype(object)[rows],
+        "rank": ranks + 1,
+        "hit": index.names.astype(object)[at],
+        "distance": distances[is_hit],
+    }
     if patients is not None and index.patients is not None:
-        hits["query_patient"] = patients.astype(object)[rows]
-        hits["hit_patient"] = index.patients.astype(object)[at]
-    return hits
+        columns["query_patient"] = _one_object_each(patients)[rows]
+        columns["hit_patient"] = _one_object_each(index.patients)[at]
+    # a copy would touch each object again, and of millions of names most are outside of the processor's cache
+    return pd.DataFrame(columns, copy=False)
+
+
+def _one_object_each(names: np.ndarray) -> np.ndarray:
+    """Names as objects, rows of the same name with the same one, so that those of all patients stay in the cache."""
+    codes, levels = pd.factorize(names)
+    return levels.astype(object)[codes]
 
 
 def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
