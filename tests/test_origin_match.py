@@ -198,3 +198,17 @@ def test_numbers_may_be_cut_anywhere():
     high = risk.values > 59.5
     assert known(list(np.where(high, "a", "b")), [risk]) == [(40, True)]
     assert of_numbers(risk.values, high.astype(float), 10) == pytest.approx(log(comb(40, 20) / 2))
+
+
+@pytest.mark.parametrize(("n", "cells", "share"), [(200, 50, 0.2), (300, 300, 0.01)])
+def test_shares_of_few_cells_are_equal_in_some_patients_and_others_all_the_same(n, cells, share):
+    """Two types that have nothing to do with each other are as frequent in some patients."""
+    rng, names = np.random.default_rng(0), [f"P{i}" for i in range(n)]
+    sizes = rng.integers(cells // 2, cells * 2, n)
+    one, two = rng.binomial(sizes, share, (2, n)) / sizes
+    made = Origin("discover_signatures", "selected", ("time",))
+    there = [Reference(made, name_hashes(names), None, one, False)]
+    assert len(np.unique(one[one == two])) > 6
+    assert match.recognise(pd.Series(two, index=names), [], there, "X:two") == []
+    changed = np.where(rng.uniform(size=n) < 0.1, two, one)  # but for a tenth
+    assert match.recognise(pd.Series(changed, index=names), [], there, "X:two")[0].sure

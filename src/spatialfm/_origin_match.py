@@ -21,7 +21,8 @@ from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
 MAY_BE = np.log(100)  # the same for a report that it is possible
-SAME_NUMBERS = 3  # equal floats of one row each that rule out chance
+SAME_NUMBERS = 6  # different numbers that are equal
+MOST_EQUAL = 0.8  # share of the rows that are equal: two shares of the same few cells are so in some for any tissue
 MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried
 MOST_MOVED = 0.1  # share of the rows that may have been put into another group
@@ -143,10 +144,8 @@ def _known_rows(
     may = 0
     for positions, at, turn in rows.shared(one):
         remembered, current, sure = one.values[at], numbers[positions], 0
-        if not one.groups and not by_labels:
-            equal = np.isclose(current, remembered, rtol=1e-6, atol=0)
-            if len(np.unique(current[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
-                return int(equal.sum()), True
+        if not one.groups and not by_labels and (n_equal := _equal(remembered, current)):
+            return n_equal, True
         for number in range(min(int(turn.max()), 2) + 1):
             part = turn == number
             same = one.groups and bool((one.labels[at[part]] == labels[positions[part]]).all())
@@ -172,6 +171,19 @@ def _known_rows(
             return len(numbers), True
     n = 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
     return (n, True) if n else (max(_alike(numbers, rows, one), 0), False)
+
+
+def _equal(made: np.ndarray, values: np.ndarray) -> int:
+    """Rows on which numbers are the remembered ones, 0 if too few are for that; the most frequent one tells nothing."""
+    both = ~(np.isnan(made) | np.isnan(values))
+    levels, counts = np.unique(made[both], return_counts=True)
+    if len(levels) < SAME_NUMBERS:
+        return 0
+    equal = both & np.isclose(values, made, rtol=1e-6, atol=0)
+    usual = equal & (made == levels[counts.argmax()]) & (counts.max() > 1)
+    telling = equal & ~usual
+    enough = telling.sum() >= MOST_EQUAL * (both & ~usual).sum() and len(np.unique(made[telling])) >= SAME_NUMBERS
+    return int(equal.sum()) if enough else 0
 
 
 def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
