@@ -51,6 +51,15 @@ def test_columns_that_are_nearly_as_many_as_rows_prove_nothing():
     assert mixed._summands(3 * made[:-1, 0] + 1, made[:-1], np.empty((few - 1, 0))) == []
 
 
+def test_few_rows_are_enough_for_a_sum_of_some_of_many():
+    """Of 17 rows eight are spare, so that eight of 30 remembered columns are tried together: four at a time."""
+    rng = np.random.default_rng(2)
+    made, age = rng.normal(size=(17, 30)), rng.normal(size=17)
+    assert mixed._summands(made[:, 20] - 2 * made[:, 21] + 1, made, np.empty((17, 0))) == [20, 21]
+    assert mixed._summands(made[:, 28] + age, made, age[:, None]) == [28]
+    assert mixed._summands(rng.normal(size=17), made, age[:, None]) == []
+
+
 def test_products_and_ratios_need_both_factors():
     made = stack(ONE, TWO)
     assert needed(ONE / TWO, made) == [0, 1]

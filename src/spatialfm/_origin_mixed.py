@@ -14,7 +14,7 @@ from ._origin_match import BY_CHANCE, MOST_LEVELS, Known, Rows, _monotone, recog
 
 SPARE = 8  # rows more than columns, so that a sum without remainder rules out chance
 NOTHING = 1e-5  # remainder of a sum, of the column's standard deviation
-MOST_MADE, MOST_PLANE, MOST_SPLITS = 30, 8, 40  # remembered columns that are tried together; columns that may split
+MOST_MADE, MOST_PLANE, MOST_SPLITS = 60, 8, 40  # remembered columns that are tried together; columns that may split
 MOST_FACTORS = 20  # columns that no tool made with which products are tried
 
 
@@ -126,7 +126,21 @@ def _needed(
 
 
 def _summands(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
-    """The made columns that a sum without remainder needs; none if the others suffice, or there is no such sum."""
+    """The made columns that a sum without remainder needs; none if the others suffice, or there is no such sum.
+
+    Few rows have room for few columns: all that are remembered are then tried in parts, of neighbours, since what was
+    made together (shares of four signatures, their ranks, their densities) was remembered one after the other.
+    """
+    n = max((int(np.isfinite(values).sum()) - SPARE - 1) // 2, 1)
+    starts = range(0, made.shape[1], max(n // 2, 1)) if made.shape[1] > n else []
+    parts = [slice(None), *(slice(start, start + n) for start in starts)]
+    for part in parts:
+        if needed := _sum_of(values, made[:, part], others):
+            return [(part.start or 0) + i for i in needed]
+    return []
+
+
+def _sum_of(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
     both = np.isfinite(values) & np.isfinite(made).all(axis=1)
     others = others[:, np.isfinite(others[both]).all(axis=0)]
     room = max(int(both.sum()) - SPARE - 1, 0)
