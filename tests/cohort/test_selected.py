@@ -271,6 +271,69 @@ def test_compositions_of_a_copied_signature_are_known(searched, layer):
     assert not sfm.tl.concordance(types, types.var_names[0], n_bootstrap=100, copy=True)["params"]["selected"]
 
 
+def marked(cells: AnnData) -> AnnData:
+    cells.obs["mine"] = np.where(cells.obsm["signatures"].iloc[:, 0], "in", "out")
+    return cells
+
+
+def test_niches_of_cells_in_a_signature_are_known(searched):
+    """Who lives around the cells that an outcome chose was chosen by it as well."""
+    cells = marked(searched)
+    sfm.tl.neighborhood_composition(cells, "mine", library_key="sample", n_neighbors=5, key_added="around")
+    sfm.tl.niches(cells, 3, use_rep="around")
+    patients = sfm.tl.composition(cells, "niche", patient_key="patient")
+    refused(patients, patients.var_names[0], SIGNATURES, ("cox", "concordance"))
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=5)
+    sfm.tl.niches(cells, 3, key_added="of_types")
+    types = sfm.tl.composition(cells, "of_types", patient_key="patient")
+    assert not sfm.tl.cox(types, types.var_names[0], copy=True)["params"]["selected"]
+
+
+def test_labels_that_were_learned_from_a_signature_are_known(searched):
+    cells = marked(searched)
+    cells.obs["some"] = cells.obs["mine"].where(np.random.default_rng(0).uniform(size=cells.n_obs) < 0.3)
+    sfm.tl.annotate(cells, "some", use_rep="X_latent", method="linear")
+    patients = sfm.tl.composition(cells, "some_predicted", patient_key="patient")
+    refused(patients, "in", SIGNATURES, ("cox", "concordance"))
+
+
+def test_labels_that_were_transferred_from_a_signature_are_named_in_other_patients(searched):
+    cells = marked(searched)
+    other = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, effect_size=0.0, random_state=3)
+    time = np.random.default_rng(9).exponential(10, 24)
+    codes = pd.factorize(other.obs["patient"])[0]
+    other.obs["time"], other.obs["event"] = time[codes], 1
+    sfm.tl.transfer_labels(cells, other, "mine", use_rep="X_latent")
+    patients = sfm.tl.composition(other, "mine_transferred", patient_key="patient")
+    result = sfm.tl.concordance(patients, "in", n_bootstrap=100, copy=True)
+    assert not result["optimistic"]
+    assert "other patients" in result["params"]["selected"]
+    again = cells[::2].copy()  # the same patients
+    del again.obs["mine"]
+    sfm.tl.transfer_labels(cells, again, "mine", use_rep="X_latent")
+    patients = sfm.tl.composition(again, "mine_transferred", patient_key="patient")
+    refused(patients, "in", MADE.format("discover_signatures"), ("cox",))
+
+
+@pytest.mark.parametrize("rep", ["signatures", "as numbers"])
+def test_patients_are_not_classified_by_cells_that_an_outcome_chose(searched, rep):
+    searched.obsm["as numbers"] = searched.obsm["signatures"].to_numpy(float)
+    searched.obs["early"] = np.where(searched.obs["time"] < searched.obs["time"].median(), "yes", "no")
+    options = {"label_key": "early", "copy": True}
+    for call, more in (
+        (sfm.tl.classify_samples, {"n_components": None, "n_draws": 5}),
+        (sfm.tl.few_shot_samples, {"n_clusters": 2, "n_support": 3, "n_draws": 5}),
+        (sfm.tl.mil, {"n_folds": 2, "n_seeds": 1, "hidden": 4, "n_heads": 1, "max_epochs": 1}),
+    ):
+        with pytest.raises(TableError, match=MADE.format("discover_signatures")):
+            call(searched, use_rep=rep, **options, **more)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpatialfmWarning)
+            record = call(searched, use_rep=rep, on_selected="mark", **options, **more)
+            assert "discover_signatures" in record["params"]["selected"]
+            assert not call(searched, use_rep="X_latent", **options, **more)["params"]["selected"]
+
+
 def test_signatures_of_other_patients_may_be_tested_and_are_named(searched):
     other = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, effect_size=0.0, random_state=3)
     names = other.obs["patient"].astype(str)
@@ -355,6 +418,16 @@ def test_groups_of_a_table_whose_rows_were_renamed_are_known():
     refused(part, "risk_group", MADE.format("stratify"), tests=["logrank"])
     part.obs["risk_group"] = np.random.default_rng(2).choice(["A", "B"], 40)
     sfm.tl.logrank(part, "risk_group", n_permutations=999)
+
+
+def test_patients_in_a_column_of_another_name_are_found():
+    """A table that was merged by pandas numbers its rows, in a new order."""
+    samples = cohort(3)
+    sfm.tl.cut_point(samples, "age", n_permutations=100, **KEYS)
+    table = samples.obs.reset_index(drop=True).rename(columns={"patient": "ID", "age_group": "group"})
+    table = table.drop(columns="age").sample(frac=1, random_state=0).reset_index(drop=True)
+    table.index = table.index.astype(str)
+    refused(AnnData(obs=table), "group", MADE.format("cut_point"), tests=["logrank"])
 
 
 def test_a_table_that_was_read_is_known_when_it_is_joined(tmp_path):

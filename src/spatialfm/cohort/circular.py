@@ -12,7 +12,7 @@ from .._errors import warn
 from .._origin import Origin, patient_names, remember
 from .._origin_chance import is_function, of_numbers
 from .._origin_match import BY_CHANCE
-from .selected import at, columns_of, origins, said
+from .selected import at, columns_of, columns_of_cells, inherited, origins, said
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,11 +30,17 @@ def remember_groups(
     written: bool,
     place: str | None = None,
     neighbors_key: str | None = None,
+    labels: str | None = None,
 ) -> None:
-    """Record that groups of cells were made from who neighbours whom, if their representation shows it."""
+    """Record what groups of cells were made of: who neighbours whom, or what an outcome has made.
+
+    Their representation shows it, or the column of labels that they were learned from.
+    """
     rep = use_rep or _rep_of_graph(table, neighbors_key)
+    made_of = inherited(table, columns_of_cells(table, rep) | columns_of(table, [labels]))
     if is_neighborhood(table, rep) or spanned(table, rep):
-        origin = Origin(function, "neighborhood", of=f"{NEIGHBOURS} (obsm[{rep!r}])")
+        made_of.append(Origin(function, "neighborhood", of=f"{NEIGHBOURS} (obsm[{rep!r}])"))
+    for origin in made_of:
         remember(table if written else None, origin, groups, patients=patient_names(table), place=place)
 
 

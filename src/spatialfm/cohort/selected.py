@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
-from .._origin import MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
+from .._origin import FEW, MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
 from .._origin_match import MOST_SPLIT, Known, recognise, rows_of
 from .._origin_mixed import calculated, divided, splits_of
 from .patient_names import like_patients
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OnSelected = Literal["raise", "mark"]
 
+SHARED = 0.01  # of the rows, from which two tables hold the same patients
 MOST_EXEMPT = 200  # features that are kept with a risk which they may be in order with
 
 WHOLE = {
@@ -57,7 +58,7 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     references = known(table)
     if not references:
         return {}
-    ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
+    ids = [name_hashes(table.obs[key]) for key in _naming(table.obs)]
     if (plain := without_suffix(table.obs_names)) is not None:
         ids.append(name_hashes(plain))
     rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
@@ -70,6 +71,15 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     if several:
         known_at |= {place: divided(columns[place], rows, references) for place, some in known_at.items() if not some}
     return {place: some for place, some in known_at.items() if some}
+
+
+def _naming(obs: pd.DataFrame) -> list[str]:
+    """Columns that may hold the names of rows: those of patients and, of few rows, all that tell most rows apart."""
+    usual = [key for key in dict.fromkeys((PATIENT_KEY, *like_patients(obs))) if key in obs]
+    if len(obs) > MOST_SPLIT:
+        return usual
+    text = [name for name in obs if obs[name].dtype.kind not in "fbmM" and obs[name].nunique() > len(obs) / 2]
+    return list(dict.fromkeys([*usual, *text]))
 
 
 def without_suffix(names: pd.Index) -> pd.Index | None:
@@ -116,6 +126,17 @@ def matrix_of(table: AnnData, use_rep: str | None = "X", layer: str | None = Non
     if not isinstance(frame, pd.DataFrame):
         return {}
     return {f"obsm/{use_rep}:{name}": frame[name] for name in frame}
+
+
+def columns_of_cells(table: AnnData, use_rep: str | None) -> dict[str, pd.Series]:
+    """By what a representation of cells is known: columns of few values, as signatures are, and whose neighbours count.
+
+    The clusters that a key of ``obsm`` counts among the neighbours of each cell are in its record.
+    """
+    columns = {place: column for place, column in matrix_of(table, use_rep).items() if column.nunique() <= FEW}
+    record = table.uns.get(use_rep)
+    params = record.get("params", {}) if isinstance(record, Mapping) else {}
+    return columns | columns_of(table, [params.get("cluster_key")])
 
 
 def hand_on(table: AnnData, new_origins: Iterable[Origin], columns: Iterable[str] = ()) -> None:
@@ -254,8 +275,8 @@ def check_cases(
     """The same for what patients are classified by: rows that are patients, or columns of cells."""
     reps = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
     rests_on = columns_of(table, columns)
-    for rep in reps if n_cases == table.n_obs else []:
-        rests_on |= matrix_of(table, rep)
+    for rep in reps:
+        rests_on |= matrix_of(table, rep) if n_cases == table.n_obs else columns_of_cells(table, rep)
     return check_selected(table, function, rests_on, on_selected, error=TableError)
 
 
@@ -276,6 +297,18 @@ def inherited(table: AnnData, columns: Mapping[str, pd.Series]) -> list[Origin]:
     """Origins that use an outcome, of columns from which something else is made."""
     known_origins = origins(table, columns)
     return list(dict.fromkeys(one.origin for some in known_origins.values() for one in some if one.origin.outcome))
+
+
+def of_source(new_origins: Iterable[Origin], same: np.ndarray) -> list[Origin]:
+    """What an outcome made in a source, as it is known in a target: of other patients, unless rows are the `same`.
+
+    Examples
+    --------
+    >>> [one.how for one in of_source([Origin("discover_signatures", "selected")], np.zeros(200, bool))]
+    ['elsewhere']
+    """
+    how = {} if same.mean() > SHARED else {"how": "elsewhere"}
+    return [replace(origin, **how) for origin in new_origins]
 
 
 def short(text: str) -> str:

@@ -812,8 +812,8 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
-    copy: Literal[False] = False
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def mil(
@@ -827,8 +827,8 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
-    copy: Literal[True]
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[True]
 ) -> MilRecord: ...
 @overload
 def mil(
@@ -842,8 +842,8 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
     one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
-    copy: bool
+    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: bool
 ) -> MilRecord | None: ...
 
 @overload

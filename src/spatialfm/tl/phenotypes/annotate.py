@@ -252,7 +252,9 @@ def annotate(
         answered.tables["contributions"] = mean_shares(shares[~unsure], called, answered.classes)
     key = key_added or default_key(f"{label_key or 'signature'}_predicted")
     for block in blocks:
-        remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
+        remember_groups(
+            adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}", labels=label_key
+        )
     if copy:
         return table if shares is None else table.join(shares.add_prefix("contribution "))
     cofactors = cofactor_rows(blocks, cells)

@@ -10,15 +10,17 @@ import pandas as pd
 from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
+from ..._origin import remember
 from ..._preparation import BY_TRAINING
 from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
-from ...cohort.comparability import shared_columns
+from ...cohort.comparability import same_rows, shared_columns
 from ...cohort.patient_names import patients_of_rows, suggestion
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
+from ...cohort.selected import columns_of, inherited, of_source
 from ...learn.probe import certainty, check_head, draw_per_class, fit_head
 from ...stats.novelty import novelty
 
@@ -141,6 +143,9 @@ def transfer_labels(
     )
     key = key_added or default_key(f"{label_key}_transferred")
     remember_groups(target, "transfer_labels", use_rep, table["label"], written=not copy, place=f"obs:{key}")
+    if outcome_made := inherited(source, columns_of(source, [label_key])):
+        for origin in of_source(outcome_made, same_rows(trained, values)):
+            remember(None if copy else target, origin, table["label"], place=f"obs:{key}")
     if copy:
         return table
     remove_earlier(target, key, table["label"])

@@ -27,7 +27,7 @@ from ...cohort.outcome import EventValue, event_text, named_outcome
 from ...cohort.records import MilRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
-from ...cohort.selected import remember_cases, told_apart
+from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
 from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, outputs_of, read_task, task_columns
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def mil(
     on_missing: OnMissing = "raise",
     device: str | None = None,
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "mil",
     copy: bool = False,
 ) -> MilRecord | None:
@@ -176,6 +177,9 @@ def mil(
         Torch device (default: ``sfm.settings.device``).
     random_state
         Seed of folds, validation parts and networks. Results repeat on a CPU.
+    on_selected
+        What becomes of cells that are read by signatures which an outcome of these same patients made: ``"raise"``,
+        since no score of them holds, or ``"mark"``: go on; the record states it.
     key_added
         Key that is written.
     copy
@@ -282,6 +286,7 @@ def mil(
     _check_recipe(recipe, name)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, columns, **common)
+    selected = check_cases(adata, "mil", use_rep, len(cases.names), on_selected)
     task_read = read_task(name, cases, list(columns), positive, n_folds, event_value)
     cases, numbers = _equal(adata, cases, task_read, list(columns), cells_per_patient, random_state)
     part, cases = in_order(adata, cases)
@@ -302,7 +307,7 @@ def mil(
     record["params"] |= vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
-    record["params"]["circular"] = made_of_tissue(adata, list(columns))
+    record["params"] |= {"circular": made_of_tissue(adata, list(columns)), "selected": selected.text}
     record = repeated(record, record["params"]["circular"])
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)

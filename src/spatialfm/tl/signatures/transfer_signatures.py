@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,15 +20,12 @@ from ...cohort.comparability import same_rows, shared_columns
 from ...cohort.members import signature_members
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
-from ...cohort.selected import inherited, matrix_of
+from ...cohort.selected import inherited, matrix_of, of_source
 from ...stats.novelty import novelty
 from ..phenotypes.transfer_labels import reference_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-
-SHARED = 0.01  # of the rows, from which two tables hold the same patients
 
 
 @public
@@ -158,11 +154,10 @@ def transfer_signatures(
 
 def _hand_over(source: AnnData, target: AnnData, key: str, key_added: str, same: np.ndarray) -> None:
     """Signatures of other patients may be tested on these; those of the same may not."""
-    how = {} if same.mean() > SHARED else {"how": "elsewhere"}
     handed_over = named_table(target, key_added)
-    for origin in inherited(source, matrix_of(source, key)):
+    for origin in of_source(inherited(source, matrix_of(source, key)), same):
         for name in handed_over:
-            remember(target, replace(origin, **how), handed_over[name], place=f"obsm/{key_added}:{name}")
+            remember(target, origin, handed_over[name], place=f"obsm/{key_added}:{name}")
 
 
 def _members(source: AnnData, key: str) -> pd.DataFrame:
