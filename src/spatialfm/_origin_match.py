@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be foun
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
 MAY_BE = np.log(100)  # the same for a report that it is possible
 SAME_NUMBERS = 6  # different numbers that are equal
-MOST_EQUAL = 0.8  # share of the rows that are equal: two shares of the same few cells are so in some for any tissue
+MOST_EQUAL = 0.8  # share of the rows whose fractions of few cells are equal
+FRACTIONS = ((20_000, 1e-12), (2_000, 6e-9))  # cells of a patient, and rounding of 64 and 32 bits
 MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried
 MOST_MOVED = 0.1  # share of the rows that may have been put into another group
@@ -174,7 +176,10 @@ def _known_rows(
 
 
 def _equal(made: np.ndarray, values: np.ndarray) -> int:
-    """Rows on which numbers are the remembered ones, 0 if too few are for that; the most frequent one tells nothing."""
+    """Rows on which numbers are the remembered ones, 0 if too few are for that; the most frequent one tells nothing.
+
+    Fractions of few cells are equal in some patients for any two types, other numbers are not.
+    """
     both = ~(np.isnan(made) | np.isnan(values))
     levels, counts = np.unique(made[both], return_counts=True)
     if len(levels) < SAME_NUMBERS:
@@ -182,8 +187,28 @@ def _equal(made: np.ndarray, values: np.ndarray) -> int:
     equal = both & np.isclose(values, made, rtol=1e-6, atol=0)
     usual = equal & (made == levels[counts.argmax()]) & (counts.max() > 1)
     telling = equal & ~usual
-    enough = telling.sum() >= MOST_EQUAL * (both & ~usual).sum() and len(np.unique(made[telling])) >= SAME_NUMBERS
-    return int(equal.sum()) if enough else 0
+    different = np.unique(made[telling])
+    if len(different) < SAME_NUMBERS:
+        return 0
+    enough = telling.sum() >= MOST_EQUAL * (both & ~usual).sum()
+    return int(equal.sum()) if enough or _no_fractions(different) >= SAME_NUMBERS else 0
+
+
+def _no_fractions(values: np.ndarray) -> int:
+    """How many of some numbers are no whole number of cells over another.
+
+    Examples
+    --------
+    >>> _no_fractions(np.array([3 / 57, 12 / 4001, 2.0, np.pi / 10]))
+    1
+    """
+    some = values[:MOST_SPLIT]
+    of_cells = [
+        any(abs(float(Fraction(value).limit_denominator(most)) - value) <= off for most, off in FRACTIONS)
+        for value in some.tolist()
+        if np.isfinite(value)
+    ]
+    return len(of_cells) - sum(of_cells)
 
 
 def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
