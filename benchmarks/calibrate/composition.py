@@ -126,15 +126,12 @@ WIDE = {"sizes": (10, 30), "spread": (20.0, 200.0)}
 def _null(
     setting: str, make: Callable, rows: list[int] = ALL, columns: tuple[str, ...] = ("p_value", "p_reference"), **kw
 ):
-    options = {"cohorts": 200} | {
+    options = {"cohorts": 150} | {
         name: kw.pop(name) for name in ("cohorts", "cheap", "conservative", "note") if name in kw
     }
     text = {"p_value": "share", "p_reference": "frame"}
     return [
-        Case(
-            NAME, f"{setting}; {text[c]}", "p_value", partial(p_of, make, c, rows, **kw), **({"cohorts": 200} | options)
-        )
-        for c in columns
+        Case(NAME, f"{setting}; {text[c]}", "p_value", partial(p_of, make, c, rows, **kw), **options) for c in columns
     ]
 
 
@@ -151,15 +148,15 @@ CASES = [
     *_null(
         "200 against 5,000 cells", partial(cohort, **UNEQUAL), cheap=True, cohorts=100, conservative=True, note=LARGER
     ),
-    *_null("200 against 5,000 cells, rarest type", partial(cohort, **UNEQUAL), [7], cohorts=400),
+    *_null("200 against 5,000 cells, rarest type", partial(cohort, **UNEQUAL), [7]),
     *_null("clr-t, 200 against 5,000 cells", partial(cohort, **UNEQUAL), columns=("p_value",), method="clr-t"),
     *_null(
         "4 against 4 patients, 200 against 5,000 cells", partial(cohort, sizes=(4, 4), **UNEQUAL), conservative=True
     ),
     *_null("3 against 30 patients", partial(cohort, sizes=(3, 30))),
-    *_null("10 noisy against 30 tight patients, types above 5 %", partial(cohort, **WIDE), COMMON, cohorts=400),
-    *_null("10 noisy against 30 tight patients, types of 1 to 5 %", partial(cohort, **WIDE), RARE, cohorts=400),
-    *_null("10 noisy against 30 tight patients, type of 1 %", partial(cohort, **WIDE), [7], cohorts=400),
+    *_null("10 noisy against 30 tight patients, types above 5 %", partial(cohort, **WIDE), COMMON),
+    *_null("10 noisy against 30 tight patients, types of 1 to 5 %", partial(cohort, **WIDE), RARE),
+    *_null("10 noisy against 30 tight patients, type of 1 %", partial(cohort, **WIDE), [7]),
     *_null(
         "5 noisy against 20 tight patients, types of 1 to 5 %", partial(cohort, **(WIDE | {"sizes": (5, 20)})), RARE
     ),
@@ -218,9 +215,10 @@ CASES = [
             partial(effects, sizes=(n, m), apart=d, sds=(a, b)),
             conservative=True,
             cheap=n < 6,
+            cohorts=400 if n < 6 else 150,
         )
         for n, m, d, a, b in ((4, 4, 1.5, 1, 1), (5, 5, 2.5, 1, 1), (10, 30, 1.5, 2, 0.4), (20, 20, 1, 1, 1))
     ],
-    Case(NAME, "log2 fold change, 16 against 16", "interval", folds, cohorts=200),
-    Case(NAME, "log2 fold change, 200 against 5,000 cells", "interval", partial(folds, **UNEQUAL), cohorts=200),
+    Case(NAME, "log2 fold change, 16 against 16", "interval", folds, cohorts=150),
+    Case(NAME, "log2 fold change, 200 against 5,000 cells", "interval", partial(folds, **UNEQUAL), cohorts=150),
 ]
