@@ -307,8 +307,8 @@ def of_source(new_origins: Iterable[Origin], same: np.ndarray) -> list[Origin]:
     >>> [one.how for one in of_source([Origin("discover_signatures", "selected")], np.zeros(200, bool))]
     ['elsewhere']
     """
-    how = {} if same.mean() > SHARED else {"how": "elsewhere"}
-    return [replace(origin, **how) for origin in new_origins]
+    others = same.mean() <= SHARED
+    return [replace(origin, how="elsewhere") if others else origin for origin in new_origins]
 
 
 def short(text: str) -> str:
