@@ -195,7 +195,7 @@ def _equal(made: np.ndarray, values: np.ndarray) -> int:
 
 
 def _no_fractions(values: np.ndarray) -> int:
-    """How many of some numbers are no whole number of cells over another.
+    """How many of some numbers cannot be a whole number of cells over another.
 
     Examples
     --------
