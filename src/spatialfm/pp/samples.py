@@ -101,7 +101,8 @@ def add_samples(
     Warns
     -----
     SpatialfmWarning
-        If rows of `table` are of no sample, or positions of cells are not on their labels, as in another unit.
+        If rows of `table` are of no sample, or positions of cells are not on their labels or in their shapes, as in
+        another unit.
 
     See Also
     --------
