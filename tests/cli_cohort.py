@@ -51,6 +51,64 @@ def write_cohort(folder: Path, n_patients: int = 8, *, masks: bool = True) -> pd
     return pd.DataFrame(truth, columns=["sample", "cell_id", "type"])
 
 
+def write_cells(folder: Path, n_patients: int = 8, *, types: bool = True, markers: bool = True) -> pd.DataFrame:
+    """Write ``cells.csv`` and ``patients.csv``, a cohort without images; the true type of each cell is returned.
+
+    Two samples a patient, numbered within patients, in µm. Shares of types and outcomes are those of `write_cohort`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    rows, patients = [], []
+    for number in range(n_patients):
+        much = number % 2 == 0
+        share = (0.15, 0.15, 0.7) if much else (0.45, 0.4, 0.15)
+        patients.append({"case": f"P{number}", "age": 50 + number, "months": (3 if much else 30) + number,
+                         "died": int(number < 6)})  # fmt: skip
+        for core in (1, 2):
+            for cell in range(SIDE * SIDE):
+                y, x = (10.0 * place + rng.uniform(0, 2) for place in divmod(cell, SIDE))
+                kind = rng.choice(3, p=share)
+                row = {"case": f"P{number}", "core": core, "object": cell + 1, "X_um": x, "Y_um": y}
+                values = rng.normal(20, 1, 3) + 200 * (np.arange(3) == kind)
+                row |= dict(zip(TYPES, values.round(3), strict=True)) if markers else {}
+                rows.append(row | {"cell type": list(TYPES.values())[kind]})
+    cells = pd.DataFrame(rows)
+    (cells if types else cells.drop(columns="cell type")).to_csv(folder / "cells.csv", index=False)
+    pd.DataFrame(patients).to_csv(folder / "patients.csv", index=False)
+    return cells
+
+
+def as_steinbock(folder: Path) -> str:
+    """The same cohort as the folder of steinbock, beside a clinical table; its settings are returned."""
+    rows = pd.read_csv(folder / "cohort.csv")
+    for name in ("img", "masks"):
+        (folder / "steinbock" / name).mkdir(parents=True)
+    for row in rows.itertuples():
+        for name, file in (("img", row.image), ("masks", row.labels)):
+            pixels = np.atleast_3d(tifffile.imread(folder / file).T).T
+            stack = pixels[None, None, :, :, :, None]  # TZCYXS
+            tifffile.imwrite(folder / "steinbock" / name / f"{row.sample}.tiff", stack, imagej=True)
+    panel = pd.DataFrame({"channel": [f"Ir{i}" for i in range(len(CHANNELS))], "name": CHANNELS, "keep": 1})
+    panel.to_csv(folder / "steinbock" / "panel.csv", index=False)
+    rows.drop(columns=["image", "labels"]).to_csv(folder / "clinical.csv", index=False)
+    reading = "read:\n  reader: steinbock\n  clinical: clinical.csv\n"
+    return SETTINGS.replace("cohort: cohort.csv\n", f"cohort: steinbock\n{reading}")
+
+
+def as_ome_zarr(folder: Path) -> str:
+    """The same cohort with stores that hold image and mask."""
+    from reading_ome_zarr import write_store
+
+    rows = pd.read_csv(folder / "cohort.csv")
+    for row in rows.itertuples():
+        mask = tifffile.imread(folder / row.labels)
+        pixels = tifffile.imread(folder / row.image)
+        write_store(folder / f"{row.sample}.zarr", pixels, {"cells": mask}, names=tuple(CHANNELS), mpp=1.0)
+    stores = [f"{sample}.zarr" for sample in rows["sample"]]
+    rows.assign(image=stores, labels=stores, kind="ome_zarr").to_csv(folder / "cohort.csv", index=False)
+    return SETTINGS
+
+
 SETTINGS = """\
 cohort: cohort.csv
 out: results

@@ -138,9 +138,8 @@ def test_what_the_command_line_cannot_begin_at_is_told_with_what_to_do(tmp_path,
     cells.write_text("sample,patient,x,y,CD3\na,p,1,2,3\n")
     status, found = checked([cells], capsys)
     assert status == 1
-    assert "A table of cells without images is read in Python, by sfm.io.read_cells" in found["error"]
-    for reader in ("cells", "features_h5"):
-        (tmp_path / "config.yaml").write_text(f"cohort: cells.csv\nout: r\nread:\n  reader: {reader}\n")
-        status, found = checked([tmp_path / "config.yaml"], capsys)
-        assert status == 1
-        assert f"read.reader: '{reader}' reads a table without images" in found["error"]
+    assert "'spatialfm init TABLE > config.yaml' prints settings for it" in found["error"]
+    (tmp_path / "config.yaml").write_text("cohort: cells.csv\nout: r\nread:\n  reader: features_h5\n")
+    status, found = checked([tmp_path / "config.yaml"], capsys)
+    assert status == 1
+    assert "read.reader: 'features_h5' reads features that another program computed" in found["error"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import reading_steinbock
 import spatialdata as sd
-from cli_cohort import write_cohort
+from cli_cohort import as_ome_zarr, as_steinbock, write_cohort
 from reading import measured
 from reading_qupath import QUPATH, write_qupath
 from spatialdata.models import Image2DModel
@@ -52,6 +52,25 @@ def test_a_folder_of_other_software_is_read_by_its_reader_and_measured(tmp_path,
     (tmp_path / "clinical.csv").write_text((tmp_path / "clinical.csv").read_text() + "\n", encoding="utf-8")
     assert main(["run", str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     assert "read       to do: " in capsys.readouterr().out  # the clinical table is one of its inputs
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("layout", [as_steinbock, as_ome_zarr])
+def test_files_of_other_software_go_to_survival_by_commands(tmp_path, layout):
+    """Cells, types and outcome are those that were planted, as from TIFF files."""
+    truth = write_cohort(tmp_path)
+    (tmp_path / "config.yaml").write_text(layout(tmp_path), encoding="utf-8")
+    for stage in ("read", "segment", "embed", "phenotype", "signatures", "niches", "patients", "survival"):
+        assert main([stage, str(tmp_path / "config.yaml"), "--quiet"]) == 0
+    cells = ad.read_h5ad(tmp_path / "results" / "cells.h5ad").obs
+    assert cells["phenotype"].astype(str).tolist() == truth["type"].tolist()
+    shares = pd.read_csv(tmp_path / "results" / "tables" / "patients_phenotypes.csv", index_col=0)
+    planted = pd.crosstab("P" + truth["sample"].str[1:], truth["type"], normalize="index")
+    np.testing.assert_allclose(shares[planted.columns], planted, atol=1e-5)
+    test = pd.read_csv(tmp_path / "results" / "tables" / "survival_logrank.csv").set_index("by").loc["phenotypes"]
+    assert (test["n"], test["events"], test["groups"]) == (8, 6, "low: 4; high: 4")
+    assert test["p_value"] < 0.01
+    assert (tmp_path / "results" / "figures" / "survival_phenotypes.png").is_file()
 
 
 def test_readers_are_those_of_the_package():

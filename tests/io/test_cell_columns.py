@@ -11,6 +11,7 @@ from spatialfm.io._cell_columns import (
     cells_frame,
     check_distances,
     key_column,
+    names_of_columns,
     need_columns,
     number_columns,
 )
@@ -25,6 +26,7 @@ def test_a_table_is_the_same_from_any_file(tmp_path, suffix):
         FRAME.to_csv(path, index=False, sep="," if suffix == ".csv" else "\t")
     else:
         getattr(FRAME, f"to_{suffix[1:]}")(path)
+    assert names_of_columns(path) == list(FRAME)
     found, source = cells_frame(path, ["image"])
     assert source == f"'{path}'"
     assert found["image"].tolist() == ["001", "2", "001"]

@@ -11,7 +11,7 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, SpatialfmWarning
-from spatialfm.pp.tables import read_table
+from spatialfm.pp.tables import read_header, read_table
 
 TEXT = "patient,age,Größe,os_days,event,site\n001,61,1.5,10.5,TRUE,Malmö\n1,48,2.25,,FALSE,Orléans\nNA,50,3,7,TRUE,ß\n"
 
@@ -169,3 +169,14 @@ def test_remarks_are_no_rows(tmp_path, text):
 def test_a_header_may_begin_with_a_hash_and_so_may_a_name(tmp_path, before):
     (tmp_path / "t.csv").write_text(before + "#name,age\na,1\n#2,2\n", encoding="utf-8")
     assert read_table(tmp_path / "t.csv").to_dict("list") == {"#name": ["a", "#2"], "age": [1, 2]}
+
+
+def test_first_lines_alone_are_read(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("a;b\n" + "".join(f"{i};{i},5\n" for i in range(200)), encoding="utf-16")
+    assert read_header(path) == ["a", "b"]
+    pd.testing.assert_frame_equal(
+        read_table(path, n_lines=11), pd.DataFrame({"a": range(10), "b": np.arange(10) + 0.5})
+    )
+    path.write_text("a,b\n1,2\n" * 30 + '"not closed,3\n', encoding="utf-8")  # beyond the lines that are looked at
+    assert read_header(path) == ["a", "b"]

@@ -12,18 +12,17 @@ from .._arguments import File, Rule, shown
 from .._errors import SpatialfmError, counted, listed
 from .._ranges import range_of
 from ._parser import meant
+from ._without_images import READER
 from ._yaml import Document, dump, read_document
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ._stage import Stage
 
 CONFIG = "config.yaml"
 OUT = "results"
 YAML_SUFFIXES = (".yaml", ".yml")
 TOP = {  # keys that belong to no stage
-    "cohort": "table with one row per sample, or the folder of an instrument's software",
+    "cohort": "table with one row per sample or per cell, or the folder of an instrument's software",
     "out": "folder of results",
     "random_state": "seed of everything that is random",
 }
@@ -96,23 +95,29 @@ class Draft:
         }
 
     @cached_property
-    def table(self) -> pd.DataFrame | None:
-        """The cohort table, or the clinical one of another reader, where there is one that can be read."""
+    def columns(self) -> list[str] | None:
+        """Columns of the cohort table, or of the clinical one of another reader, where there is one that can be read.
+
+        Those of a table of cells go with those of its clinical table.
+        """
+        from ..io._cell_columns import names_of_columns
         from ..io._cohort_table import load_table
 
-        reading = self.section("read")
-        path = self.content.get("cohort") if reading.get("reader", "cohort") == "cohort" else reading.get("clinical")
+        reading, cohort = self.section("read"), Path(str(self.content.get("cohort")))
+        reader, clinical = reading.get("reader", "cohort"), reading.get("clinical")
         try:
-            return load_table(Path(str(path)), [], [])[0]
+            if reader == READER and clinical is None:
+                return names_of_columns(cohort)
+            table = load_table(cohort if reader == "cohort" else Path(str(clinical)), [], [])[0]
+            return [*(names_of_columns(cohort) if reader == READER else ()), *map(str, table.columns)]
         except (SpatialfmError, OSError):
             return None
 
     def check_columns(self, path: Sequence[str], names: Sequence[str], *, built: Sequence[str] = ()) -> None:
         """Names of columns that the cohort table must have, or that the readers make."""
-        table = self.table
-        if table is None:
+        if self.columns is None:
             return
-        known = [*map(str, table.columns), *built]
+        known = list(dict.fromkeys([*self.columns, *built]))
         for name in names:
             if name not in known:
                 self.problem(path, f"the cohort table has no column {name!r}{_or_all(name, known)}")

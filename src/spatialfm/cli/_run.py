@@ -16,6 +16,7 @@ from ._analysis import Analysis
 from ._config import CONFIG, refuse, takes_a_file
 from ._screen import Screen
 from ._state import Record, State, as_json, now, stamp_of, version
+from ._without_images import READER
 from .read import open_cohort, sources
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def _inputs(analysis: Analysis, stage: Stage, settings: Mapping[str, Any]) -> li
     ]
     if stage.name == "read":
         paths.append(analysis.config.cohort.resolve())
-        paths += [Path(one) for one in sources(open_cohort(analysis, settings))]
+        if settings["reader"] != READER:  # which names its two files itself
+            paths += [Path(one) for one in sources(open_cohort(analysis, settings))]
     return list(dict.fromkeys(paths))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from ._outcome_columns import candidates, in_words
 from ._parser import add_command, folder
 from ._run import check_before, images_of
 from ._screen import Screen
+from ._without_images import NEED_IMAGES, described_cells, is_table_only
 from .embed import arguments
-from .read import has_cells, samples_of
+from .read import channels_of, has_cells, samples_of
 from .segment import MEASUREMENT, samples_without_mask
 from .survival import outcome_of
 
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         sdata = images_of(analysis, from_files=True)
         description = described(analysis, sdata)
         problems = [*description.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
-        if not args.no_estimate and not problems:
+        if not (args.no_estimate or problems or is_table_only(sdata)):
             description["cost"] = estimated(analysis, sdata)
     _show(description, problems, screen)
     status = "refused" if problems else "fine"
@@ -68,16 +70,20 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
     """Samples, channels and clinical columns, as JSON holds them."""
-    samples = [_sample(sdata, name) for name in samples_of(sdata)]
-    without = samples_without_mask(sdata)
+    if is_table_only(sdata):
+        seen = described_cells(sdata)
+        names = {one["sample"]: channels_of(sdata) for one in seen["samples"]}
+    else:
+        seen = {"samples": [_sample(sdata, name) for name in samples_of(sdata)]}
+        seen["without_mask"] = samples_without_mask(sdata)
+        names = {one["sample"]: one["channels"] for one in seen["samples"]}
     clinical = sdata[SAMPLES].obs if SAMPLES in sdata else pd.DataFrame()
     outcome, problems = _outcome(analysis, clinical)
     return {
         "cohort": str(analysis.config.cohort),
-        "samples": samples,
+        **seen,
         "patients": int(clinical["patient"].nunique()) if "patient" in clinical else None,
-        "without_mask": without,
-        "channels": _channels(sdata, samples),
+        "channels": _channels(names),
         "columns": [_column(clinical[name]) for name in clinical],
         "outcome": outcome,
         "outcome_candidates": None if outcome or problems else _candidates(clinical),
@@ -102,10 +108,13 @@ def _sample(sdata: SpatialData, sample: str) -> dict[str, Any]:
     }
 
 
-def _channels(sdata: SpatialData, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _channels(of_samples: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Each channel, the marker that it is, and how many samples have it."""
     from ..pp import match_markers
 
-    names = list(dict.fromkeys(name for one in samples for name in one["channels"]))
+    names = list(dict.fromkeys(name for channels in of_samples.values() for name in channels))
+    if not names:
+        return []
     table = match_markers(names)
     return [
         {
@@ -113,7 +122,7 @@ def _channels(sdata: SpatialData, samples: list[dict[str, Any]]) -> list[dict[st
             "status": row.status,
             "marker": row.marker or None,
             "suggestions": row.suggestions or None,
-            "samples": sum(row.channel in one["channels"] for one in samples),
+            "samples": sum(row.channel in channels for channels in of_samples.values()),
         }
         for row in table.itertuples()
     ]
@@ -226,23 +235,15 @@ def _show(description: dict[str, Any], problems: list[str], screen: Screen) -> N
     samples = description["samples"]
     patients = "" if description["patients"] is None else f" of {counted(description['patients'], 'patient')}"
     screen.show(f"{counted(len(samples), 'sample')}{patients}")
-    rows = pd.DataFrame(
-        {
-            "sample": one["sample"],
-            "pixels (y, x)": "{} x {}".format(*one["pixels"]),
-            "channels": len(one["channels"]),
-            "type": one["dtype"],
-            "µm per pixel": "unknown" if one["mpp"] is None else f"{one['mpp']:g} ({one['mpp_source']})",
-            "mask": "yes" if one["mask"] else "no",
-        }
-        for one in samples
-    )
-    screen.show(rows.head(SHOWN).to_string(index=False))
-    if len(samples) > SHOWN:
-        screen.show(f"... and {len(samples) - SHOWN} more")
-    channels = pd.DataFrame(description["channels"])
-    channels["samples"] = [f"{n} of {len(samples)}" for n in channels["samples"]]
-    screen.show("\nchannels\n" + channels.fillna("-").to_string(index=False))
+    if "types" in description:
+        _show_cells(description, screen)
+    else:
+        _show_images(samples, screen)
+    if description["channels"]:
+        channels = pd.DataFrame(description["channels"])
+        channels["samples"] = [f"{n} of {len(samples)}" for n in channels["samples"]]
+        heading = "markers" if "types" in description else "channels"
+        screen.show(f"\n{heading}\n" + channels.fillna("-").to_string(index=False))
     if description["columns"]:
         screen.show("\nclinical columns\n" + pd.DataFrame(description["columns"]).to_string(index=False))
     if description["outcome"] is not None:
@@ -270,3 +271,36 @@ def _show(description: dict[str, Any], problems: list[str], screen: Screen) -> N
             screen.show(f"  - {one}")
     else:
         screen.show("\nNothing has to be corrected.")
+
+
+def _show_images(samples: list[dict[str, Any]], screen: Screen) -> None:
+    rows = pd.DataFrame(
+        {
+            "sample": one["sample"],
+            "pixels (y, x)": "{} x {}".format(*one["pixels"]),
+            "channels": len(one["channels"]),
+            "type": one["dtype"],
+            "µm per pixel": "unknown" if one["mpp"] is None else f"{one['mpp']:g} ({one['mpp_source']})",
+            "mask": "yes" if one["mask"] else "no",
+        }
+        for one in samples
+    )
+    screen.show(rows.head(SHOWN).to_string(index=False))
+    if len(samples) > SHOWN:
+        screen.show(f"... and {len(samples) - SHOWN} more")
+
+
+def _show_cells(description: dict[str, Any], screen: Screen) -> None:
+    """The cells of a table without images."""
+    samples, types = description["samples"], description["types"]
+    width, height = description["extent"]
+    screen.show(
+        f"{counted(sum(one['cells'] for one in samples), 'cell')} in an area of {width:g} x {height:g} µm: if samples "
+        "are not that large, set read.mpp"
+    )
+    screen.show(pd.DataFrame(samples).head(SHOWN).to_string(index=False))
+    if len(samples) > SHOWN:
+        screen.show(f"... and {len(samples) - SHOWN} more")
+    named = ", ".join(f"{name} {n:,}" for name, n in list(types.items())[:SHOWN])
+    screen.show(f"\ntypes: {named}" if types else "\nno types: cells will be clustered by their markers")
+    screen.show(f"left out, as there are no images: {listed(NEED_IMAGES, quoted=False)}")

@@ -12,6 +12,7 @@ from .._keys import TABLE, UNS, image_name
 from ._analysis import Analysis, Known
 from ._config import Draft, named_markers
 from ._stage import Done, Stage
+from ._without_images import NO_IMAGES, is_table_only, said_for_images
 from .read import channels_of, samples_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def embed(
     panel: Mapping[str, Any] | None = None,
 ) -> Done:
     """Embed every cell with a model. Stopped on the way, it goes on with the blocks that are not finished.
+
+    Without images there is nothing that a model could look at; the stage is then left out.
 
     Parameters
     ----------
@@ -66,6 +69,9 @@ def embed(
 
     sdata = analysis.whole("segment")
     before = Known(sdata[TABLE])
+    if is_table_only(sdata):
+        analysis.add_to_cells("embed", sdata[TABLE], before)
+        return Done([f"left out: {NO_IMAGES}, and models look at images"])
     call = arguments(analysis.settings("embed"))
     embed_cells(sdata, **call)
     table = sdata[TABLE]
@@ -140,6 +146,8 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     from ..models import card, load
     from ..pp.arrays import channel_names
 
+    if is_table_only(sdata):
+        return said_for_images("embed", settings, STAGE.settings({}))
     problems = named_markers("embed.markers", settings["markers"] or (), channels_of(sdata))
     if not samples_of(sdata):
         problems.append("embed: there are no images, and models look at images. Name them in the cohort table.")

@@ -11,9 +11,11 @@ import pandas as pd
 from .._demo import SIGNATURES, marker_scores
 from .._errors import TableError, counted, listed
 from .._imputed import is_imputed
+from .._keys import TABLE
 from ._analysis import Analysis, Known
 from ._config import Draft, marker_names, named_markers, stored_names
 from ._stage import Done, Stage
+from ._without_images import GIVEN, MARKERS, PHENOTYPE, is_table_only, scaled_markers
 from .read import channels_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 RESOLUTION = 1.5  # as in the first tutorial: a few clusters too many, which their names bring together
-CLUSTER, PHENOTYPE = "cluster", "phenotype"
+CLUSTER = "cluster"
 UNLABELLED = "unlabelled"
 
 
@@ -40,10 +42,13 @@ def phenotype(
 ) -> Done:
     """Cluster the cells by their embedding, and name each cluster by the markers that stand out in it.
 
+    Of a table of cells without images, the types that came with it are the phenotypes; where there are none, cells are
+    clustered by their markers (arcsinh, each with a cofactor of its own, then standardised).
+
     Parameters
     ----------
     use_rep
-        Embedding to cluster, a key of obsm. Default: the one that stage embed made.
+        Embedding to cluster, a key of obsm. Default: the one that stage embed made, or the markers of a table.
     batch_key
         Column of the cohort table with slides or batches, which are brought to one scale. Where batches and outcome are
         tangled, this takes biology away as well.
@@ -61,6 +66,7 @@ def phenotype(
     label_key
         Column of the cells with their types, which are then the phenotypes, in place of names of clusters:
         phenotype_given, where types came with the cells, or virtues_phenotype. Cells without one are "unlabelled".
+        Default: phenotype_given for a table without images.
     """
     from ..pp import standardize
     from ..tl import leiden_sweep
@@ -68,6 +74,11 @@ def phenotype(
     table = analysis.cells("embed")
     before = Known(table)
     key = use_rep or _embedding(table)
+    if key == MARKERS and label_key is None and use_rep is None and GIVEN in table.obs:
+        label_key = GIVEN
+    clustered = key != MARKERS or label_key is None
+    if key == MARKERS and (clustered or table.n_vars):
+        table.obsm[MARKERS] = scaled_markers(table)
     if batch_key is not None:
         (batch_key,) = stored_names([batch_key], list(map(str, table.obs)))
         _check_batches(table, batch_key)
@@ -75,36 +86,41 @@ def phenotype(
         seed = analysis.random_state
         standardize(table, use_rep=key, batch_key=batch_key, method=batch_method, random_state=seed, key_added=added)
         key = added
-    wanted: dict[str, Any] = {} if resolution == "auto" else {"resolutions": [resolution]}
-    leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
-    table.obs[CLUSTER] = table.obs["leiden_sweep"]
-    profiles = _marker_profiles(table, batch_key)
+    findings = []
+    if clustered:
+        wanted: dict[str, Any] = {} if resolution == "auto" else {"resolutions": [resolution]}
+        leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
+        table.obs[CLUSTER] = table.obs["leiden_sweep"]
+        findings.append(_of_clusters(table))
+    if label_key is not None:
+        table.obs[PHENOTYPE] = _labels(table, label_key)
+    profiles = _marker_profiles(table, CLUSTER if clustered else PHENOTYPE, batch_key)
+    if profiles.n_vars:
+        marker_scores(profiles)
     if label_key is None:
         table.obs[PHENOTYPE] = _named(table, profiles, signatures, names or {})
-    else:
-        marker_scores(profiles)
-        table.obs[PHENOTYPE] = _labels(table, label_key)
     analysis.add_to_cells("phenotype", table, before)
 
     _write(analysis, table, profiles)
+    counts = table.obs[PHENOTYPE].value_counts()
+    said = "phenotypes" if label_key is None else f"phenotypes, as in column {label_key!r}"
+    return Done([*findings, f"{said}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items())])
+
+
+def _of_clusters(table: AnnData) -> str:
     sweep = table.uns["leiden_sweep"]
     resolution = float(sweep["suggested"])
-    stability = float(sweep["table"]["stability"].loc[resolution])
-    n_clusters = counted(table.obs[CLUSTER].nunique(), "cluster")
-    return Done(
-        [
-            f"{n_clusters} at resolution {resolution:g}; stability {stability:.2f} (mean adjusted Rand index with "
-            "those of random parts of the cells)",
-            "phenotypes: " + ", ".join(f"{name} {n:,}" for name, n in table.obs[PHENOTYPE].value_counts().items()),
-        ]
+    return (
+        f"{counted(table.obs[CLUSTER].nunique(), 'cluster')} at resolution {resolution:g}; stability "
+        f"{float(sweep['table']['stability'].loc[resolution]):.2f} (mean adjusted Rand index with those of random "
+        "parts of the cells)"
     )
 
 
 def _embedding(table: AnnData) -> str:
+    """The embedding, or the markers in its place where no model has seen the cells."""
     names = [name for name in table.obsm if name.startswith("X_") and not is_imputed(table, name)]
-    if not names:
-        raise TableError(f"No embedding in obsm; found {listed(table.obsm)}. Pass phenotype.use_rep.")
-    return names[0]
+    return names[0] if names else MARKERS
 
 
 def _check_batches(table: AnnData, batch_key: str) -> None:
@@ -124,8 +140,8 @@ def _labels(table: AnnData, label_key: str) -> pd.Series:
     return pd.Series(pd.Categorical(values.astype(object)), index=table.obs_names)
 
 
-def _marker_profiles(table: AnnData, batch_key: str | None) -> AnnData:
-    """Cells by those markers that every sample has, named as the marker table names them."""
+def _marker_profiles(table: AnnData, by: str, batch_key: str | None) -> AnnData:
+    """Cells by those markers that every sample has, named as the marker table names them; `by` is a column."""
     import anndata as ad
 
     measured = ~np.isnan(table.X).any(axis=0)
@@ -134,7 +150,7 @@ def _marker_profiles(table: AnnData, batch_key: str | None) -> AnnData:
     unique = pd.Index([markers[name] for name in channels])
     unique = unique.where(~unique.duplicated(keep=False), channels)
     obs = pd.DataFrame(
-        {CLUSTER: table.obs[CLUSTER], "slide": "all" if batch_key is None else table.obs[batch_key]},
+        {by: table.obs[by], "slide": "all" if batch_key is None else table.obs[batch_key]},
         index=table.obs_names,
     )
     return ad.AnnData(np.asarray(table.X[:, measured]), obs=obs, var=pd.DataFrame(index=unique))
@@ -147,7 +163,6 @@ def _named(
     from ..tl import name_clusters
     from ..tl.phenotypes.name_clusters import OTHER
 
-    marker_scores(profiles)
     usable = usable_signatures(signatures, list(profiles.var_names))
     clusters = table.obs[CLUSTER].astype(str)
     if unknown := [name for name in names if str(name) not in set(clusters)]:
@@ -187,15 +202,16 @@ def _sign(marker: str) -> tuple[str, str]:
 
 
 def _write(analysis: Analysis, table: AnnData, profiles: AnnData) -> None:
-    z = profiles.to_df("z")
-    of_cluster = table.obs.groupby(CLUSTER, observed=True)[PHENOTYPE].agg(["first", "size"])
-    of_cluster.columns = [PHENOTYPE, "cells"]
-    means = z.groupby(table.obs[CLUSTER], observed=True).mean().round(3)
-    analysis.write_csv("clusters", of_cluster.join(means.add_prefix("z ")))
+    if CLUSTER in profiles.obs:
+        of_cluster = table.obs.groupby(CLUSTER, observed=True)[PHENOTYPE].agg(["first", "size"])
+        of_cluster.columns = [PHENOTYPE, "cells"]
+        means = profiles.to_df("z").groupby(table.obs[CLUSTER], observed=True).mean().round(3)
+        analysis.write_csv("clusters", of_cluster.join(means.add_prefix("z ")))
     counts = table.obs.groupby(["sample", PHENOTYPE], observed=False).size().unstack()
     analysis.write_csv("phenotypes_by_sample", counts)
     profiles.obs[PHENOTYPE] = table.obs[PHENOTYPE]
-    analysis.write_figure("phenotypes_markers", lambda: _heatmap(profiles))
+    if profiles.n_vars:
+        analysis.write_figure("phenotypes_markers", lambda: _heatmap(profiles))
     analysis.write_figure("phenotypes_example", lambda: example(analysis, table, PHENOTYPE))
 
 
@@ -210,10 +226,13 @@ def _heatmap(profiles: AnnData) -> Figure:
 def example(analysis: Analysis, table: AnnData, column: str) -> Figure:
     """The sample with most cells, coloured by a column of the cells."""
     from ..pl import cells
+    from ..pl._points import points
 
     sdata = analysis.images()
-    sdata["table"] = table
     sample = str(table.obs["sample"].value_counts().idxmax())
+    if is_table_only(sdata):
+        return points(table, sample, column, title=f"{sample}: {column}")
+    sdata["table"] = table
     return cells(sdata, sample, color=column, fill=True, title=f"{sample}: {column}", show=False, return_fig=True)
 
 
@@ -228,9 +247,23 @@ def _check(draft: Draft) -> None:
 
 def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     problems, channels = [], channels_of(sdata)
+    if is_table_only(sdata):
+        problems += _of_table(settings, sdata[TABLE])
     for name, markers in (settings["signatures"] or {}).items():
         problems += named_markers(f"phenotype.signatures.{name}", [_sign(one)[0] for one in markers], channels)
     return problems
+
+
+def _of_table(settings: Mapping[str, Any], table: AnnData) -> list[str]:
+    """What a table of cells lacks."""
+    if not table.n_vars and PHENOTYPE not in table.obs and settings["label_key"] is None:
+        return [
+            "phenotype: the table of cells has neither types nor markers. Name their columns: read.phenotype, or "
+            "read.markers."
+        ]
+    if not table.n_vars and settings["batch_key"] is not None:
+        return ["phenotype.batch_key: the table of cells has no markers to bring to one scale. Leave it out."]
+    return []
 
 
 STAGE = Stage(

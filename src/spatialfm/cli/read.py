@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import counted, listed
-from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, cells_name, image_name
+from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, TABLE, cells_name, image_name
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
 from ._stage import Done, Stage
+from ._without_images import READER, cohort_of, in_words, is_table_only
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -18,22 +19,22 @@ if TYPE_CHECKING:
 FILES = ("image", "labels", "shapes", "measurements")  # of the record of a sample, paths
 # what other stages do, or are told
 ELSEWHERE = ("cell_table", "on_pieces", "time_key", "event_key", "event_value", "table_name")
-WITHOUT_IMAGES = ("cells", "features_h5")  # readers of tables, at which no stage can begin
+NOT_HERE = ("features_h5",)  # readers of features that others computed, at which no stage can begin
 FOLDERS = {"steinbock": ("panel.csv", "img"), "mcmicro": ("markers.csv",)}  # what the folder of a program holds
 COLUMNS = ("library_key", "patient_key", "image_column", "labels_column", "mpp_column")
 
 
 def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done:
-    """Read images, masks and clinical columns into one SpatialData store, results/cohort.zarr.
+    """Read images and masks, or a table of cells, and clinical columns into one SpatialData store, results/cohort.zarr.
 
-    The pixels are copied into it once; the files of the cohort are read only, and not needed after this. Settings are
+    Pixels are copied into it once; the files of the cohort are read only, and not needed after this. Settings are
     those of the reader, here of sfm.io.read_cohort.
 
     Parameters
     ----------
     reader
-        What the cohort is: "cohort", a table with one row per sample, or the name of another reader of sfm.io without
-        "read_", for the folder of an instrument's software.
+        What the cohort is: "cohort", a table with one row per sample; "cells", a table with one row per cell, without
+        images; or the name of another reader of sfm.io without "read_", for the folder of an instrument's software.
     """
     from ..io import write
 
@@ -42,11 +43,19 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     channels = channels_of(sdata)
     samples = sdata[SAMPLES].obs if SAMPLES in sdata else {}
     patients = f" of {counted(samples[PATIENT_KEY].nunique(), 'patient')}" if PATIENT_KEY in samples else ""
+    named = f": {listed(channels, 40, quoted=False)}" if channels else ""
+    if is_table_only(sdata):
+        return Done(
+            [
+                f"{counted(len(samples), 'sample')}{patients}, {in_words(sdata)}",
+                f"{counted(len(channels), 'marker')}{named}",
+            ]
+        )
     return Done(
         [
             f"{counted(len(samples_of(sdata)), 'sample')}{patients}, "
             f"{sum(has_cells(sdata, one) for one in samples_of(sdata))} with a mask",
-            f"{counted(len(channels), 'channel')}: {listed(channels, 40, quoted=False)}",
+            f"{counted(len(channels), 'channel')}{named}",
         ]
     )
 
@@ -59,6 +68,8 @@ def open_cohort(analysis: Analysis, settings: Mapping[str, Any], *, with_types: 
     """
     said = dict(settings)
     function = _reader(name := said.pop("reader"))
+    if name == READER:
+        return cohort_of(function(analysis.config.cohort, **said))
     if "cell_table" not in function.arguments:  # type: ignore[attr-defined]
         return function(analysis.config.cohort, **said)
     sdata = function(analysis.config.cohort, **said, cell_table=False)
@@ -80,9 +91,14 @@ def has_cells(sdata: SpatialData, sample: str) -> bool:
 
 
 def channels_of(sdata: SpatialData) -> list[str]:
-    """Names of the channels of all samples, in the order first seen; panoramas are not samples."""
+    """Names of the channels of all samples, in the order first seen; panoramas are not samples.
+
+    Without images, of the markers of the cells.
+    """
     from ..pp.arrays import channel_names
 
+    if is_table_only(sdata):
+        return [str(name) for name in sdata[TABLE].var_names]
     images = map(image_name, samples_of(sdata))
     return list(dict.fromkeys(name for image in images for name in channel_names(sdata, image)))
 
@@ -94,11 +110,11 @@ def sources(sdata: SpatialData) -> list[str]:
 
 
 def readers() -> dict[str, Callable]:
-    """Readers of images of `spatialfm.io` by their short names."""
+    """Readers of `spatialfm.io` by their short names, of those at which an analysis can begin."""
     from .. import io
 
     names = [name.removeprefix("read_") for name in io.__all__ if name.startswith("read_")]
-    return {name: getattr(io, f"read_{name}") for name in names if name not in WITHOUT_IMAGES}
+    return {name: getattr(io, f"read_{name}") for name in names if name not in NOT_HERE}
 
 
 def reader_of_folder(folder: Path) -> str | None:
@@ -121,11 +137,11 @@ def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
 
 def _check(draft: Draft) -> None:
     settings = draft.settings("read")
-    if settings["reader"] in WITHOUT_IMAGES:
+    if settings["reader"] in NOT_HERE:
         draft.problem(
             ("read", "reader"),
-            f"{settings['reader']!r} reads a table without images, at which the command line cannot begin. It is read "
-            f"in Python, by sfm.io.read_{settings['reader']}.",
+            f"{settings['reader']!r} reads features that another program computed, at which the command line cannot "
+            f"begin. They are read in Python, by sfm.io.read_{settings['reader']}.",
         )
         return
     one_of(draft, ("read", "reader"), settings["reader"], list(readers()))
@@ -155,7 +171,7 @@ def _refuse_folder(draft: Draft) -> None:
 
 STAGE = Stage(
     name="read",
-    summary="images, masks and clinical columns into one store",
+    summary="images, masks, or a table of cells, and clinical columns into one store",
     example="spatialfm read cohort.csv --mpp 0.5",
     run=read,
     needs=(),

@@ -11,13 +11,13 @@ from .._keys import SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
 from ._config import Draft, named_markers
 from ._stage import Done, Stage, options_of
+from ._without_images import NO_IMAGES, PHENOTYPE, is_table_only, said_for_images
 from .read import channels_of, has_cells, samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-PHENOTYPE = "phenotype"
 WRITTEN_LATER = ("cluster", "leiden_sweep", PHENOTYPE, "niche")  # columns of the stages that follow
 PHENOTYPES = "cells_phenotypes"  # table that sfm.pp.segment_cells(method="virtues") writes
 MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
@@ -37,7 +37,7 @@ def segment(
 
     Masks that came with the images are used as they are. Phenotypes that method virtues gives to cells are kept in
     columns that begin with virtues_phenotype, and a column phenotype that came with the cells, such as the classes of
-    QuPath, as phenotype_given.
+    QuPath, as phenotype_given. A cohort that is a table of cells, without images, is taken as it is.
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ def segment(
     sdata = analysis.images(masks_made_here=False)
     without = samples_without_mask(sdata)
     findings = []
-    if without and TABLE not in sdata.tables:
+    if is_table_only(sdata):
+        findings.append(f"{NO_IMAGES}: nothing is segmented")
+    elif without and TABLE not in sdata.tables:
         if method is None:
             raise SpatialfmError(without_method(without))
         segment_cells(sdata, samples=without, method=cast(Any, method), **settings)  # refused there if unknown
@@ -66,7 +68,8 @@ def segment(
         findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
     else:
         findings.append("every sample has a mask: nothing to segment")
-    analysis.write_csv("masks", check_labels(sdata))
+    if not is_table_only(sdata):
+        analysis.write_csv("masks", check_labels(sdata))
     if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
         cell_table(sdata, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
     table = sdata[TABLE]
@@ -88,7 +91,7 @@ def _set_aside(table: AnnData) -> list[str]:
     given = {name: f"{name}_given" for name in WRITTEN_LATER if name in table.obs}
     table.obs = table.obs.rename(columns=given)
     findings = [f"column {old!r} that came with the cells is called {new!r}" for old, new in given.items()]
-    if PHENOTYPE in given:
+    if PHENOTYPE in given and table.n_vars:  # without markers there is nothing else that could name them
         findings[-1] += "; 'label_key: phenotype_given' below 'phenotype:' in the settings takes it for the phenotypes"
     return findings
 
@@ -144,6 +147,8 @@ def _check(draft: Draft) -> None:
 
 
 def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    if is_table_only(sdata):
+        return said_for_images("segment", settings, STAGE.settings({}))
     problems, channels = [], channels_of(sdata)
     if settings["method"] is None and TABLE not in sdata.tables and (without := samples_without_mask(sdata)):
         problems.append(f"segment.method: {without_method(without)}")

@@ -13,7 +13,9 @@ from .._storable import write_uns
 from ._analysis import Analysis, Known
 from ._config import Draft, stored_names
 from ._stage import Done, Stage
+from ._without_images import MARKERS, is_table_only
 from .phenotype import PHENOTYPE
+from .read import channels_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +55,7 @@ def signatures(
     search["block_key"] = _stored(search.get("block_key"), table)
     discover_signatures(
         table,
-        use_rep=use_rep or str(table.uns["leiden_sweep"]["params"]["use_rep"]),
+        use_rep=use_rep or _made_of_rep(table),
         outcome=outcome_of(outcome, list(map(str, table.obs))),
         patient_key=patient_key,
         library_key=SAMPLE_KEY,
@@ -73,6 +75,13 @@ def signatures(
     analysis.add_to_cells("signatures", table, before)
     _write(analysis, table, types)
     return Done(_in_words(record, types))
+
+
+def _made_of_rep(table: AnnData) -> str:
+    """The representation that cells were clustered by; where types came along, their markers."""
+    if "leiden_sweep" in table.uns:
+        return str(table.uns["leiden_sweep"]["params"]["use_rep"])
+    return [name for name in table.obsm if name.startswith(MARKERS)][-1]  # in batches, where they were brought to one
 
 
 def unit_of(columns: pd.DataFrame) -> str:
@@ -157,6 +166,8 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
 
     if settings["outcome"] is None or SAMPLES not in sdata:
         return []
+    if is_table_only(sdata) and not channels_of(sdata):
+        return ["signatures.outcome: signatures are groups of cells by their markers, of which the table has none."]
     samples = sdata[SAMPLES].obs.copy()
     samples[SAMPLE_KEY] = samples.index.astype(str)
     patient_key = unit_of(samples)

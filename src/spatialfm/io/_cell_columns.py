@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import InputFileError, TableError, counted, listed, warn
 from ..pp.joins import text_keys, whole_numbers
-from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
+from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_header, read_table
 from ..pp.units import NEAREST, nearest_distance
 from ._paths import find_path
 
@@ -53,6 +53,13 @@ def cells_frame(table: pd.DataFrame | str | PathLike, identifiers: Sequence[str]
     if not len(frame):
         raise TableError(f"{source[0].upper()}{source[1:]} has no rows, and so no cell.")
     return frame.reset_index(drop=True), source
+
+
+def names_of_columns(path: Path) -> list[str]:
+    """Columns of a file of cells; of a text file, only the first lines are looked at."""
+    if path.suffix.lower() in _FRAMES:
+        return [str(name) for name in cells_frame(path, [])[0]]
+    return read_header(path)
 
 
 def need_columns(frame: pd.DataFrame, wanted: dict[str, str], source: str) -> None:

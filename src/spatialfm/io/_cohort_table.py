@@ -124,7 +124,12 @@ def find_keys(
             raise ClinicalError(
                 f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
                 f"Pass {argument}=<column>{template}."
-                + (" A table of cells without images is read in Python, by sfm.io.read_cells." if of_cells else "")
+                + (
+                    " A table of cells without images has a reader of its own, sfm.io.read_cells; on the command line, "
+                    "'spatialfm init TABLE > config.yaml' prints settings for it."
+                    if of_cells
+                    else ""
+                )
             )
     optional = (
         ("labels_column", labels, "labels"),

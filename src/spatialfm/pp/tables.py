@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from .._errors import InputFileError, listed, warn
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 SPREADSHEET_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+HEAD = 50  # lines that tell how a table is cut
 LONGEST_CELL = 2**17  # characters; that of the csv module is lifted for the whole process where scipy reads ARFF
 
 _BOMS = (
@@ -76,7 +78,7 @@ def read_text(path: Path) -> str:
     return text.lstrip("\ufeff")
 
 
-def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, identifiers: Iterable[str] = (), *, n_lines: int | None = None) -> pd.DataFrame:
     """Table of a text file with a header.
 
     Separator and decimal sign are found in the file. Columns become numbers or truth values only where every value is
@@ -89,6 +91,8 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     identifiers
         Columns that always stay text: ``"001"``, ``"1.0"`` and ``"NA"`` are names there, and only empty
         cells are missing.
+    n_lines
+        Lines that are read; None for all.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
         If the encoding was guessed, a column of numbers stays text because some of its values are not numbers, or a
         cell holds what may be whole rows.
     """
-    header, rows, separator = read_cells(path)
+    header, rows, separator = read_cells(path, n_lines)
     keep = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]  # spreadsheets leave empty ones
     names = [header[i] or f"Unnamed: {i}" for i in keep]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -134,14 +138,27 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(frame, columns=names)
 
 
-def read_cells(path: Path) -> tuple[list[str], list[list[str]], str]:
+def read_cells(path: Path, n_lines: int | None = None) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and separator of a text file, all cells as text without surrounding blanks.
 
     Lines before the header that begin with ``#``, and rows whose only cell does, are remarks.
+
+    Parameters
+    ----------
+    n_lines
+        Lines that are looked at; None for all.
     """
     if not path.is_file():
         raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
-    return parse_cells(read_text(path), path)
+    text = read_text(path)
+    if n_lines is not None:
+        text = "".join(itertools.islice(io.StringIO(text, newline=""), n_lines))
+    return parse_cells(text, path)
+
+
+def read_header(path: Path) -> list[str]:
+    """Names of the columns of a text file, by its first lines."""
+    return [name for name in read_cells(path, HEAD)[0] if name]
 
 
 def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from .._errors import counted
+from .._keys import SPATIAL
 from .._storable import named_table
 from ..cohort.batches import STANDARDIZE, batch_sentences, of_cells
 from ..pl import cells as draw_cells
+from ..pl._points import points as draw_points
 from .elements import Html, Section, note, table, tag
 from .examples import example_cells
 from .figures import drawn, heatmap
@@ -81,11 +83,25 @@ def _map(source: Source, key: str) -> list[Html]:
     """Where the cells of one sample are."""
     samples = [pair.sample for pair in source.looked_at if pair.labels is not None]
     if not samples:
-        return []
+        return _points(source, key) if source.sdata is None or not source.sdata.images else []
     figure = drawn(
         lambda: draw_cells(source.sdata, samples[0], color=key, show=False, return_fig=True),
         alt=f"Map of the cells of sample {samples[0]}, coloured by {key}.",
         caption=f"Cells of sample {samples[0]}, the first of {len(source.pairs):,}, coloured by {key}.",
+    )
+    return [figure]
+
+
+def _points(source: Source, key: str) -> list[Html]:
+    """The same of cells without images."""
+    cells, library = source.cells, source.keys.library
+    if library not in cells.obs or SPATIAL not in cells.obsm:
+        return []
+    sample = str(cells.obs[library].astype(str).value_counts().idxmax())
+    figure = drawn(
+        lambda: draw_points(cells, sample, key, library_key=library),
+        alt=f"Positions of the cells of sample {sample}, coloured by {key}.",
+        caption=f"Positions of the cells of sample {sample}, which has most, coloured by {key}.",
     )
     return [figure]
 
