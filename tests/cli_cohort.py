@@ -62,7 +62,7 @@ def write_cells(folder: Path, n_patients: int = 8, *, types: bool = True, marker
     for number in range(n_patients):
         much = number % 2 == 0
         share = (0.15, 0.15, 0.7) if much else (0.45, 0.4, 0.15)
-        patients.append({"case": f"P{number}", "age": 50 + number, "months": (3 if much else 30) + number,
+        patients.append({"case": f"P{number}", "age": 50 + number, "os_months": (3 if much else 30) + number,
                          "died": int(number < 6)})  # fmt: skip
         for core in (1, 2):
             for cell in range(SIDE * SIDE):

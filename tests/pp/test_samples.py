@@ -90,9 +90,7 @@ def test_positions_in_another_unit_than_the_labels_are_told(foreign):
         warnings.simplefilter("error", SpatialfmWarning)
         sfm.pp.add_samples(sdata, frame)
     sdata["table"].obsm["spatial"] = sdata["table"].obsm["spatial"] * 2
-    with pytest.warns(
-        SpatialfmWarning, match="most cells of 2 samples are not where their labels or.*another unit"
-    ):
+    with pytest.warns(SpatialfmWarning, match="most cells of 2 samples are not where their labels or.*another unit"):
         sfm.pp.add_samples(sdata, frame.assign(stage=[1, 2]))
     assert sdata["table"].obs["stage"].notna().all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,11 @@ from ..io._phenotypes import _OF_FLAGS
 
 ROWS = 20_000  # that are looked at
 MOST_TYPES = 60
-PLACES = {
+PLACES: dict[str, tuple[str, ...]] = {
     "x": ("x", "xum", "xposition", "xpos", "posx", "xcoord", "xcoordinate", "xcentroid", "centroidx", "centroidxum",
           "xcenter", "centerx", "xlocation", "locationcenterx", "cellxposition", "xmicrons", "globalx"),
 }  # fmt: skip
-PLACES["y"] = tuple("y".join(name.rsplit("x", 1)) if name.endswith("x") else "y" + name[1:] for name in PLACES["x"])
+PLACES["y"] = tuple(name.replace("x", "y") for name in PLACES["x"])
 SAMPLE = ("sample", "sampleid", "samplename", "core", "coreid", "roi", "roiid", "fov", "fovid", "imageid", "imagename",
           "image", "imagenumber", "acquisitionid", "spot", "slide", "slideid", "filename")  # fmt: skip
 PATIENT = ("patient", "patientid", "patientno", "patientnumber", "case", "caseid", "caseno", "casenumber", "subject",
@@ -33,16 +34,16 @@ def places(columns: Sequence[str]) -> tuple[str, str] | None:
 
 def guessed_settings(cells: pd.DataFrame, clinical: pd.DataFrame | None) -> dict[str, Any]:
     """Settings of the reader of tables of cells, where they are not the default."""
-    columns, said = list(cells.columns), {}
+    columns = list(cells.columns)
     x, y = places(columns) or ("x", "y")
-    said |= {"x": x, "y": y}
+    said: dict[str, Any] = {"x": x, "y": y}
     patient = _patient(columns, clinical)
     sample = _first([name for name in columns if name != patient], SAMPLE) or patient
     if sample is not None:
         said["library_key"] = _library(cells, sample, patient)
     if patient is not None:
         said["patient_key"] = patient
-    keys = {x, y, sample, patient}
+    keys: set[Any] = {x, y, sample, patient}
     if (cell := _first(columns, CELL)) is not None and cell not in keys and _is_number_of_cell(cells, cell, said):
         said["instance_key"] = cell
     keys.add(said.get("instance_key"))
@@ -60,7 +61,7 @@ DEFAULTS = {"x": "x", "y": "y", "library_key": "sample", "patient_key": "patient
 
 def _first(columns: Sequence[str], usual: Sequence[str]) -> str | None:
     """The column of the most usual name; None where two may be it."""
-    plain = {name: "".join(letter for letter in name.lower() if letter.isalnum()) for name in columns}
+    plain = {name: re.sub(r"[^a-z0-9]", "", re.sub("[µμ]", "u", name.lower())) for name in columns}
     for want in usual:
         if want in columns:
             return want

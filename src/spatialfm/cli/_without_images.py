@@ -50,6 +50,11 @@ def said_for_images(stage: str, settings: Mapping[str, Any], defaults: Mapping[s
     return [f"{stage}.{name}: {NO_IMAGES}, and this stage looks at images. Leave it out." for name in said]
 
 
+def complete(table: AnnData) -> np.ndarray:
+    """Which markers every cell has, ``(n_vars,)``."""
+    return ~np.isnan(np.asarray(table.X)).any(axis=0)
+
+
 def scaled_markers(table: AnnData) -> np.ndarray:
     """Intensities of the markers that every cell has, ``(n, markers)``: arcsinh by marker, then standardised.
 
@@ -61,14 +66,13 @@ def scaled_markers(table: AnnData) -> np.ndarray:
     from ..cohort.intensities import Intensities
     from ..learn.arcsinh import IntensityScaler
 
-    values = np.asarray(table.X, dtype=np.float64)
-    names = tuple(map(str, table.var_names[~np.isnan(values).any(axis=0)]))
+    values = np.asarray(table.X, dtype=np.float64)[:, complete(table)]
+    names = tuple(map(str, table.var_names[complete(table)]))
     if not names:
         raise TableError(
             "The table of cells has neither types nor a marker that every cell has. Name the columns: read.phenotype, "
             "or read.markers."
         )
-    values = values[:, ~np.isnan(values).any(axis=0)]
     n = len(names)
     scaler = IntensityScaler(Intensities(names, np.arange(n), np.zeros(n), np.ones(n)))
     return scaler.fit(values).transform(values).astype(np.float32)

@@ -15,7 +15,7 @@ from .._keys import TABLE
 from ._analysis import Analysis, Known
 from ._config import Draft, marker_names, named_markers, stored_names
 from ._stage import Done, Stage
-from ._without_images import GIVEN, MARKERS, PHENOTYPE, is_table_only, scaled_markers
+from ._without_images import GIVEN, MARKERS, PHENOTYPE, complete, is_table_only, scaled_markers
 from .read import channels_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def phenotype(
     if key == MARKERS and label_key is None and use_rep is None and GIVEN in table.obs:
         label_key = GIVEN
     clustered = key != MARKERS or label_key is None
-    if key == MARKERS and (clustered or table.n_vars):
+    if key == MARKERS and (clustered or complete(table).any()):
         table.obsm[MARKERS] = scaled_markers(table)
     if batch_key is not None:
         (batch_key,) = stored_names([batch_key], list(map(str, table.obs)))
@@ -144,7 +144,7 @@ def _marker_profiles(table: AnnData, by: str, batch_key: str | None) -> AnnData:
     """Cells by those markers that every sample has, named as the marker table names them; `by` is a column."""
     import anndata as ad
 
-    measured = ~np.isnan(table.X).any(axis=0)
+    measured = complete(table)
     channels = [str(name) for name in table.var_names[measured]]
     markers = marker_names(channels)
     unique = pd.Index([markers[name] for name in channels])

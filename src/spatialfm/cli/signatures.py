@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._errors import SpatialfmError, counted
+from .._errors import SpatialfmError, TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES
 from .._storable import write_uns
 from ._analysis import Analysis, Known
@@ -81,7 +81,10 @@ def _made_of_rep(table: AnnData) -> str:
     """The representation that cells were clustered by; where types came along, their markers."""
     if "leiden_sweep" in table.uns:
         return str(table.uns["leiden_sweep"]["params"]["use_rep"])
-    return [name for name in table.obsm if name.startswith(MARKERS)][-1]  # in batches, where they were brought to one
+    names = [name for name in table.obsm if name.startswith(MARKERS)]
+    if not names:
+        raise TableError("Signatures are groups of cells by their markers, and the cells have no marker in common.")
+    return names[-1]  # brought to one scale in batches, where they were
 
 
 def unit_of(columns: pd.DataFrame) -> str:
