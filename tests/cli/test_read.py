@@ -16,7 +16,7 @@ from reading import measured
 from reading_qupath import QUPATH, write_qupath
 from spatialdata.models import Image2DModel
 
-from spatialfm.cli import main
+from spatialfm.cli import _analysis, main
 from spatialfm.cli._stages import STAGES
 from spatialfm.cli.read import channels_of, reader_of_folder, readers, samples_of
 
@@ -56,8 +56,9 @@ def test_a_folder_of_other_software_is_read_by_its_reader_and_measured(tmp_path,
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("layout", [as_steinbock, as_ome_zarr])
-def test_files_of_other_software_go_to_survival_by_commands(tmp_path, layout):
+def test_files_of_other_software_go_to_survival_by_commands(tmp_path, monkeypatch, layout):
     """Cells, types and outcome are those that were planted, as from TIFF files."""
+    monkeypatch.setattr(_analysis, "FORMATS", (".png",))  # figures take longer than all else
     truth = write_cohort(tmp_path)
     (tmp_path / "config.yaml").write_text(layout(tmp_path), encoding="utf-8")
     for stage in ("read", "segment", "embed", "phenotype", "signatures", "niches", "patients", "survival"):

@@ -11,7 +11,7 @@ import pytest
 from cli_cohort import write_cells
 
 from spatialfm._errors import TableError
-from spatialfm.cli import main
+from spatialfm.cli import _analysis, main
 from spatialfm.cli._without_images import MARKERS, scaled_markers
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -29,6 +29,7 @@ def settings(folder, capsys, *, more: str = "") -> str:
 def typed(tmp_path, monkeypatch):
     """Cells with their types and no marker."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_analysis, "FORMATS", (".png",))  # figures take longer than all else
     return tmp_path, write_cells(tmp_path, markers=False)
 
 
