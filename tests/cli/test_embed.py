@@ -120,7 +120,10 @@ def test_what_was_added_is_said_with_the_licence_of_its_weights(tmp_path, monkey
         sdata["table"].obsm["X_m"] = np.zeros((1200, 3))
         sdata["table"].uns["spatialfm"] = {"X_m": {"license": "MIT"}, "table": {"license": "none"}}
 
-    monkeypatch.setattr(analysis, "whole", lambda upto: {"table": table})
+    class Cohort(dict):
+        images = {"image_a": None}
+
+    monkeypatch.setattr(analysis, "whole", lambda upto: Cohort(table=table))
     monkeypatch.setattr(tl, "embed_cells", embed_cells)
     assert embed(analysis).findings == ["obsm['X_m']: 1,200 cells x 3 columns", "licence of the model: MIT"]
     assert asked["reduce"] == {"n_components": 2}

@@ -48,7 +48,7 @@ def test_default_signatures_are_the_common_ones_that_the_panel_has():
 
 def test_clusters_are_named_by_what_is_bright_in_them():
     table = cells()
-    profiles = _marker_profiles(table, "slide")
+    profiles = _marker_profiles(table, CLUSTER, "slide")
     assert list(profiles.var_names) == ["CD3", "CD20", "pan-Cytokeratin"]  # CD68 is not measured in every cell
     named = _named(table, profiles, {"T": ["CD3"], "B": ["CD20"], "Tumor": ["Cytokeratin"]}, {})
     assert named.tolist() == ["T"] * 10 + ["B"] * 10 + ["Tumor"] * 10
@@ -66,7 +66,7 @@ def test_imputed_markers_are_not_clustered_as_an_embedding():
 
 def test_names_of_the_user_go_before():
     table = cells()
-    profiles = _marker_profiles(table, None)
+    profiles = _marker_profiles(table, CLUSTER, None)
     named = _named(table, profiles, {"T": ["CD3"]}, {"1": "Mine"})
     assert named.tolist() == ["T"] * 10 + ["Mine"] * 10 + ["Other"] * 10
     with pytest.raises(TableError, match="there is no cluster '7'; there are '0', '1', '2'"):
@@ -75,7 +75,7 @@ def test_names_of_the_user_go_before():
 
 def test_without_any_signature_clusters_keep_their_numbers():
     table = cells()
-    named = _named(table, _marker_profiles(table, None), {"X": ["CD8"]}, {})
+    named = _named(table, _marker_profiles(table, CLUSTER, None), {"X": ["CD8"]}, {})
     assert set(named) == {"cluster 0", "cluster 1", "cluster 2"}
 
 
@@ -83,7 +83,7 @@ def test_the_heatmap_has_the_means_of_each_phenotype_with_its_number_of_cells():
     import matplotlib.pyplot as plt
 
     table = cells()
-    profiles = _marker_profiles(table, None)
+    profiles = _marker_profiles(table, CLUSTER, None)
     profiles.obs[PHENOTYPE] = _named(table, profiles, {"T": ["CD3"]}, {"1": "B"})
     figure = _heatmap(profiles)
     ax, bar = figure.axes

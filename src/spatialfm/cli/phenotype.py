@@ -73,7 +73,7 @@ def phenotype(
 
     table = analysis.cells("embed")
     before = Known(table)
-    key = use_rep or _embedding(table)
+    key = use_rep or (MARKERS if is_table_only(analysis.images()) else _embedding(table))
     if key == MARKERS and label_key is None and use_rep is None and GIVEN in table.obs:
         label_key = GIVEN
     clustered = key != MARKERS or label_key is None
@@ -95,10 +95,10 @@ def phenotype(
     if label_key is not None:
         table.obs[PHENOTYPE] = _labels(table, label_key)
     profiles = _marker_profiles(table, CLUSTER if clustered else PHENOTYPE, batch_key)
-    if profiles.n_vars:
-        marker_scores(profiles)
     if label_key is None:
         table.obs[PHENOTYPE] = _named(table, profiles, signatures, names or {})
+    elif profiles.n_vars:
+        marker_scores(profiles)
     analysis.add_to_cells("phenotype", table, before)
 
     _write(analysis, table, profiles)
@@ -118,9 +118,10 @@ def _of_clusters(table: AnnData) -> str:
 
 
 def _embedding(table: AnnData) -> str:
-    """The embedding, or the markers in its place where no model has seen the cells."""
     names = [name for name in table.obsm if name.startswith("X_") and not is_imputed(table, name)]
-    return names[0] if names else MARKERS
+    if not names:
+        raise TableError(f"No embedding in obsm; found {listed(table.obsm)}. Pass phenotype.use_rep.")
+    return names[0]
 
 
 def _check_batches(table: AnnData, batch_key: str) -> None:
@@ -163,6 +164,7 @@ def _named(
     from ..tl import name_clusters
     from ..tl.phenotypes.name_clusters import OTHER
 
+    marker_scores(profiles)
     usable = usable_signatures(signatures, list(profiles.var_names))
     clusters = table.obs[CLUSTER].astype(str)
     if unknown := [name for name in names if str(name) not in set(clusters)]:
