@@ -21,6 +21,7 @@ from spatialfm.learn.positivity import (
     call_otsu,
     fit_components,
     lie_apart,
+    otsu_threshold,
     reference_of,
     thinned,
 )
@@ -146,12 +147,34 @@ def test_few_cells_are_called_by_the_others():
     assert np.isnan(call_mixture(Sample(values), None, **RULES).probability).all()
 
 
-def test_otsu_splits_where_scikit_image_does():
+def test_otsu_splits_where_the_two_classes_have_the_least_squares():
+    """By trying each split; scikit-image tries those of a histogram, and is off by a bin at most."""
     from skimage.filters import threshold_otsu
 
+    for seed in range(5):
+        values, _ = drawn(2_000, 0.3, seed)
+        call = call_otsu(Sample(values), None, **RULES)
+        x = np.sort(values)
+        squares = [x[:k].var() * k + x[k:].var() * (len(x) - k) for k in range(1, len(x))]
+        best = int(np.argmin(squares)) + 1
+        assert np.sort(values[call.probability == 1]).tolist() == x[best:].tolist()
+        gap = x[best] - x[best - 1]
+        assert call.threshold == pytest.approx(threshold_otsu(values), abs=np.ptp(values) / 256 + gap)
+
+
+def test_otsu_in_closed_form():
+    """n at 0, n at 1, one at 10. Apart from the one, n / 2 squares are left; apart from those at 0, 81 n / (n + 1)."""
+    for n, threshold in ((100, 5.5), (200, 0.5)):
+        assert otsu_threshold(np.append(np.repeat([0.0, 1.0], n), 10.0)) == threshold
+    shifted = 1e6 + np.repeat([0.0, 1e-4], 50)  # neighbouring bins of a histogram would be the same number
+    assert otsu_threshold(shifted) == pytest.approx(1e6 + 5e-5, abs=1e-9)
+    high = np.nextafter(1.0, 2.0)
+    assert 1.0 <= otsu_threshold(np.array([1.0, high, high])) < high
+
+
+def test_otsu_gives_zeros_and_ones():
     values, _ = drawn(2_000, 0.3)
     call = call_otsu(Sample(values), None, **RULES)
-    assert call.threshold == pytest.approx(threshold_otsu(values))
     assert set(np.unique(call.probability)) == {0.0, 1.0}
     assert call_otsu(Sample(drawn(1_000, 0.0)[0]), None, **RULES).status == UNCLEAR
 
