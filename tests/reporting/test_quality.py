@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
 
 import spatialfm as sfm
 from spatialfm.reporting.methods import sentences
-from spatialfm.reporting.quality import quality_section, segmentations
+from spatialfm.reporting.quality import _flagged, quality_section, segmentations
 from spatialfm.reporting.source import Keys, read_source
 
 
@@ -52,3 +55,21 @@ def test_flags_are_found_or_read_from_the_table(sdata):
     assert flags.sum() != found["at_border"]
     assert f'<data value="{int(flags.sum())}">' in text
     del sdata.tables["table"]
+
+
+def test_cells_of_no_sample_are_left_out_and_samples_that_were_not_looked_at_have_no_number():
+    """Three cells of a, of which one is cut; two of b that nobody looked at; one of no sample."""
+    flag = pd.array([True, False, False, None, None, True], dtype="boolean")
+    obs = pd.DataFrame({"sample": ["a", "a", "a", "b", "b", None], "segmentation_cut": flag}, index=list("123456"))
+    source = read_source(
+        ad.AnnData(np.zeros((6, 1)), obs=obs), samples=None, patients=None,
+        keys=Keys("sample", "patient", None, None, None, None, None, ()),
+    )  # fmt: skip
+    for categorical in (False, True):
+        if categorical:
+            source.cells.obs["sample"] = source.cells.obs["sample"].astype("category")
+        counts, said = _flagged(source)
+        assert counts["cells"].to_dict() == {"a": 3, "b": 2}
+        assert counts.loc["a", "cut"] == 1
+        assert pd.isna(counts.loc["b", "cut"])
+        assert said.endswith("; 1 cell of no sample left out")

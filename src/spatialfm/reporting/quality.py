@@ -119,11 +119,14 @@ def _flagged(source: Source) -> tuple[pd.DataFrame, str]:
     cells = source.cells
     flags = [] if cells is None else [name for name in cells.obs if str(name).startswith(FLAG)]
     if flags and source.keys.library in cells.obs:
-        sample = cells.obs[source.keys.library].astype(str)
-        counts = cells.obs[flags].fillna(False).astype(bool).groupby(sample, observed=True).sum()
+        sample = cells.obs[source.keys.library].dropna().astype(str)  # as text, what is missing would be a sample "nan"
+        judged = cells.obs.loc[cells.obs[source.keys.library].notna().to_numpy(), flags].astype("boolean")
+        counts = judged.groupby(sample.to_numpy()).sum(min_count=1).rename_axis("sample")
         counts.columns = [name.removeprefix(FLAG) for name in flags]
         counts.insert(0, "cells", sample.value_counts().reindex(counts.index))
-        return counts, "as sfm.pp.segmentation_quality wrote them into the table"
+        said = "as sfm.pp.segmentation_quality wrote them into the table"
+        nowhere = cells.n_obs - len(sample)
+        return counts, said + (f"; {counted(nowhere, 'cell')} of no sample left out" if nowhere else "")
     samples = [pair.sample for pair in source.looked_at if pair.labels is not None]
     quality = segmentation_quality(source.sdata, samples=samples).set_index("sample")
     names = ("n_cells", *FLAGS, "n_seams", "n_nuclei", "nuclei_outside")
