@@ -242,3 +242,39 @@ def test_centers_are_counted_in_words(sdata):
     table.obs.iloc[0, table.obs.columns.get_loc("x")] = np.nan
     with pytest.raises(TableError, match="1 cell has no centre"):
         sfm.tl.embed_cells(sdata, "mean-intensity", recipe={"mode": "crop", "centers": ("x", "y")})
+
+
+TRAINED = {
+    "pretrain": {"model": "virtues", "windows": {"size": 32, "crop": 16, "panel": {"markers": ["CD3", "CD8"]}}},
+    "finetune": {"label_key": "kind", "recipe": {"window": 32}, "markers": ["CD3", "CD8"], "validation": ["b"]},
+    "distil_encoder": {
+        "teacher": "mean-intensity",
+        "student": "virtues",
+        "recipe": {"window": 32, "on_nan": "zero"},
+        "markers": ["CD3", "CD8"],
+        "validation": ["b"],
+    },
+}
+
+
+@pytest.mark.slow  # three trainings; the words themselves are tested beside `report_odd_pixels` and `TRAIN_FIELDS`
+@pytest.mark.parametrize("name", TRAINED)
+def test_pixels_that_are_nan_are_taken_as_the_message_of_a_training_says(make_sdata, blobs, tmp_path, name):
+    (image, labels), other = blobs(0), blobs(1)
+    image = image.astype(np.float32)
+    image[2, 5, 5] = np.nan
+    sdata = make_sdata({"a": (image, labels), "b": (other[0].astype(np.float32), other[1])}, CHANNELS)
+    shape = {"dim": 16, "depth": 2, "heads": 2, "decoder_depth": 1, "hidden": 16}
+    asked = TRAINED[name] | {"steps": 1, "batch_size": 4, "out": tmp_path / "run", "shape": shape, "workers": 0}
+    if name != "pretrain":
+        sfm.pp.cell_table(sdata)
+        sdata["table"].obs["patient"] = sdata["table"].obs["sample"]
+        sdata["table"].obs["kind"] = np.where(np.arange(sdata["table"].n_obs) % 2, "one", "two")
+    if name == "finetune":
+        encoder = sfm.models.new_encoder("virtues", **asked.pop("shape"))
+        sfm.models.save_trained(encoder, tmp_path / "base", {"license": "CC0-1.0"})
+        asked |= {"model": "virtues", "weights": tmp_path / "base"}
+    train = getattr(sfm.train, name)
+    message = refusal(train, sdata, **asked)
+    ((argument, value),) = re.findall(r"pass (\w+)=(\{.*\}) to count", message)
+    train(sdata, **asked | {argument: asked.get(argument, {}) | eval(value)})

@@ -92,7 +92,7 @@ def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
             named_ones: dict[str, Any] = taken(spoken, kwargs, rules)
             return function(*first, **named_ones)
 
-    call.__dict__["arguments"] = named  # an attribute that the type of a function lacks
+    call.__dict__.update(arguments=named, fields=fields)  # attributes that the type of a function lacks
     return call
 
 

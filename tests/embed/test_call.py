@@ -107,6 +107,20 @@ def test_messages_name_fields_as_the_function_takes_them(sdata):
         sfm.pp.cell_table(sdata, image="nothing")
 
 
+def test_every_function_that_takes_a_record_knows_its_fields():
+    takes_records = 0
+    for room in ("tl", "train"):  # a panel of io is a file
+        for name in dir(getattr(sfm, room)):
+            function = getattr(getattr(sfm, room), name)
+            function = vars(function).get("__init__", function) if inspect.isclass(function) else function
+            taken = [one for one in RECORDS if one in getattr(function, "arguments", ())]
+            fields = {field for one in taken for field in RECORDS[one].names()}
+            known = function.fields.of(function.arguments) if taken and function.fields else {}
+            assert not fields - set(known) - set(taken), f"{name}: @public(fields=CALL_FIELDS) is missing"
+            takes_records += bool(taken)
+    assert takes_records > 10
+
+
 def test_tiles_refuse_what_they_could_only_ignore(sdata):
     with pytest.raises(ModelError, match="'stride': ...}} is about cells".replace("}}", "}")):
         sfm.tl.embed_tiles(sdata, Sums(), recipe={"stride": 8})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spatialfm._wording import called, worded
 from spatialfm.train.call import TRAIN_FIELDS, window_arguments
 
 
@@ -12,6 +13,13 @@ def test_arguments_of_windows_are_fields_but_for_images_model_and_own_ones():
     fields = TRAIN_FIELDS.of(["patient_key"])
     assert fields[names[0]] == ("windows", names[0]) or names[0] == "patient_key"
     assert "patient_key" not in fields
+
+
+def test_fields_of_what_windows_take_are_fields_of_fields():
+    with called(["windows"], TRAIN_FIELDS.of(["windows"])):
+        assert worded("Pass on_nan='zero'.") == """Pass windows={"recipe": {"on_nan": 'zero'}}."""
+        assert worded("Pass mpp=0.5.") == 'Pass windows={"elements": {"mpp": 0.5}}.'
+        assert worded("Pass size=64.") == 'Pass windows={"size": 64}.'
 
 
 def test_a_keyword_near_one_of_windows_is_told_and_others_are_not():

@@ -19,6 +19,8 @@ from .._keys import PATIENT_KEY, TABLE
 from .._logging import logger
 from .._public import public
 from .._ranges import above, at_least
+from .._wording import within
+from ..embed.call import CALL_FIELDS
 from ..embed.planned import EmbeddingPlan, plan_embedding_of
 from ..embed.session import load_encoder, run_plan
 from ..models.adapter import CARD, as_json, base_digest
@@ -50,7 +52,7 @@ REPORT = "report.csv"
 TIMED = 64  # cells
 
 
-@public
+@public(fields=CALL_FIELDS)
 def distil_encoder(
     sdata: SpatialData,
     teacher: str | Encoder,
@@ -187,7 +189,10 @@ def distil_encoder(
     large = _teacher(teacher, weights, accept_terms)
     small = _student(student, shape, random_state)
     arguments = {"samples": samples, "markers": markers, "panel": panel, "table_name": table_name}
-    plans = [_plan(sdata, one, way, arguments) for one, way in ((large, teacher_recipe), (small, recipe))]
+    of_teacher = {name: ("teacher_recipe", field) for name, (_, field) in CALL_FIELDS.of(["recipe"]).items()}
+    with within(of_teacher):
+        of_large = _plan(sdata, large, teacher_recipe, arguments)
+    plans = [of_large, _plan(sdata, small, recipe, arguments)]
     said = {
         "teacher": large.card.name, "teacher weights": _digest(large), "student": small.card.name,
         "student weights": base_digest(small), "relational": relational, "steps": steps, "batch_size": batch_size,

@@ -16,6 +16,7 @@ from .._keys import TABLE
 from .._public import public
 from .._ranges import at_least
 from .._storable import write_obsm, write_uns
+from ..embed.call import CALL_FIELDS
 from ..learn.heads.bcos import mean_shares
 from ..models.adapter import HEAD, Adapter, read_adapter
 from ..models.bcos_blocks import entering, explained
@@ -37,7 +38,7 @@ BESIDE = "beside the markers"  # tokens of no marker: patch summaries of VirTues
 INTERCEPT = "intercept"
 
 
-@public
+@public(fields=CALL_FIELDS)
 def explain(
     sdata: SpatialData,
     model: str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from .._keys import PATIENT_KEY, TABLE
 from .._public import public
 from .._ranges import above, at_least
+from ..embed.call import CALL_FIELDS
 from .tuning import FineTuning, Level, Method, Sought, fine_tuned
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .augment import Augment
 
 
-@public
+@public(fields=CALL_FIELDS)
 def finetune(
     sdata: SpatialData,
     model: str | Encoder = "kronos",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import RunError, SpatialfmWarning
+from spatialfm._wording import called
 from spatialfm.embed.pixels.odd_report import report_odd_pixels
 
 
@@ -41,3 +42,14 @@ def test_an_image_that_refuses_them_stops_the_run():
 def test_negative_pixels_alone_are_no_reason_to_refuse():
     with pytest.warns(SpatialfmWarning, match="negative"):
         report_odd_pixels(["a"], [reader("image_a", (0, 0), (2, 0), (-1, 0), on_nan="raise")])
+
+
+def test_only_a_function_with_that_argument_is_advised_to_use_it():
+    for arguments, fields, advice in [
+        (["on_nan"], {}, ", or pass on_nan='zero' to count them as 0."),
+        (["recipe"], {"on_nan": ("recipe", "on_nan")}, """, or pass recipe={"on_nan": 'zero'} to count them as 0."""),
+        (["sdata"], {}, "."),
+    ]:
+        with called(arguments, fields), pytest.raises(RunError) as refused:
+            report_odd_pixels(["a"], [reader("image_a", (1, 0), (0, 0), on_nan="raise")])
+        assert str(refused.value).endswith(f"Fix them in the image{advice}")

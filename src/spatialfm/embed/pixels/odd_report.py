@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._errors import RunError, counted, listed, warn
+from ..._wording import takes
 
 if TYPE_CHECKING:
     from .reader import SampleReader
@@ -33,9 +34,8 @@ def report_odd_pixels(samples: Sequence[str], readers: Sequence[SampleReader]) -
     broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, counts, strict=True)]
     below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, counts, strict=True)]
     if refused := _described([one for one in broken if one[0].on_nan == "raise"]):
-        raise RunError(
-            f"Pixels are NaN or infinite in {refused}. Fix them in the image, or pass on_nan='zero' to count them as 0."
-        )
+        remedy = ", or pass on_nan='zero' to count them as 0" if takes("on_nan") else ""
+        raise RunError(f"Pixels are NaN or infinite in {refused}. Fix them in the image{remedy}.")
     if replaced := _described(broken):
         warn(f"Pixels are NaN or infinite in {replaced}: they count as 0.")
     if clipped := _described(below):

@@ -18,6 +18,7 @@ from ..._public import public
 from ..._ranges import at_least, between
 from ..._storable import check_key, write_uns
 from ...cohort.replaced import remove_earlier
+from ...embed.call import CALL_FIELDS, Elements, Panel
 from ...embed.pixels.profiles import Profiles, ceiling_of, profiles_of, some_pixels
 from ...embed.pixels.quantiles import streamed_quantiles
 from ...learn.som import meta_clusters, nearest_nodes, train_som
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-    from ...embed.call import Elements, Panel
     from ...embed.pixels.reader import SampleReader
     from ...embed.windows.cells import Cells
 
@@ -35,7 +35,7 @@ CELL_QUANTILE = 0.999  # of the frequencies that are not 0: what a frequency is 
 TRAIN_SHARE = 0.1  # of the pixels
 
 
-@public
+@public(fields=CALL_FIELDS)
 def pixie(
     sdata: SpatialData,
     *,
@@ -184,7 +184,6 @@ def _planned(
     on_nan: Literal["raise", "zero"],
 ) -> tuple[Cells, AnnData, list[SampleReader], list[str]]:
     """Cells, their table, a reader of each image, and the markers."""
-    from ...embed.call import Elements, Panel
     from ...embed.markers.panel import resolve_panel
     from ...embed.pixels.geometry import common_pixel_size, resampling_ratios
     from ...embed.pixels.odd_report import report_odd_pixels
