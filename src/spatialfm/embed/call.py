@@ -277,8 +277,9 @@ class CallFields:
 
     def of(self, arguments: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Argument and field of each name, of a function with these arguments."""
-        fields = {name: (argument, name) for argument, kind in RECORDS.items() for name in kind.names()}
-        return {name: place for name, place in (fields | OLD).items() if place[0] in arguments}
+        here = {argument: kind for argument, kind in RECORDS.items() if argument in arguments}
+        fields = {name: (argument, name) for argument, kind in here.items() for name in kind.names()}
+        return fields | {name: place for name, place in OLD.items() if place[0] in arguments}
 
     def hint(self, name: str, value: object, given: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
         """What a keyword that there is not must have meant; None: nothing that is known here."""
