@@ -15,6 +15,8 @@ from .penalty import enough_to_search, grid_C, prior_C
 from .temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_without, tempered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -59,10 +61,14 @@ class Probe:
 
 
 def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
-    """Codes and names of the labels that occur: in the order of categories, or sorted."""
+    """Codes and names of the labels that occur, in the order of the names.
+
+    Not in that of categories: folds, trees and equal probabilities would be others where a table has its labels in
+    another order, or as text.
+    """
     if isinstance(labels, pd.Categorical):
-        labels = labels.remove_unused_categories()
-        return labels.codes.astype(int), [str(name) for name in labels.categories]
+        names = np.array([str(name) for name in labels.categories], dtype=object)
+        labels = names[labels.codes]
     names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     return codes, names.tolist()
 
@@ -339,13 +345,23 @@ def draw_per_class(labels: np.ndarray, rows: np.ndarray, n: int, random_state: i
     return np.sort(np.concatenate(parts))
 
 
-def certainty(probability: np.ndarray, classes: list[str], index: pd.Index, ordered: bool = False) -> pd.DataFrame:
-    """Label, highest probability, distance to the second, and relative entropy of each row."""
+def certainty(
+    probability: np.ndarray,
+    classes: list[str],
+    index: pd.Index,
+    categories: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> pd.DataFrame:
+    """Label, highest probability, distance to the second, and relative entropy of each row.
+
+    Categories of the labels stand in the order of `categories`, or of `classes`.
+    """
+    labels = pd.Categorical.from_codes(probability.argmax(axis=1), classes)
     by_size = np.sort(probability, axis=1)
     logs = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
     return pd.DataFrame(
         {
-            "label": pd.Categorical.from_codes(probability.argmax(axis=1), classes, ordered=ordered),
+            "label": labels.reorder_categories(categories or classes, ordered=ordered),
             "confidence": by_size[:, -1],
             "margin": by_size[:, -1] - by_size[:, -2],
             "entropy": -(probability * logs).sum(axis=1) / np.log(len(classes)),

@@ -20,7 +20,7 @@ class Fitted(Protocol):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the columns of probabilities, in the order of the categories of the labels."""
+        """Names of the columns of probabilities, sorted."""
 
     @property
     def calibration(self) -> Calibration:

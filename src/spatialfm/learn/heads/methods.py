@@ -64,7 +64,7 @@ def fit_method(
     cells
         All rows that may be seen.
     rows, labels
-        Labelled rows ``(n,)`` and their labels; the order of categories is that of the classes.
+        Labelled rows ``(n,)`` and their labels; classes are sorted, whatever the order of categories.
     options
         Penalty, calibration, seed.
     """

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from ...learn.heads.fitted import RuleFitted
 
+OF_TYPES = ("sets", "smoothing", "contributions")  # tables of the record with a row for each type
+
 
 @public
 def annotate(
@@ -237,7 +239,8 @@ def annotate(
     order = order_of_names(adata.obs_names)
     cells = Cells(values, scaler_of(blocks, values), groups, known, random_state, order)
     answered = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
-    table = certainty(answered.probability, answered.classes, adata.obs_names, ordered=labels.ordered)
+    types = [*labels.categories, *(name for name in answered.classes if name not in labels.categories)]
+    table = certainty(answered.probability, answered.classes, adata.obs_names, types, ordered=labels.ordered)
     _tell(answered, len(known))
     unsure = (table["confidence"] < min_probability).to_numpy()
     table["label"] = table["label"].where(~unsure)
@@ -276,8 +279,12 @@ def annotate(
         "coverage_of": "" if coverage is None else coverage_of,
         "random_state": random_state,
     }
-    tables = answered.tables if cofactors.empty else {**answered.tables, "cofactors": cofactors}
-    _write(adata, key, table, answered, {"params": params, **tables})
+    tables = {
+        name: frame.loc[[one for one in types if one in frame.index]] if name in OF_TYPES else frame
+        for name, frame in answered.tables.items()
+    }
+    tables |= {} if cofactors.empty else {"cofactors": cofactors}
+    _write(adata, key, table, answered, types, {"params": params, **tables})
     if shares is not None:
         adata.obs[f"{key}_logit"] = table["logit"]
         write_obsm(adata, f"{key}_contribution", shares)
@@ -388,14 +395,17 @@ def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tupl
     return known, labels
 
 
-def _write(adata: AnnData, key: str, table: pd.DataFrame, answered: Answer, record: dict[str, object]) -> None:
+def _write(
+    adata: AnnData, key: str, table: pd.DataFrame, answered: Answer, types: list[str], record: dict[str, object]
+) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
     probability = pd.DataFrame(answered.probability, index=adata.obs_names, columns=answered.classes)
-    write_obsm(adata, f"{key}_probability", probability)
+    write_obsm(adata, f"{key}_probability", probability[types])
     if answered.sets is not None:
-        write_obsm(adata, f"{key}_set", pd.DataFrame(answered.sets, index=adata.obs_names, columns=answered.classes))
+        sets = pd.DataFrame(answered.sets, index=adata.obs_names, columns=answered.classes)
+        write_obsm(adata, f"{key}_set", sets[types])
         adata.obs[f"{key}_set_size"] = table["set_size"]
     write_uns(adata, key, record)

@@ -18,7 +18,7 @@ from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_
 from ...cohort.intensities import intensities
 from ...cohort.representation import representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
-from ...learn.probe import column_scaler
+from ...learn.probe import coded, column_scaler
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,10 +100,11 @@ def label_report(
     values = representation(adata, use_rep)
     codes, names = labels.cat.codes.to_numpy().astype(int), list(labels.cat.categories)
 
+    by_name, sorted_names = coded(labels.array)  # folds are the same in any order of types
     probability = held_out_probability(
-        values[rows], codes, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
+        values[rows], by_name, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
         n_folds=n_folds, random_state=random_state,
-    )  # fmt: skip
+    )[:, [sorted_names.index(name) for name in names]]  # fmt: skip
     labelled = _Labelled(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
     how = preparation(adata, use_rep)
     scaled = prepare(values, how)

@@ -205,7 +205,7 @@ def _labels(adata: AnnData, label_key: str) -> pd.Series:
             f"obs[{label_key!r}] holds {counted(len(counts), 'type')} in {int(counts.sum())} labelled cells. Label two "
             "types or more, several cells of one: what doubt is usual is read from labelled cells that are held out."
         )
-    return labels
+    return labels.cat.reorder_categories(sorted(labels.cat.categories))  # folds are the same in any order of types
 
 
 def _looked_at(adata: AnnData, known: np.ndarray, sketch: Size, random_state: int) -> np.ndarray:

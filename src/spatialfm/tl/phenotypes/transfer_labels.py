@@ -133,7 +133,8 @@ def transfer_labels(
         np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
     )
     probe = fit_head(trained[rows], labels[rows], method, C, random_state)
-    table = certainty(probe.predict_proba(values), probe.classes, target.obs_names, ordered=labels.ordered)
+    probability = probe.predict_proba(values)
+    table = certainty(probability, probe.classes, target.obs_names, classes, ordered=labels.ordered)
     scaled, of_query = probe.scaler.transform(trained[rows]), probe.scaler.transform(values)
     table["novelty"] = novelty(scaled, of_query, n_neighbors, None if patients is None else patients[rows])
     n_novel = int((table["novelty"] > 0.95).sum())
