@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
+from spatialfm._errors import SpatialfmWarning
 from spatialfm.embed.call import request_of
 from spatialfm.embed.inputs import prepare_inputs
 from spatialfm.embed.paint.table import cells_of, names_in_table, table_means, without_labels, write_means
@@ -57,3 +58,26 @@ def test_intervals_of_earlier_means_go(cohort):
     write_means(table, "X_imputed", pd.DataFrame({"CD8": [1.0, 2.0]}, index=["x", "y"]), {"method": "model"})
     assert "X_imputed_lower" not in table.obsm
     assert sfm.get.record(table, "X_imputed")["method"] == "model"
+
+
+def test_rows_of_other_samples_stay_only_where_they_were_made_in_the_same_way():
+    def written(*calls):
+        table = ad.AnnData(np.zeros((3, 0)), obs=pd.DataFrame(index=["x", "y", "z"]))
+        for name, values, rows, changes in calls:
+            frame = pd.DataFrame({name: values}, index=table.obs_names)
+            record = {"method": "model", "imputed": [name], "normalization_mean": [1.0], "seconds": values[0]}
+            write_means(table, "X_imputed", frame, record | changes, np.array(rows))
+        values = table.obsm["X_imputed"].iloc[:, 0].tolist()
+        return [None if np.isnan(value) else value for value in values], sfm.get.record(table, "X_imputed")
+
+    first, nan = ("CD8", [1.0, 2.0, 9.0], [0, 1], {"mpp_used": {"a": 0.5}}), np.nan
+    values, record = written(first, ("CD8", [nan, nan, 3.0], [2], {"mpp_used": {"b": 0.6}}))
+    assert values == [1, 2, 3]
+    assert record["mpp_used"] == {"a": 0.5, "b": 0.6}
+    assert written(first, ("CD8", [nan, 5.0, 3.0], [1, 2], {}))[0] == [1, 5, 3]
+    assert written(first)[0] == [1, 2, None]
+    for name, change in (("CD8", {"normalization_mean": [2.0]}), ("CD8", {"method": "knn"}), ("CD4", {})):
+        with pytest.warns(SpatialfmWarning, match="2 cells of samples that were not asked for .*have none now"):
+            assert written(first, (name, [nan, nan, 3.0], [2], change))[0] == [None, None, 3]
+    with pytest.warns(SpatialfmWarning, match=r"1 cell .*\(another normalization_mean in the record"):
+        written(first, ("CD8", [nan, 5.0, 3.0], [1, 2], {"normalization_mean": [2.0]}))

@@ -69,6 +69,13 @@ def test_samples_that_were_not_asked_for_are_left_out(sdata):
     assert "image_c_near" not in sdata.images
 
 
+def test_samples_that_are_asked_for_one_after_the_other_are_all_there(sdata):
+    impute(sdata, samples=["b"])
+    found = impute(sdata, samples=["c"])
+    assert (found["b", 7], found["c", 2]) == (pytest.approx(LOW), pytest.approx(LOW))
+    assert {"image_b_near", "image_c_near"} <= set(sdata.images)
+
+
 def test_an_image_whose_cells_have_been_measured_since_is_taken_away(sdata):
     impute(sdata)
     table = sdata["table"]

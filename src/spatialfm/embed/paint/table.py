@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..._storable import write_obsm
+from ..._errors import counted, listed, warn
+from ..._imputed import is_imputed
+from ..._keys import UNS
+from ..._storable import named_table, write_obsm
 from ...pp.drawn_cells import cells_data
 from ...pp.elements import labels_to_image
 from ..planned import table_of
-from ..result.record import make_record, write_record
+from ..result.record import as_text, make_record, write_record
 from ..windows.cells import find_cells
 from .cells import means_of_cells
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from ..windows.cells import Cells
 
 Box = tuple[int, int, int, int]
+OF_A_CALL = ("seconds", "mpp_used")  # what a record says of one call or sample: others may be of the same kind
 
 
 def table_means(
@@ -109,12 +114,48 @@ def names_in_table(
     return names
 
 
-def write_means(adata: AnnData, key: str, frame: pd.DataFrame, record: Mapping[str, Any]) -> None:
-    """Means into ``obsm[key]``, which is never ``X``, and their record; intervals of earlier ones go."""
+def write_means(
+    adata: AnnData, key: str, frame: pd.DataFrame, record: Mapping[str, Any], rows: np.ndarray | None = None
+) -> None:
+    """Means into ``obsm[key]``, which is never ``X``, and their record; intervals of earlier ones go.
+
+    With `rows`, those of the samples that were asked for, other rows keep what an earlier call wrote with the same
+    record. Of another record they are set to NaN, with a warning: one column has numbers of one kind.
+    """
+    notes = make_record(**record)
+    if rows is not None:
+        frame, notes = _with_others(adata, key, frame, notes, rows)
     for end in ("lower", "upper"):
         adata.obsm.pop(f"{key}_{end}", None)
     write_obsm(adata, key, frame)
-    write_record(adata, key, make_record(**record))
+    write_record(adata, key, notes)
+
+
+def _with_others(
+    adata: AnnData, key: str, frame: pd.DataFrame, notes: dict[str, str | int | float], rows: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, str | int | float]]:
+    """The frame with the earlier values of all other rows, if these were made in the same way."""
+    others = np.setdiff1d(np.arange(adata.n_obs), rows)
+    frame = frame.copy()
+    frame.iloc[others] = np.nan
+    if not is_imputed(adata, key) or not isinstance(adata.obsm.get(key), pd.DataFrame):
+        return frame, notes
+    earlier, before = named_table(adata, key), dict(adata.uns[UNS][key])
+    n = int(earlier.iloc[others].notna().any(axis=1).sum())
+    if not n:
+        return frame, notes
+    changed = [name for name in {**before, **notes} if str(before.get(name, "")) != str(notes.get(name, ""))]
+    changed = [name for name in changed if name not in OF_A_CALL]
+    if changed or list(earlier.columns) != list(frame.columns):
+        warn(
+            f"{counted(n, 'cell')} of samples that were not asked for (samples=) had values in obsm[{key!r}], made "
+            f"otherwise (another {listed(changed or ['imputed'], 4, quoted=False)} in the record), and have none now. "
+            "Impute all samples in one call, or pass another key_added=."
+        )
+        return frame, notes
+    frame.iloc[others] = earlier.iloc[others]
+    sizes = [json.loads(str(one["mpp_used"])) for one in (before, notes) if one.get("mpp_used")]
+    return frame, notes | ({"mpp_used": as_text({**sizes[0], **sizes[-1]})} if sizes else {})
 
 
 def without_labels(pairs: Sequence[SampleElements]) -> list[SampleElements]:

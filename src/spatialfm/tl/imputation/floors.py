@@ -100,8 +100,11 @@ def impute_cells(
     patient_key: str | None,
     space: str,
     random_state: int,
+    asked: np.ndarray | None = None,
 ) -> None:
     """Predict markers of cells from the other markers, and write them as `spatialfm.tl.impute_markers` says.
+
+    `asked`: rows of the samples that are to be written (default: all), see `write_means`.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def impute_cells(
         "fitted_mean": {name: float(targets[name][members].mean()) for name, members in learned.items()},
         "random_state": random_state,
     }
-    write_means(adata, key, pd.DataFrame(values, adata.obs_names, pd.Index(names, dtype=object)), record)
+    write_means(adata, key, pd.DataFrame(values, adata.obs_names, pd.Index(names, dtype=object)), record, asked)
 
 
 def _rows_to_predict(adata: AnnData, known: AnnData, name: str, layer: str | None) -> np.ndarray:
@@ -266,7 +269,7 @@ def impute_pixels(
         means = table_means(sdata, pairs, readers, table, cells, partial(read_written, folder), names)
         called = _called(sdata, own, table, [*seen, *names], dict(zip(names, markers, strict=True)))
         notes = {part: [called[name] for name in record[part]] for part in ("seen", "imputed")}
-        write_means(table, f"X_{key_added}", means.rename(columns=called), record | notes)
+        write_means(table, f"X_{key_added}", means.rename(columns=called), record | notes, cells.rows)
         sdata.tables[table_name] = table
     add_images(sdata, pairs, [1.0] * len(pairs), folder, key_added, record)
 

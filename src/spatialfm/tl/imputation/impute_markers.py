@@ -117,7 +117,8 @@ def impute_markers(
         look at, whose pixels are compared with none.
     ``.obsm["X_<key_added>"]``
         Of the table: one column per marker, named as the table names it where it was measured, the mean over the
-        pixels of each cell; NaN where nothing was predicted.
+        pixels of each cell; NaN where nothing was predicted. With `samples`, cells of other samples keep what an
+        earlier call gave them in the same way (by the record); what was made otherwise becomes NaN, with a warning.
         Tools take it for no marker of the table unless its key is named; `spatialfm.get.imputed` reads it. Intervals
         that `spatialfm.tl.calibrate_imputation` gave to earlier values of this key are removed.
     ``.uns["spatialfm"]["X_<key_added>"]``
@@ -229,7 +230,7 @@ def _with_model(
         given = dict(zip(painted.markers, markers, strict=True))
         names = names_in_table(table, inputs.panel.names, inputs.panel.markers, given)
         called = {part: [names.get(name, name) for name in painted.record[part]] for part in ("seen", "imputed")}
-        write_means(table, f"X_{key_added}", means.rename(columns=names), painted.record | called)
+        write_means(table, f"X_{key_added}", means.rename(columns=names), painted.record | called, cells.rows)
         sdata.tables[table_name] = table
     add_images(sdata, pairs, inputs.ratios, painted.folder, key_added, painted.record)
     what = f"{counted(len(painted.markers), 'marker')} of {counted(len(pairs), 'image')}"

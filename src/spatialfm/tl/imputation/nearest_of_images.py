@@ -60,11 +60,10 @@ def impute_cells_of_images(
     known = source if source is None or hasattr(source, "obs") else given_table(source, table_name, "source=")
     if known is sdata.tables.get(table_name):
         known = None
-    impute_cells(table, list(markers), known, "knn", key=f"X_{key_added}", space=space, **told)
-    sdata.tables[table_name] = table
     asked = np.concatenate([_rows(table, pair) for pair in pairs])
+    impute_cells(table, list(markers), known, "knn", key=f"X_{key_added}", space=space, asked=asked, **told)
+    sdata.tables[table_name] = table
     frame = table.obsm[f"X_{key_added}"]
-    frame.iloc[np.setdiff1d(np.arange(table.n_obs), asked)] = np.nan  # samples that were not asked for
     records = sdata.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})
     n = 0
     for pair in pairs:
