@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import anndata as ad
 import dask.array as da
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from matplotlib.text import Text
 from scipy import sparse
 
 import spatialfm as sfm
@@ -36,6 +40,11 @@ TAKE_NUMBERS = {  # every tool that reads a representation
 
 
 def cells() -> AnnData:
+    return _cells().copy()
+
+
+@cache
+def _cells() -> AnnData:
     adata = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=10, random_state=0)
     adata.obs["response"] = adata.obs["patient"].cat.codes.mod(2).map({0: "yes", 1: "no"}).astype(str)
     return adata
@@ -228,7 +237,70 @@ def _hits(a: AnnData) -> pd.DataFrame:
     return hits[["query", "rank", "hit", "distance"]]
 
 
+def drawn(figure) -> pd.DataFrame:
+    """All texts of a figure, and the numbers of its bars, lines and points."""
+    rows = [("text", one.get_text(), 0.0) for one in figure.findobj(Text) if one.get_text()]
+    for ax in figure.axes:
+        rows += [("bar", "", float(value)) for bar in ax.patches for value in np.ravel(bar.get_extents().get_points())]
+        rows += [("line", "", float(value)) for line in ax.lines for value in np.ravel(line.get_xydata())]
+        rows += [("points", "", float(value)) for one in ax.collections for value in np.ravel(one.get_offsets())]
+        rows += [("image", "", float(value)) for one in ax.images for value in np.ravel(one.get_array())[:500]]
+    plt.close(figure)
+    return pd.DataFrame(rows, columns=["kind", "text", "number"])
+
+
+def _positive(a: AnnData) -> AnnData:
+    sfm.tl.marker_positivity(a, markers=[a.var_names[0]], library_key="response")
+    return a
+
+
+def _imputed(a: AnnData) -> AnnData:
+    """The first marker is predicted where a half was not stained for it."""
+    a.X = np.where((np.arange(a.n_obs) % 2 == 0)[:, None] & (np.arange(a.n_vars) == 0), np.nan, a.X)
+    sfm.tl.impute_markers(a, markers=[a.var_names[0]], method="linear", space="intensity", patient_key=None)
+    return a
+
+
+def _embedded(a: AnnData) -> AnnData:
+    """An embedding of two markers, three columns each, as its record says."""
+    a.obsm["X_made"] = np.random.default_rng(0).random((a.n_obs, 6)).astype(np.float32)
+    a.uns["spatialfm"] = {
+        "X_made": {"model": "made", "output": "marker", "markers": '["one", "two"]', "embedding_dim": 3}
+        | {"n_components": "", "feature_names": '["a", "b", "c", "d", "e", "f"]'},
+        "X_made_basis": {"mean": np.zeros(6), "components": np.eye(6)},
+    }
+    return a
+
+
+def _shifted(a: AnnData) -> AnnData:
+    a.obs["when"] = np.where(np.arange(a.n_obs) % 2, "after", "before")
+    sfm.tl.distribution_shift(
+        a, use_rep="X_latent", time_key="when", time_points=("before", "after"), library_key=None, n_cells=5,
+        n_repeats=2, min_cells=4,
+    )  # fmt: skip
+    a.obsm["X_umap"] = a.obsm["X_latent"][:, :2]
+    return a
+
+
+BEFORE = {  # what is in the table before it is made odd, of functions that read what others wrote
+    "get.imputed": _imputed,
+    "get.with_imputed": _imputed,
+    "get.marker_embedding": _embedded,
+    "get.features": _embedded,
+    "get.basis": _embedded,
+    "pl.positivity": _positive,
+    "pl.shift": _shifted,
+}
+BARE = {"show": False, "return_fig": True}
 CHEAP = {
+    "get.imputed": sfm.get.imputed,
+    "get.with_imputed": lambda a: sfm.get.with_imputed(a).to_df(),
+    "get.marker_embedding": lambda a: pd.DataFrame(sfm.get.marker_embedding(a, "X_made", "two")),
+    "get.features": lambda a: sfm.get.features(a, "X_made"),
+    "get.basis": lambda a: pd.DataFrame(sfm.get.basis(a, "X_made")["components"]),
+    "pl.positivity": lambda a: drawn(sfm.pl.positivity(a, a.var_names[0], **BARE)),
+    "pl.shift": lambda a: drawn(sfm.pl.shift(a, **BARE)),
+    "pl.composition": lambda a: drawn(sfm.pl.composition(sfm.tl.composition(a, "type"), group_key="response", **BARE)),
     "add_clinical": _clinical,
     "set_outcome": lambda a: sfm.pp.set_outcome(a, time_key="time", event_key="event"),
     "standardize": lambda a: pd.DataFrame(sfm.pp.standardize(a, batch_key="sample", copy=True)),
@@ -248,10 +320,11 @@ def kept(adata: AnnData) -> tuple:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CHEAP)
 def test_odd_tables_give_the_same_or_are_refused_untouched(name, tmp_path):
-    plain = CHEAP[name](in_order())
+    ready = BEFORE.get(name, lambda a: a)(in_order())
+    plain = CHEAP[name](ready.copy())
     n_refused = 0
     for odd, change in (AS_BEFORE | OTHERWISE).items():
-        table = change(in_order(), tmp_path)
+        table = change(ready.copy(), tmp_path)
         before = kept(table)
         try:
             result = CHEAP[name](table)
@@ -262,4 +335,4 @@ def test_odd_tables_give_the_same_or_are_refused_untouched(name, tmp_path):
             continue
         if odd in AS_BEFORE and plain is not None:
             pd.testing.assert_frame_equal(result, plain, check_dtype=False, check_index_type=False, obj=odd, rtol=1e-5)
-    assert n_refused  # a table without rows at least
+    assert n_refused or name.startswith("get.")  # a table without rows at least
