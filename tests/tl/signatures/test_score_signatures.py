@@ -137,6 +137,7 @@ def test_refusals():
         ({"favorable": ["A"], "cuts": (2, -1)}, "must rise"),
         ({"favorable": ["A"], "cut_points_from": "discovery"}, "has no cut points"),
         ({"favorable": ["A"], "area": {"S0": 1.0}}, "area= lacks samples 'S1'"),
+        ({"favorable": ["A"], "area": dict.fromkeys(cells.obs["sample"], 0.0)}, "area= of 'S0'.* is 0"),
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.score_signatures(cells, **arguments)

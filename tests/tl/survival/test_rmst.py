@@ -122,6 +122,10 @@ def test_no_interval_without_width_where_nobody_had_the_event(recwarn):
     row = result["differences"].iloc[0]
     assert (row["difference"], row["p_value"]) == (0, 1)
     assert row[["ci_low", "ci_high", "ratio_ci_low", "ratio_ci_high"]].isna().all()
+    aged = AnnData(obs=obs.assign(age=[50.0, 61, 55, 70, 48, 66, 52, 59, 73, 45]))
+    adjusted = sfm.tl.rmst(aged, "arm", horizon=2, covariates="age", copy=True)["differences"].iloc[0]
+    assert (adjusted["difference"], adjusted["p_value"]) == (pytest.approx(0, abs=1e-9), 1)
+    assert adjusted[["ci_low", "ci_high"]].isna().all()
     dead = sfm.tl.rmst(AnnData(obs=obs.assign(time=[0.0] * 5 + [1, 2, 3, 4, 5])), "arm", horizon=3, copy=True)
     assert np.isnan(dead["differences"].loc[0, "ratio"])
     assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

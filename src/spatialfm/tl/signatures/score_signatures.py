@@ -218,6 +218,8 @@ def _areas(
     if area is not None:
         if missing := [name for name in names if name not in area]:
             raise TableError(f"area= lacks samples {listed(missing)}.")
+        if void := [name for name in names if not area[name] > 0]:
+            raise TableError(f"area= of {listed(void)} is 0, in which no density can be. Pass mm² above 0.")
         sizes = [float(area[name]) for name in names]
     elif SPATIAL not in adata.obsm:
         return None

@@ -321,6 +321,8 @@ def _adjusted(
     values = pseudo_values(outcome.time[pair], outcome.event[pair], second, horizon)
     fit = robust_fit(values[:, None], design, design.shape[1] - 1)
     low, high = (float(end[0]) for end in fit.interval(1 - alpha))
+    if np.ptp(values) < 1e-9 * horizon:  # no patient had the event in between: not that the interval had no width
+        low = high = np.nan
     unknown = dict.fromkeys(("ratio", "ratio_ci_low", "ratio_ci_high"), np.nan)
     return {
         "group_a": levels[a],
