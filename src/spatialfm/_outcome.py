@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,21 @@ def carry_outcome(source: AnnData | None, target: AnnData) -> None:
         remember_outcome(target, outcome)
 
 
+def numbers_of(column: pd.Series) -> pd.Series:
+    """Numbers in a column of objects, as joins of tables leave them, as numbers; any other column as it is.
+
+    As objects they would be taken for categories, each value a level of its own.
+
+    Examples
+    --------
+    >>> numbers_of(pd.Series([1, 2.5], dtype=object)).dtype, numbers_of(pd.Series(["1"], dtype=object)).dtype
+    (dtype('float64'), dtype('O'))
+    """
+    if column.dtype == object and all(isinstance(one, Real) and not isinstance(one, bool | np.bool_) for one in column):
+        return column.astype(np.float64)
+    return column
+
+
 def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:
     """Times from 0 on as floats.
 
@@ -110,6 +126,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) holds True and False, not times. Are the columns of time and event swapped?"
         )
+    time = numbers_of(time)
     if not pd.api.types.is_numeric_dtype(time.dtype):
         text = time.astype(object)
         unread = text[pd.to_numeric(text, errors="coerce").isna()]

@@ -57,6 +57,8 @@ def test_pairs_are_patients_with_both_and_their_samples_pooled():
 def test_covariates_are_standardised_or_against_their_first():
     terms = terms_of({"age": pd.Series([1.0, 3.0]), "sex": pd.Series(["m", "f"])}, 2)
     np.testing.assert_allclose(terms, [[-1, 1], [1, 0]])
+    objects = terms_of({"age": pd.Series([1.0, 3.0, 2.0], dtype=object)}, 3)
+    np.testing.assert_allclose(objects, np.array([[-1], [1], [0]]) * np.sqrt(1.5))  # and not two levels
     with pytest.raises(TableError, match="is the same in all rows"):
         terms_of({"age": pd.Series([1.0, 1.0])}, 2)
     with pytest.raises(TableError, match="tells which group"):

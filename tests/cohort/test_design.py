@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from spatialfm._errors import SurvivalError
 from spatialfm.cohort.design import check_clusters, check_design, design_matrix, read_clusters
+from spatialfm.cohort.survival_record import describe_columns
 
 COLUMNS = pd.DataFrame({"age": [40.0, 50.0, 60.0], "stage": ["II", "I", "III"], "old": [False, True, True]})
 
@@ -30,6 +31,20 @@ def test_numbers_may_be_levels_and_truth_is_not_standardised():
     design, _ = design_matrix(COLUMNS[["age", "old"]], {}, standardize=True)
     np.testing.assert_allclose(design["age"], [-1, 0, 1])
     np.testing.assert_array_equal(design["old"], [0, 1, 1])
+
+
+def test_numbers_in_a_column_of_objects_are_numbers_and_no_levels():
+    """As joins of tables with missing values leave them."""
+    objects = COLUMNS.astype({"age": object})
+    for standardize in (False, True):
+        for part in (0, 1):
+            expected = design_matrix(COLUMNS, {}, standardize)[part]
+            pd.testing.assert_frame_equal(design_matrix(objects, {}, standardize)[part], expected)
+        assert describe_columns(objects, {}, standardize) == describe_columns(COLUMNS, {}, standardize)
+    assert list(design_matrix(pd.DataFrame({"grade": [1, 2, 3]}, dtype=object), {"grade": "1"})[0]) == [
+        "grade[2]", "grade[3]",
+    ]  # fmt: skip
+    assert list(design_matrix(pd.DataFrame({"grade": ["1", "2"]}), {})[0]) == ["grade[2]"]
 
 
 @pytest.mark.parametrize(

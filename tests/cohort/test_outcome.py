@@ -105,6 +105,9 @@ def test_what_is_no_time(values, message):
     with pytest.raises(SurvivalError, match=message):
         event_times(pd.Series(values), "time")
     assert event_times(pd.Series([0, 5]), "time").dtype == np.float64
+    assert event_times(pd.Series([0, 2.5, np.int64(3)], dtype=object), "time").tolist() == [0, 2.5, 3]
+    with pytest.raises(SurvivalError, match="numbers as text"):
+        event_times(pd.Series([1.0, True], dtype=object), "time")
 
 
 def test_expected_events_are_those_of_the_log_rank_test():

@@ -13,6 +13,7 @@ import pandas as pd
 from .._dense import dense
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
+from .._outcome import numbers_of
 from ..stats.composition_groups import Rows, pooled
 from ..stats.patient_groups import LEAST
 from .checks import listed, named, obs_column, order_of_names
@@ -153,7 +154,8 @@ def _groups(
 def terms_of(columns: dict[str, pd.Series], n: int) -> np.ndarray:
     """Covariates as terms of a design: numbers standardised, categories against their first."""
     terms = []
-    for key, column in columns.items():
+    for key, given in columns.items():
+        column = numbers_of(given)
         if column.nunique() < 2:
             raise TableError(
                 f"obs[{key!r}] (covariates=) is the same in all rows that are compared: nothing can be adjusted for. "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted
+from .._outcome import numbers_of
 from .checks import codes_by_appearance, listed, obs_column
 from .one_value import value_of_each
 from .outcome import patient_column
@@ -24,7 +25,8 @@ def design_matrix(
     if unknown := [name for name in reference if name not in columns]:
         raise SurvivalError(f"reference= names {unknown[0]!r}, but the covariates are {listed(columns)}.")
     design, terms = {}, []
-    for name, column in columns.items():
+    for name, given in columns.items():
+        column = given if name in reference else numbers_of(given)
         numeric = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
         if numeric and name not in reference:
             values = column.to_numpy(dtype=np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._fingerprint import digest
+from .._outcome import numbers_of
 from ..stats.cox import baseline_hazard
 
 MODEL = "model"  # in uns[key]
@@ -18,7 +19,8 @@ MODEL = "model"  # in uns[key]
 def describe_columns(columns: pd.DataFrame, reference: Mapping[str, str], standardize: bool = False) -> str:
     """JSON of what :func:`spatialfm.cohort.design.design_matrix` made of each covariate."""
     described: dict[str, dict[str, Any]] = {}
-    for name, column in columns.items():
+    for name, given in columns.items():
+        column = given if name in reference else numbers_of(given)
         truth = pd.api.types.is_bool_dtype(column.dtype)
         if (pd.api.types.is_numeric_dtype(column.dtype) or truth) and name not in reference:
             values = column.to_numpy(dtype=np.float64)

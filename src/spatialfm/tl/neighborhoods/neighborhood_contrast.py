@@ -12,6 +12,7 @@ from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from ..._outcome import numbers_of
 from ..._public import public
 from ..._storable import named_table, write_uns
 from ...cohort.checks import as_names, check_anndata, codes_of, listed, obs_column
@@ -300,7 +301,7 @@ def _strata(
         raise TableError("covariates= are of the test over patients. Pass patient_key=.")
     levels = {}
     for name in names:
-        column = obs_column(adata, name, "covariates")[of_type].reset_index(drop=True)
+        column = numbers_of(obs_column(adata, name, "covariates")[of_type].reset_index(drop=True))
         if column.groupby(patients).nunique().max() < 2:
             raise TableError(
                 f"obs[{name!r}] (covariates=) is the same in all these cells of each patient: patients are compared "
