@@ -145,7 +145,7 @@ CASES = [
             Refusal(
                 "no-cell", _in_geojson("core 1.geojson", '"cell"', '"tile"'), "only 6 tile, 1 annotation, and no cell"
             ),
-            Refusal("points", _in_geojson("core 1.geojson", '"Polygon"', '"LineString"'), "no polygons: 6 LineString"),
+            Refusal("points", _in_geojson("core 1.geojson", '"Polygon"', '"LineString"'), "not polygons: 6 LineString"),
         ),
     ),
     Case(

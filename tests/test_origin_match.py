@@ -91,6 +91,14 @@ def test_equal_numbers_of_one_row_each_are_proof_from_six_on():
     assert known(list(values), [made]) == [(6, True)]
 
 
+def test_events_are_not_weights_that_are_all_nearly_one():
+    """Of 200 weights within 1e-6 of 1, as the attention of a network that learned nothing; an event is 0 or 1."""
+    rng = np.random.default_rng(0)
+    weights = 1 + rng.uniform(-1e-6, 1e-6, 200)
+    assert known(rng.integers(0, 2, 200).astype(float), [reference(weights)]) == []
+    assert known(weights, [reference(weights)]) == [(200, True)]
+
+
 def test_numbers_without_names_are_known_as_they_are():
     made = reference(list(np.random.default_rng(0).normal(size=40)))
     values = made.values[::-1][:30].copy()

@@ -134,6 +134,7 @@ def _in_context(cells):
 
     shape = {"in_dim": cells.obsm["X_model"].shape[1], "dim": 8, "hidden": 8, "heads": 2, "depth": 1}
     model = new_context("stofm", shape, 0, 3.0)
+    cells.obsm["spatial"][:, 0] += 1000.0 * cells.obs["patient"].astype("category").cat.codes  # patients side by side
     return _run("embed_context", cells, use_rep="X_model", model=model, library_key="arm")
 
 

@@ -187,8 +187,8 @@ def _equal(made: np.ndarray, values: np.ndarray) -> int:
     equal = both & np.isclose(values, made, rtol=1e-6, atol=0)
     usual = equal & (made == levels[counts.argmax()]) & (counts.max() > 1)
     telling = equal & ~usual
-    different = np.unique(made[telling])
-    if len(different) < SAME_NUMBERS:
+    different = np.unique(values[telling])  # a column of 0 and 1 is not that of weights which are all nearly 1
+    if min(len(different), len(np.unique(made[telling]))) < SAME_NUMBERS:
         return 0
     enough = telling.sum() >= MOST_EQUAL * (both & ~usual).sum()
     return int(equal.sum()) if enough or _no_fractions(different) >= SAME_NUMBERS else 0

@@ -144,5 +144,5 @@ def test_an_array_that_changes_is_not_read(tmp_path, ome, mask):
 def test_whole_numbers_in_floats_are_taken_when_told(tmp_path, ome, mask):
     np.save(tmp_path / "m.npy", mask.astype("f4"))
     np.testing.assert_array_equal(labels_of(ome, tmp_path / "m.npy", cast_labels=True), mask)
-    with pytest.raises(InputFileError, match="labels_series= is of TIFF files"):
+    with pytest.raises(InputFileError, match="labels_series= is for TIFF files"):
         labels_of(ome, tmp_path / "m.npy", labels_series=1)
