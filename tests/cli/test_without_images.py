@@ -12,7 +12,7 @@ from cli_cohort import write_cells
 
 from spatialfm._errors import TableError
 from spatialfm.cli import _analysis, main
-from spatialfm.cli._without_images import MARKERS, scaled_markers
+from spatialfm.cli._without_images import MARKERS, cohort_of, scaled_markers
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -63,6 +63,16 @@ def test_two_commands_make_a_report_with_survival(typed, capsys):
     truth.drop(columns="object").to_csv(folder / "cells.csv", index=False)
     assert main(["run", "results", "--dry-run"]) == 0
     assert "cells.csv' changed" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_the_table_of_samples_has_the_columns_of_one_value_in_each():
+    obs = pd.DataFrame(
+        {"sample": ["b", "a", "b", "a"], "stage": [2, 1, 2, 1], "area": [5, 6, 7, 8], "patient": list("yxyx")},
+        index=list("0123"),
+    )
+    samples = cohort_of(ad.AnnData(np.zeros((4, 1)), obs=obs))["samples"].obs
+    expected = pd.DataFrame({"patient": ["y", "x"], "stage": [2, 1]}, index=["b", "a"])
+    pd.testing.assert_frame_equal(samples, expected, check_names=False, check_index_type=False)
 
 
 def test_check_tells_cells_types_and_outcome(typed, capsys):
