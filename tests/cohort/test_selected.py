@@ -13,6 +13,7 @@ from anndata import AnnData
 import spatialfm as sfm
 from spatialfm import _origin
 from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm.cohort.circular import remember_groups
 
 N = 60
 KEYS = {"time_key": "time", "event_key": "event"}
@@ -295,6 +296,11 @@ def test_labels_that_were_learned_from_a_signature_are_known(searched):
     sfm.tl.annotate(cells, "some", use_rep="X_latent", method="linear")
     patients = sfm.tl.composition(cells, "some_predicted", patient_key="patient")
     refused(patients, "in", SIGNATURES, ("cox", "concordance"))
+    # by what they were learned from, whatever they look like
+    cells.obs["learned"] = np.random.default_rng(1).choice(["yes", "no"], cells.n_obs)
+    remember_groups(cells, "annotate", "X_latent", cells.obs["learned"], written=True, labels="some")
+    patients = sfm.tl.composition(cells, "learned", patient_key="patient")
+    refused(patients, "yes", SIGNATURES, ("cox",))
 
 
 def test_labels_that_were_transferred_from_a_signature_are_named_in_other_patients(searched):
