@@ -81,7 +81,7 @@ def fit_stacked(
         weigh=True,
         calibrate=options.calibrate,
         parts=parts,
-        like=options.like if isinstance(options.like, Mixture) else None,
+        like=options.like,
     )
     weights = dict(zip([block.name for block in blocks], fitted.weights.tolist(), strict=True))
     notes = {"weights": weights} | ({"chosen": choice.method, "why": choice.why} if choice else {})

@@ -107,7 +107,7 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
         calibrate=options.calibrate,
         temper=True,
         seen=some_rows(cells),
-        like=options.like if isinstance(options.like, Mixture) else None,
+        like=options.like,
     )
     return replace(fitted, notes={} if C is None else {"C": C})
 

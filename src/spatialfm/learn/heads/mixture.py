@@ -75,7 +75,7 @@ def fit_mixture(
     temper: bool = False,
     seen: np.ndarray | None = None,
     parts: Sequence[Fitted] | None = None,
-    like: Mixture | None = None,
+    like: Fitted | None = None,
 ) -> Mixture:
     """Fit all, and find on labelled rows that are held out in turn what is asked for.
 
@@ -102,10 +102,10 @@ def fit_mixture(
     parts
         What `fits` make of all labelled rows, if that is known.
     like
-        A mixture whose weights and temperatures are kept; nothing is found then.
+        If it is a mixture, its weights and temperatures are kept, and nothing is found.
     """
     parts = [fit(rows, codes) for fit in fits] if parts is None else parts
-    if like is not None:
+    if isinstance(like, Mixture):
         return Mixture(parts, columns, like.weights, like.temperatures)
     weights, temperatures = np.full(len(fits), 1 / len(fits)), np.ones(len(fits))
     fitted = Mixture(parts, columns, weights, temperatures)
