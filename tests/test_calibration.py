@@ -52,8 +52,8 @@ def functions() -> list[str]:
         for name in getattr(sfm, room).__all__:
             if inspect.isclass(getattr(getattr(sfm, room), name)):
                 continue
-            text = getattr(getattr(sfm, room), name).__doc__
-            returns = text[text.index("Returns\n") :].split("\n    Raises\n")[0]
+            text = inspect.getdoc(getattr(getattr(sfm, room), name))
+            returns = text[text.index("Returns\n") :].split("\nRaises\n")[0]
             if re.search(r"\bp_value|\bq_value|\bp_[a-z]+``|interval|p-value|score", returns):
                 found.append(f"{room}.{name}")
     return found

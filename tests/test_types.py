@@ -192,7 +192,7 @@ def test_a_copy_is_the_whole_record_or_its_docstring_says_what_is_only_written(n
     returned = annotation_of_copy(name)
     if is_typeddict(getattr(records, returned, None)) or returned == "AnnData":
         return
-    text = FUNCTIONS[name].__doc__.partition("\n    copy\n")[2].partition("\n\n")[0]
+    text = inspect.getdoc(FUNCTIONS[name]).partition("\ncopy\n")[2].partition("\n\n")[0]
     assert re.search(r"\balone\b|otherwise written|either way", text), text
     assert re.search(r"only\s+written|either way", text), text
 

@@ -15,6 +15,7 @@ from sklearn.metrics import silhouette_score
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
+from spatialfm.metrics._batch_effect import mixed_parts
 
 
 def test_mixed_batches_are_near_zero_and_shifted_ones_near_one():
@@ -44,8 +45,44 @@ def test_the_planted_batch_effect_orders_the_representations():
     assert found[0] < found[1] < found[2]
 
 
+def test_without_a_batch_effect_slides_are_as_far_apart_as_other_groups_of_as_many_patients():
+    """Patients that are drawn alike: which slide they lie on is one division of many, so that the two agree on average.
+
+    Halves of the patients of one slide, fewer and so farther apart, would show 0.15 more.
+    """
+    who = np.repeat(np.arange(8), 40)
+    differences = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        obs = pd.DataFrame(
+            {"patient": who.astype(str), "slide": np.where(who < 4, "a", "b")}, index=map(str, range(320))
+        )
+        cells = AnnData(obs=obs, obsm={"X_m": rng.normal(size=(320, 4)) + rng.normal(0, 2, (8, 4))[who]})
+        with pytest.warns(SpatialfmWarning, match="Not all of 8 patients"):
+            row = sfm.metrics.batch_effect(cells, "slide", use_rep="X_m").iloc[0]
+        differences.append(row["silhouette"] - row["silhouette_patients"])
+    error = np.std(differences, ddof=1) / 5
+    assert abs(np.mean(differences)) < 3 * error
+    assert error < 0.03  # so that 0.15 would be seen
+
+
+@pytest.mark.parametrize(("n_one", "n_two", "n_both"), [(4, 4, 0), (2, 6, 0), (1, 3, 2), (0, 2, 3), (5, 0, 1)])
+def test_mixed_parts_have_as_many_patients_and_an_equal_share_of_both_batches(n_one, n_two, n_both):
+    only = [f"a{i}" for i in range(n_one)], [f"b{i}" for i in range(n_two)], [f"c{i}" for i in range(n_both)]
+    patients = np.array([*only[0], *only[1], *only[2], *only[2]])
+    part = np.repeat([0, 1, 0, 1], [n_one, n_two, n_both, n_both])
+    rng = np.random.default_rng(0)
+    draws = np.array([mixed_parts(part, patients, rng) for _ in range(2000)])
+    assert (draws.sum(axis=1) == part.sum()).all()
+    # of n patients of one batch alone, the same share is in either part; so it is for those of both
+    expected = n_two / max(n_one + n_two, 1)
+    alone = draws[:, : n_one + n_two].mean(axis=0)
+    assert alone == pytest.approx(np.full(n_one + n_two, expected), abs=0.04)
+    assert draws[:, n_one + n_two :].mean(axis=0) == pytest.approx(np.full(2 * n_both, 0.5), abs=0.04)
+
+
 def test_patients_that_differ_are_told_from_a_batch():
-    """No batch effect, eight patients far apart, four on each slide: what slides show, halves of patients show too."""
+    """No batch effect, eight patients far apart, four on each slide: other groups of four show what slides show."""
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(8), 40)
     obs = pd.DataFrame({"patient": [f"P{i}" for i in who], "slide": np.where(who < 4, "a", "b")})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-N_HALVINGS = 3  # of the patients of a batch
+N_MIXED = 12  # divisions of the patients that set no batches apart
 
 
 @public
@@ -43,8 +43,9 @@ def batch_effect(
 
     Batches that hold different patients (or samples of other tissue) are apart by their patients, independent of the
     stain: KRONOS compares serial sections of one tissue. Where patients are known and are not the same in both batches,
-    the same measures between random halves of the patients *within* a batch are given too: only what goes beyond these
-    is due to the batch.
+    the same measures are given between two groups of as many patients, drawn so that both batches have the same share
+    in either: only what goes beyond these is due to the batch. Without an effect of the batch the two are equal on
+    average.
 
     With `lisi` also iLISI (Korsunsky et al. 2019), which looks at the neighbours of each row and sees mixing that two
     clusters do not: how many batches there effectively are among them, 1 or 2, scaled as in Luecken et al. 2022. Note
@@ -72,8 +73,9 @@ def batch_effect(
     Returns
     -------
     One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``; where
-    patients are known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between halves of
-    the patients of one batch, the mean over six halvings; NaN where batches have the same patients, or one each); and
+    patients are known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between groups of
+    patients in which batches are mixed, the mean over twelve draws; NaN where batches have the same patients, or one
+    each); and
     with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are);
     ``attrs["preparation"]`` records what was done to the columns of each embedding.
 
@@ -125,7 +127,9 @@ def batch_effect(
             part = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
             row = {"use_rep": rep, "first": one, "second": two} | apart(values[pooled], part, random_state)
             if patients is not None:
-                row |= _of_patients(values, parts[one], parts[two], patients, random_state)
+                row |= _of_patients(
+                    values[pooled], part, patients[pooled], np.random.default_rng(random_state), random_state
+                )
             if compute_lisi is not None:
                 row["ilisi"] = ilisi(values[pooled], part, compute_lisi)
             rows.append(row)
@@ -156,23 +160,56 @@ def apart(values: np.ndarray, part: np.ndarray, random_state: int) -> dict[str, 
 
 
 def _of_patients(
-    values: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.ndarray, random_state: int
+    values: np.ndarray, part: np.ndarray, patients: np.ndarray, rng: np.random.Generator, random_state: int
 ) -> dict[str, float]:
-    """The same between halves of the patients within each batch: the effect of patients alone."""
-    groups = [np.unique(patients[rows]) for rows in (one, two)]
-    shared = np.intersect1d(*groups)
+    """The same between groups of patients in which the batches are mixed: the effect of patients alone."""
+    one, two = (np.unique(patients[part == number]) for number in (0, 1))
+    shared = np.intersect1d(one, two)
     scores = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}
-    if len(shared) == max(map(len, groups)):
+    if len(shared) == max(len(one), len(two)):
         return scores
-    rng, each = np.random.default_rng(random_state), []
-    for rows, names in zip((one, two), groups, strict=True):
-        for _ in range(N_HALVINGS if len(names) > 1 else 0):
-            half = np.isin(patients[rows], rng.permutation(names)[: len(names) // 2]).astype(int)
-            if 1 < half.sum() < len(half) - 1:
-                each.append(apart(values[rows], half, random_state))
+    each = []
+    for _ in range(N_MIXED):
+        mixed = mixed_parts(part, patients, rng)
+        same = (mixed == part).mean()
+        if 0 < same < 1 and 1 < mixed.sum() < len(mixed) - 1:
+            each.append(apart(values, mixed, random_state))
     if each:
         scores |= {f"{name}_patients": float(np.mean([one[name] for one in each])) for name in ("silhouette", "ari")}
     return scores
+
+
+def mixed_parts(part: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another division of rows by patients: groups of as many patients, in which both parts have the same share.
+
+    Patients of one part alone change places with as many of the other. Of those in both parts, half have their rows
+    exchanged. Where the part of a row says nothing, this division is as likely as the one that is given.
+
+    Parameters
+    ----------
+    part, patients
+        ``(n,)`` 0 or 1, and the patient of each row.
+
+    Examples
+    --------
+    >>> part, patients = np.repeat([0, 1], 4), np.repeat(["a", "b", "c", "d"], 2)
+    >>> mixed = mixed_parts(part, patients, np.random.default_rng(0))
+    >>> [int(mixed[patients == name].sum()) for name in "abcd"]
+    [2, 0, 2, 0]
+    """
+    one, two = (np.unique(patients[part == number]) for number in (0, 1))
+    only = [np.setdiff1d(one, two), np.setdiff1d(two, one)]
+    shared = np.intersect1d(one, two)
+    n_one, n_two = map(len, only)
+    n_moved = _rounded(n_one * n_two / max(n_one + n_two, 1), rng)
+    moved = [*rng.permutation(only[0])[:n_moved], *rng.permutation(only[1])[:n_moved]]
+    moved += [*rng.permutation(shared)[: _rounded(len(shared) / 2, rng)]]
+    return np.where(np.isin(patients, moved), 1 - part, part)
+
+
+def _rounded(number: float, rng: np.random.Generator) -> int:
+    """Up or down, so that it is right on average."""
+    return int(number + rng.random())
 
 
 def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> np.ndarray | None:
@@ -199,7 +236,7 @@ def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> n
         warn(
             f"Not all of {counted(len(table), 'patient')} are in every batch ({int(table.all(axis=1).sum())} are): "
             "what sets batches apart may be their patients. Compare silhouette and ari with silhouette_patients and "
-            "ari_patients, those between halves of the patients of one batch."
+            "ari_patients, those between groups of patients in which batches are mixed."
         )
     return patients
 

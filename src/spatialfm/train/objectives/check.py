@@ -130,7 +130,11 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _views(objective: Objective, windows: Sequence[WindowSample], seed: int) -> list[Any]:
     """They can be sent to a worker, change no window, and come again."""
-    make = pickle.loads(pickle.dumps(objective.views()))
+    make = objective.views()
+    try:
+        make = pickle.loads(pickle.dumps(make))
+    except Exception as error:  # of the version of Python, and of what the object does when it is sent
+        raise _Broken(f"they cannot be sent to a worker by pickle: {error}") from error
     before = [window.pixels.clone() for window in windows]
     first, again = (
         [make(window, random_of(seed, 0, place, 2)) for place, window in enumerate(windows)] for _ in range(2)
