@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 from _harness import head, peak, printed_last, row
 from anndata import AnnData
+from scipy.spatial import cKDTree
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
@@ -48,16 +49,16 @@ OPTIONS = {"lr": 3e-3, "pairs": 1e-3}
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=150, class_weight="balanced"))
 FIRST_COHORT = 100  # settings were tried on others
 COMPOSITION = "composition of clusters, 10 neighbours"
-WHOLE = "context, a sample in one piece"
+CONTEXT = "context"
 
 
-def trained(cells: AnnData, use_rep: str, steps: int, n_cells: int, **options) -> object:
-    """A model trained on slices, without labels."""
+def trained(cells: AnnData, use_rep: str, steps: int, n_cells: int, out: Path | None = None, **options) -> object:
+    """A model trained on slices, without labels; in `out` a run that was ended is gone on with."""
     with tempfile.TemporaryDirectory() as folder:
         return sfm.train.pretrain_context(
             cells,
             use_rep=use_rep,
-            out=Path(folder) / "run",
+            out=Path(folder) / "run" if out is None else out,
             shape=SHAPE,
             slicing={"n_cells": n_cells, "unit": 10.0},
             options=OPTIONS | options,
@@ -81,12 +82,19 @@ def macro_f1(values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, 
 def simulated(args) -> None:
     numbers = range(FIRST_COHORT, FIRST_COHORT + args.cohorts)
     scores = [cohort_scores(number, args) for number in numbers]
-    head("read from", "macro F1 within patients", "macro F1 of new patients", "less composition (95 %)")
+    head(
+        "read from",
+        "macro F1 within patients",
+        "macro F1 of new patients",
+        "less composition (95 %)",
+        "context less this (95 %)",
+    )
     for name in scores[0]:
         within = np.mean([one[name]["within"] for one in scores])
-        new, plain = ([np.array(one[kind]["new"]) for one in scores] for kind in (name, COMPOSITION))
+        new, plain, context = ([np.array(one[kind]["new"]) for one in scores] for kind in (name, COMPOSITION, CONTEXT))
         across = np.mean([f1_of(cells.sum(0)) for cells in new])
-        row(name, f"{within:.3f}", f"{across:.3f}", "" if name == COMPOSITION else difference(new, plain))
+        over_plain = "" if name == COMPOSITION else difference(new, plain)
+        row(name, f"{within:.3f}", f"{across:.3f}", over_plain, "" if name == CONTEXT else difference(context, new))
     print(f"\n{args.cohorts} cohorts of {len(new[0])} new patients, {args.steps} steps")
 
 
@@ -111,7 +119,8 @@ def cohort_scores(number: int, args) -> dict[str, dict]:
     names, labels = np.unique(cells.obs["niche"].astype(str), return_inverse=True)
     known, half = np.flatnonzero(old), np.random.default_rng(0).random(old.sum()) < 0.5  # of the cells of patients
     who, scores = np.unique(cells.obs["patient"].astype(str)[~old], return_inverse=True)[1], {}
-    for name, values in read_from(cells, old, args.steps).items():
+    run = kept.with_suffix("") if kept is not None else None
+    for name, values in read_from(cells, old, args.steps, run).items():
         LINEAR.fit(values[known[half]], labels[known[half]])
         within = f1_score(labels[known[~half]], LINEAR.predict(values[known[~half]]), average="macro")
         LINEAR.fit(values[old], labels[old])
@@ -135,7 +144,7 @@ def cohort(number: int) -> tuple[AnnData, np.ndarray]:
     return cells, (cells.obs["slide"] != "S3").to_numpy()
 
 
-def read_from(cells: AnnData, old: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+def read_from(cells: AnnData, old: np.ndarray, steps: int, run: Path | None) -> dict[str, np.ndarray]:
     """What a probe reads niches from; clusters and the context are learned from the same markers of the same cells."""
     learned_from = cells[old].copy()
     sfm.tl.cell_states(learned_from, 12, use_rep="X_markers", key_added="cluster")
@@ -147,21 +156,29 @@ def read_from(cells: AnnData, old: np.ndarray, steps: int) -> dict[str, np.ndarr
     }
     own = {kind: pd.get_dummies(cells.obs[kind]).to_numpy(np.float32) for kind in ("cluster", "type")}
     scales = {kind: np.hstack([own[kind], *(composition[kind, n] for n in (5, 10, 20))]) for kind in own}
-    model = trained(learned_from, "X_markers", steps, 300, pairs=0.0)
-    context = {
-        n: sfm.tl.embed_context(cells, use_rep="X_markers", model=model, slicing={"n_cells": n}, copy=True)
-        for n in (300, 1000)
-    }
+    means = np.hstack([cells.obsm["X_markers"], *(means_of_neighbours(cells, n) for n in (5, 10, 20))])
+    model = trained(learned_from, "X_markers", steps, 300, run, pairs=0.0)
+    context = sfm.tl.embed_context(cells, use_rep="X_markers", model=model, slicing={"n_cells": 1000}, copy=True)
     return {
         "markers of the cell": cells.obsm["X_markers"],
         COMPOSITION: composition["cluster", 10],
         "composition of clusters, 5, 10 and 20 neighbours, and own cluster": scales["cluster"],
+        "means of the markers of 5, 10 and 20 neighbours, and own markers": means,
         "composition of true types, 10 neighbours": composition["type", 10],
         "composition of true types, 5, 10 and 20 neighbours, and own type": scales["type"],
-        "context, in pieces as in training": context[300],
-        WHOLE: context[1000],
-        "context, and clusters at three scales": np.hstack([context[1000], scales["cluster"]]),
+        CONTEXT: context,
+        "context, and composition of clusters": np.hstack([context, composition["cluster", 10]]),
+        "context, and clusters at three scales": np.hstack([context, scales["cluster"]]),
     }
+
+
+def means_of_neighbours(cells: AnnData, n: int) -> np.ndarray:
+    """Mean markers of the nearest cells and the cell itself."""
+    xy, values = cells.obsm["spatial"], cells.obsm["X_markers"]
+    means = np.empty_like(values)
+    for rows in cells.obs.groupby("sample", observed=True).indices.values():
+        means[rows] = values[rows][cKDTree(xy[rows]).query(xy[rows], k=n + 1)[1]].mean(1)
+    return means
 
 
 def confusions(values: np.ndarray, labels: np.ndarray, patients: np.ndarray, probe) -> np.ndarray:
@@ -325,7 +342,7 @@ def main() -> None:
     parser.add_argument("part", choices=("simulated", "arrangement", "colorectal", "scale"))
     parser.add_argument("--steps", type=int, default=300, help="steps of training")
     parser.add_argument("--cohorts", type=int, default=4, help="simulated cohorts")
-    parser.add_argument("--results", type=Path, help="folder that keeps the scores of each cohort, to go on from")
+    parser.add_argument("--results", type=Path, help="folder that keeps what was done, to go on from")
     parser.add_argument("--data", type=Path, help="folder with the tables")
     args = parser.parse_args()
     _harness.quiet()

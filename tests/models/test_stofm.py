@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -138,6 +139,26 @@ def test_neighbours_are_looked_at_by_their_distance(network, piece):
     assert np.abs(run(network, tokens, types, farther)[0] - run(network, tokens, types, distances)[0]).max() > 1e-5
 
 
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_what_distances_add_has_the_gradient_of_its_definition(network, piece, both_ways):
+    """Each pair by itself through plain layers in double precision; also where two directions differ, or a diagonal."""
+    distances = torch.from_numpy(piece[2].copy())
+    if not both_ways:
+        distances[0, 3, 5], distances[1, 4, 4] = 2.5, 0.75
+    layer = network.gaussian
+    exact = copy.deepcopy(layer).double()
+    wanted = torch.randn(2, CONFIG.heads, 9, 9, generator=torch.Generator().manual_seed(0))
+    (layer(distances) * wanted).sum().backward()
+    x = exact.linear(distances.double()[..., None])
+    widths = exact.stds.weight[0].abs() + 1e-5
+    heights = torch.exp(-0.5 * ((x - exact.means.weight[0]) / widths) ** 2) / (np.sqrt(2 * np.pi) * widths)
+    bias = exact.proj(heights) * (distances != 0)[..., None]
+    (bias.permute(0, 3, 1, 2) * wanted.double()).sum().backward()
+    assert relative_error(layer(distances).detach(), bias.permute(0, 3, 1, 2).detach()) < 1e-5
+    for name, parameter in exact.named_parameters():
+        assert relative_error(layer.get_parameter(name).grad, parameter.grad) < 1e-4, name
+
+
 # --- sizes, names, beginnings ----------------------------------------------------------------------------------------
 
 
@@ -174,6 +195,9 @@ def test_initial_weights_are_those_of_the_publication():
     means = one["gaussian.means.weight"]
     assert 0 <= float(means.min()) < 0.1
     assert 2.9 < float(means.max()) <= 3
+    widths = one["gaussian.stds.weight"]
+    assert float(widths.min()) == pytest.approx(3 / 400)  # published: any, of which the narrowest drowns all others
+    assert 2.9 < float(widths.max()) <= 3
     assert float(one["gaussian.linear.weight"]) == 1
     assert float(one["gaussian.linear.bias"]) == 0
     assert torch.equal(one["encoder.layers.0.final_layer_norm.weight"], torch.ones(64))

@@ -95,17 +95,57 @@ class Distances(nn.Module):
         """
         flat = distances.reshape(-1)
         far = flat == FAR
-        near = (~far & (flat != 0)).nonzero()[:, 0]
-        values, which = torch.unique(flat[near], return_inverse=True)
-        described = self._described(torch.cat([values, flat.new_full((1,), FAR)]))
-        bias = torch.where(far[:, None], described[-1], described.new_zeros(()))
-        bias = bias.index_copy(0, near, described.index_select(0, which))
-        return bias.reshape(*distances.shape, -1).permute(0, 3, 1, 2)
+        near = (~far & (flat != 0)).view_as(distances)
+        first, second = _directions(distances, near)
+        described = self._described(torch.cat([flat[first], flat.new_full((1,), FAR)])).T
+        of_pairs, of_far = described[:, :-1], described[:, -1]
+        places, both = (first, of_pairs) if second is None else (torch.cat([first, second]), of_pairs.repeat(1, 2))
+        bias = torch.outer(of_far, far.to(of_far.dtype)).index_copy_(1, places, both)
+        return bias.view(-1, *distances.shape).transpose(0, 1)
 
     def _described(self, values: Tensor) -> Tensor:
-        narrow = 1 / (self.stds.weight.abs() + SMALLEST)  # once a Gaussian: a division costs most of a step
-        away = (self.linear(values[:, None]) - self.means.weight) * narrow
-        return self.proj(torch.exp(-0.5 * away.square()) * (narrow / math.sqrt(2 * math.pi)))
+        """``(n, heads)`` of distances ``(n,)``."""
+        narrow = 1 / (self.stds.weight.abs() + SMALLEST)
+        first, *rest = self.proj
+        on_line = values[:, None] * self.linear.weight + self.linear.bias
+        shapes = _Shapes.apply(on_line, self.means.weight, narrow)
+        heights = first.weight * (narrow / math.sqrt(2 * math.pi))  # with the weights: they are fewer than the pairs
+        hidden = F.linear(shapes, heights, first.bias)
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
+
+
+class _Shapes(torch.autograd.Function):
+    """``exp(-((x - means) * narrow) ** 2 / 2)``, with a gradient in few passes: these take most of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, means: Tensor, narrow: Tensor) -> Tensor:
+        """Values ``(n, gaussians)`` at places ``(n, 1)``."""
+        away = (x - means).mul_(narrow)
+        shapes = away.square().mul_(-0.5).exp_()
+        ctx.save_for_backward(away, shapes, narrow)
+        return shapes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of places, means and inverse widths."""
+        away, shapes, narrow = ctx.saved_tensors
+        slopes = (grads[0] * shapes).mul_(away)
+        of_narrow = -torch.linalg.vecdot(slopes, away, dim=0)[None] / narrow
+        return -(slopes @ narrow.T), slopes.sum(0, keepdim=True) * narrow, of_narrow
+
+
+def _directions(distances: Tensor, near: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Places of the pairs in `near` in ``distances.flatten()``, each once, and those of the same pairs the other way.
+
+    Where the two ways differ, all of them in one, and None.
+    """
+    n = distances.shape[-1]
+    if not torch.equal(distances, distances.mT) or near.diagonal(dim1=1, dim2=2).any():
+        return near.reshape(-1).nonzero()[:, 0], None
+    piece, row, column = near.triu(1).nonzero().unbind(1)
+    return (piece * n + row) * n + column, (piece * n + column) * n + row
 
 
 class Attention(nn.Module):
@@ -116,16 +156,21 @@ class Attention(nn.Module):
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
         self.heads = heads
 
-    def forward(self, tokens: Tensor, bias: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, N, dim)``, and logits ``(B, heads, N, N)``, which are 0 for keys that are padding."""
+    def forward(self, tokens: Tensor, bias: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, N, dim)``, and logits ``(B, heads, N, N)``, which are 0 for keys that are padding.
+
+        `padded` is None where nothing is.
+        """
         q, k, v = (
             layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias
-        keys = padded[:, None, None, :]
-        seen = logits.masked_fill(keys, -torch.inf).softmax(-1) @ v
-        return self.out_proj(seen.transpose(1, 2).flatten(-2)), logits.masked_fill(keys, 0.0)
+        seen = logits
+        if padded is not None:
+            keys = padded[:, None, None, :]
+            seen, logits = logits.masked_fill(keys, -torch.inf), logits.masked_fill(keys, 0.0)
+        return self.out_proj((seen.softmax(-1) @ v).transpose(1, 2).flatten(-2)), logits
 
 
 class Layer(nn.Module):
@@ -138,7 +183,7 @@ class Layer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(config.dim, config.hidden), nn.Linear(config.hidden, config.dim)
         self.final_layer_norm = nn.LayerNorm(config.dim)
 
-    def forward(self, tokens: Tensor, bias: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, bias: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor]:
         """Tokens and logits."""
         attended, logits = self.self_attn(tokens, bias, padded)
         tokens = self.self_attn_layer_norm(tokens + attended)
@@ -179,7 +224,8 @@ class Stofm(nn.Module):
         Tokens ``(B, N, dim)``, and the representation of pairs ``(B, N, N, heads)``.
         """
         hidden = self.embedding_layer(tokens) + self.token_type_embeddings(types)
-        bias, padded = self.gaussian(distances), types == PADDING
+        bias, padding = self.gaussian(distances), types == PADDING
+        padded = padding if padding.any() else None
         layers: Any = self.encoder["layers"]
         for layer in layers:
             hidden, bias = layer(hidden, bias, padded)
@@ -239,8 +285,9 @@ def initialise(module: Stofm | Heads, seed: int = 0, reach: float = 3.0) -> None
     """Weights that training begins with, as published; the same seed gives the same ones.
 
     Matrices are normal with deviation 0.02, those of the attention uniform by Glorot's rule (queries, keys and values
-    with half of its variance), biases 0; the means and widths of the Gaussians are uniform up to `reach` (published:
-    3).
+    with half of its variance), biases 0; the means of the Gaussians are uniform up to `reach` (published: 3). So are
+    their widths, but none is below the mean distance of two means (published: any): a narrow one hardly sees a
+    distance, and has a gradient that drowns all others.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
@@ -250,7 +297,8 @@ def initialise(module: Stofm | Heads, seed: int = 0, reach: float = 3.0) -> None
         elif last == "bias":
             parameter.zero_()
         elif owner in ("gaussian.means", "gaussian.stds"):
-            parameter.uniform_(0, reach, generator=generator)
+            least = reach / parameter.shape[1] if owner == "gaussian.stds" else 0.0
+            parameter.uniform_(0, reach, generator=generator).clamp_(min=least)
         elif ".self_attn." in name:
             gain = 1.0 if owner.endswith("out_proj") else math.sqrt(0.5)
             nn.init.xavier_uniform_(parameter, gain=gain, generator=generator)

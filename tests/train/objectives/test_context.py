@@ -118,6 +118,32 @@ def test_pairs_to_predict_are_known_distances_of_two_cells():
     np.testing.assert_array_equal(asked, asked.T)
 
 
+def test_no_cell_is_moved_where_no_distance_is_asked_for(samples):
+    view = Context(new_context("stofm", SHAPE, 0, 10.0), 50, pairs=0).views()(samples[1], random_of(0, 0, 0))
+    piece = samples[1].piece
+    np.testing.assert_array_equal(view.distances, distances(piece.xy, piece.types, 50))
+    assert view.pairs is None
+    both = Context(new_context("stofm", SHAPE, 0, 10.0), 50).views()(samples[1], random_of(0, 0, 0))
+    assert not torch.equal(both.distances, view.distances)
+    assert torch.equal(both.tokens, view.tokens)  # the same cells are hidden
+
+
+def test_a_narrow_gaussian_takes_no_step_from_the_others(samples):
+    """Its gradient goes by its width to the power of -2; clipped in one with all others it left nothing of theirs."""
+    encoder = new_context("stofm", SHAPE, 0, 10.0)
+    assert float(encoder.network.gaussian.stds.weight.detach().min()) >= 10 / SHAPE["gaussians"]
+    objective = Context(encoder, 50)
+    of_distances, others = objective.clip_parts()
+    assert {id(one) for one in of_distances} == {id(one) for one in objective.network.gaussian.parameters()}
+    assert len(of_distances) + len(others) == len(list(objective.parameters()))
+    narrowest = objective.narrowest
+    with torch.no_grad():
+        objective.network.gaussian.stds.weight[0, :3] = torch.tensor([1e-4, -1e-4, 2 * narrowest])
+    objective.after_step(objective.schedule(0, 10))
+    changed = objective.network.gaussian.stds.weight[0, :3].tolist()
+    assert changed == pytest.approx([narrowest, -narrowest, 2 * narrowest])
+
+
 def test_the_losses_are_those_of_their_definitions(objective, samples):
     views = [objective.views()(one, random_of(0, 0, place)) for place, one in enumerate(samples)]
     terms = objective.eval()(views)

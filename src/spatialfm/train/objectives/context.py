@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.spatial.distance import cdist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..._errors import ArgumentError
 from ..._ranges import above, at_least, between
@@ -24,7 +24,7 @@ from ...models.context import ContextEncoder
 from ...models.stofm import Heads, initialise
 from ..batch import WindowSample
 from .masked import Warmed
-from .objective import Term
+from .objective import Schedule, Term
 
 NO_PIXELS = torch.zeros(0, 1)
 WIDTHS = 5.0  # how far cells are moved, in mean distances of cells
@@ -54,7 +54,7 @@ class ContextView:
     targets
         ``(len(cells), d)``, their embeddings.
     pairs
-        ``(N, N)``, true distances of the pairs that are to be predicted; -100 for others.
+        ``(N, N)``, true distances of the pairs that are to be predicted; -100 for others. None: of none.
     """
 
     tokens: Tensor
@@ -62,17 +62,21 @@ class ContextView:
     distances: Tensor
     cells: Tensor
     targets: Tensor
-    pairs: Tensor
+    pairs: Tensor | None
 
 
 @dataclass(frozen=True)
 class ContextViews:
-    """Hides cells and moves others, each a share that is changed and a share that is predicted as it is."""
+    """Hides cells and moves others, each a share that is changed and a share that is predicted as it is.
+
+    Where no distance is asked for, no cell is moved: it would be in the wrong place for nothing.
+    """
 
     changed: float
     kept: float
     n_neighbors: int
     value: float = HIDDEN
+    moves: bool = True
 
     def __call__(self, sample: ContextSample, rng: np.random.Generator) -> ContextView:
         """A piece with cells hidden and cells moved."""
@@ -83,15 +87,15 @@ class ContextViews:
         tokens = piece.tokens.copy()
         tokens[masked[:n_changed]] = self.value
         known = distances(piece.xy, piece.types, self.n_neighbors)
-        arrays = (
-            tokens,
-            piece.types,
-            moved_distances(known, piece, moved[:n_changed], rng),
-            masked,
-            piece.tokens[masked],
-            pair_labels(known, piece.types, moved),
-        )
-        return ContextView(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
+        seen, asked = known, None
+        if self.moves:
+            seen, asked = moved_distances(known, piece, moved[:n_changed], rng), pair_labels(known, piece.types, moved)
+        arrays = (tokens, piece.types, seen, masked, piece.tokens[masked])
+        return ContextView(*map(_tensor, arrays), None if asked is None else _tensor(asked))
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))
 
 
 def pair_labels(known: np.ndarray, types: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -182,10 +186,11 @@ class Context(Warmed):
         mask = ("published" if context.columns is None else "mean") if mask is None else mask
         self.value = HIDDEN if mask == "published" else 0.0
         self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
+        self.narrowest = float(self.network.gaussian.stds.weight.detach().abs().min())
 
     def views(self) -> Any:
         """Hides and moves cells."""
-        return ContextViews(*self.hidden, self.n_neighbors, self.value)
+        return ContextViews(*self.hidden, self.n_neighbors, self.value, self.weights_of["pairs"] > 0)
 
     def forward(self, views: Sequence[ContextView]) -> dict[str, Term]:
         """Both losses of a batch; pieces go through the network one by one, nothing is padded."""
@@ -193,11 +198,10 @@ class Context(Warmed):
         counts = {"cells": 0, "pairs": 0}
         for one in views:
             tokens, pairs = self.network(one.tokens[None], one.types[None], one.distances[None])
-            is_pair = one.pairs != HIDDEN
-            lost = {
-                "cells": masked_cells(self.heads.lm_head(tokens[0, one.cells]), one.targets),
-                "pairs": pair_distances(self.heads.pair_head(pairs[0][is_pair])[:, 0], one.pairs[is_pair]),
-            }
+            lost = {"cells": masked_cells(self.heads.lm_head(tokens[0, one.cells]), one.targets)}
+            if one.pairs is not None:
+                is_pair = one.pairs != HIDDEN
+                lost["pairs"] = pair_distances(self.heads.pair_head(pairs[0][is_pair])[:, 0], one.pairs[is_pair])
             for name, values in lost.items():
                 sums[name].append(values.float().sum())
                 counts[name] += len(values)
@@ -206,6 +210,22 @@ class Context(Warmed):
             for name, weight in self.weights_of.items()
             if weight
         }
+
+    def clip_parts(self) -> list[list[nn.Parameter]]:
+        """The Gaussians of distances, and all else.
+
+        The gradient of a Gaussian goes by its width to the power of -2. Clipped with the others, that of one narrow
+        Gaussian leaves nothing of theirs.
+        """
+        of_distances = list(self.network.gaussian.parameters())
+        apart = {id(one) for one in of_distances}
+        return [of_distances, [one for part in super().clip_parts() for one in part if id(one) not in apart]]
+
+    def after_step(self, schedule: Schedule) -> None:
+        """No Gaussian becomes narrower than the narrowest was: it would go on to 0, where its gradient has no end."""
+        with torch.no_grad():
+            widths = self.network.gaussian.stds.weight
+            widths.copy_(torch.where(widths < 0, -1.0, 1.0) * widths.abs().clamp(min=self.narrowest))
 
     def trained(self) -> ContextEncoder:
         """The model with its heads, in evaluation mode and without gradients."""
