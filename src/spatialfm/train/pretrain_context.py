@@ -66,8 +66,9 @@ def pretrain_context(
 
     Departures from the publication: columns of the embedding are standardised (mean and deviation are kept with the
     weights), hidden cells are 0 in all columns instead of -100 (see `options`), the Gaussians of distances begin with
-    the range of the distances that there are instead of 3 units, there is no dropout, and the weight of the second
-    objective, which is not published, is 0.01.
+    the range of the distances that there are instead of 3 units, none is narrower than their mean distance, and their
+    gradient is clipped apart, there is no dropout, and the weight of the second objective, which is not published, is
+    0.01.
 
     Parameters
     ----------
@@ -90,10 +91,10 @@ def pretrain_context(
     slicing
         How slices become pieces, see `spatialfm.tl.embed_context`; it is kept with the weights.
     options
-        Options of the objectives: ``cells`` (1.0) and ``pairs`` (0.01; 0 leaves it out), their weights; ``changed``
-        (0.12) and ``kept`` (0.03), shares of the cells; ``mask``, what stands in for a hidden cell: ``"mean"`` (0 in
-        all columns) or ``"published"`` (-100, the default for the authors' weights alone); ``lr`` (1e-3),
-        ``weight_decay``, ``warmup``, ``clip``.
+        Options of the objectives: ``cells`` (1.0) and ``pairs`` (0.01; 0 leaves it out, and then no cell is moved),
+        their weights; ``changed`` (0.12) and ``kept`` (0.03), shares of the cells; ``mask``, what stands in for a
+        hidden cell: ``"mean"`` (0 in all columns) or ``"published"`` (-100, the default for the authors' weights
+        alone); ``lr`` (1e-3), ``weight_decay``, ``warmup``, ``clip``.
     steps
         Length of the run.
     batch_size

@@ -142,8 +142,8 @@ class Context(Warmed):
     random_state
         Seed of heads that the weights do not bring along.
     cells, pairs
-        Weight of each of the two in the sum. Pairs may be left out (0); without masked cells nothing would train what
-        the last layer makes of a cell, which is the embedding.
+        Weight of each of the two in the sum. Pairs may be left out (0), and then no cell is moved; without masked cells
+        nothing would train what the last layer makes of a cell, which is the embedding.
     changed, kept
         Share of the cells that are hidden (moved), and share that is predicted although it is as it was.
     mask
