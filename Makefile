@@ -40,7 +40,7 @@ mutants: $(VENV)/.stamp-test ## planted one-line bugs, and which of them the tes
 	$(ONE_THREAD) $(BIN)/python tests/mutants/mutants.py $(ARGS)
 
 tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
-	$(BIN)/python docs/execute_tutorials.py $(ARGS)
+	$(ONE_THREAD) $(BIN)/python docs/execute_tutorials.py --jobs $(JOBS) $(ARGS)
 
 docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/; executes tutorials and figures that are out of date
 	rm -rf docs/generated  # pages of functions that are gone would stay

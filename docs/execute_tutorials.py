@@ -1,10 +1,11 @@
 """Execute every notebook of tutorials/ into docs/tutorials/; stop at the first error.
 
-Usage: python docs/execute_tutorials.py [NAME ...]
+Usage: python docs/execute_tutorials.py [--jobs 2] [NAME ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -101,8 +103,39 @@ def _check_page(path: Path, outputs: list) -> None:
                 raise RuntimeError(f"{path.name} shows {what}: ...{text[start : match.end() + 60]}...")
 
 
-def main(names: list[str]) -> int:
+def timed(path: Path) -> float:
+    """Execute a notebook; the seconds that it took."""
+    start = time.perf_counter()
+    execute(path)
+    return time.perf_counter() - start
+
+
+def execute_all(paths: list[Path], jobs: int) -> int:
+    """Execute notebooks, some at the same time; the exit code. After an error no further one is begun."""
+    with ProcessPoolExecutor(jobs) as pool:
+        # the last ones train and take longest: begun first, they do not end alone
+        at_work: dict[Future, Path] = {pool.submit(timed, path): path for path in reversed(paths)}
+        for done in as_completed(at_work):
+            name = at_work[done].name
+            try:
+                sys.stdout.write(f"{name}: {done.result():.0f} s\n")
+                sys.stdout.flush()
+            except CellExecutionError as error:
+                pool.shutdown(cancel_futures=True)
+                sys.stderr.write(f"{name} failed:\n{error}\n")
+                return 1
+            except Exception:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return 0
+
+
+def main(arguments: list[str]) -> int:
     """Execute the named notebooks, or all."""
+    parser = argparse.ArgumentParser(description="Execute tutorials into docs/tutorials/.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="file names; default: all")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks that run at the same time")
+    args = parser.parse_args(arguments)
     # a kernel inherits these: no bars in the pages, and figures as outputs whatever the shell has set for matplotlib
     os.environ.setdefault("SPATIALFM_PROGRESS", "0")
     # of tqdm without widgets, and of a library that squidpy takes its docstrings from: a reader could change nothing
@@ -115,22 +148,14 @@ def main(names: list[str]) -> int:
     os.environ.setdefault("PYTHONWARNINGS", ",".join(f"ignore:{text}" for text in ignored))
     os.environ["SPATIALFM_DATA"] = str(data_folder())
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    paths = [SOURCE / name for name in names] if names else sorted(SOURCE.glob("*.ipynb"))
+    paths = [SOURCE / name for name in args.names] if args.names else sorted(SOURCE.glob("*.ipynb"))
     if not paths:
         sys.stderr.write(f"No notebook in {SOURCE}.\n")
         return 1
-    for path in paths:
-        start = time.perf_counter()
-        if lacks_data(path):
-            sys.stdout.write(f"{path.name}: left out, its images are not in the folder of SPATIALFM_DATA\n")
-            continue
-        try:
-            execute(path)
-        except CellExecutionError as error:
-            sys.stderr.write(f"{path.name} failed after {time.perf_counter() - start:.0f} s:\n{error}\n")
-            return 1
-        sys.stdout.write(f"{path.name}: {time.perf_counter() - start:.0f} s\n")
-    return 0
+    for path in [path for path in paths if lacks_data(path)]:
+        sys.stdout.write(f"{path.name}: left out, its images are not in the folder of SPATIALFM_DATA\n")
+        paths.remove(path)
+    return execute_all(paths, args.jobs)
 
 
 if __name__ == "__main__":
