@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..embed.planned import Cost, EmbeddingPlan
 
+LOOKED_AT = 5  # samples whose masks are laid on their images
 SHOWN = 40  # samples in text; JSON has all
 COPIES = 3  # of an embedding: of its stage, in the complete table, and while that is written
 WARM = 30.0  # seconds below which a sample is measured again, without what the first call of all takes
@@ -44,12 +45,15 @@ def add(commands: Any) -> None:
         run,
         summary="whether a cohort can be analysed, and what that takes",
         description="Opens every file without reading its pixels and reports images, channels and markers, pixel "
-        "sizes, masks and clinical columns. One image is read whole, to estimate time and disk. Nothing is written.",
+        "sizes, masks and clinical columns. One image is read whole, to estimate time and disk, and parts of five, to "
+        "see whether masks lie on them. Nothing is written.",
         example="spatialfm check cohort.csv",
     )
     add_source(parser, default=None)
     parser.add_argument("--out", type=folder, metavar="DIR", help=f"folder of results; default: {OUT}")
-    parser.add_argument("--no-estimate", action="store_true", help="read no image, and estimate neither time nor disk")
+    parser.add_argument(
+        "--no-estimate", action="store_true", help="read no image: no estimates, and no look at how masks lie"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, for programs")
 
 
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         problems = [*description.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
         if not (args.no_estimate or problems or is_table_only(sdata)):
             description["cost"] = estimated(analysis, sdata)
+            description["turned"] = turned_masks(sdata)
     _show(description, problems, screen)
     status = "refused" if problems else "fine"
     screen.document({"command": "check", "status": status, **description, "problems": problems, "notes": screen.notes})
@@ -196,6 +201,22 @@ def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         "disk_bytes": int(sum(one["bytes"] for one in samples.values()) + COPIES * rows),
         "disk_free_bytes": _free(analysis.out),
     }
+
+
+def turned_masks(sdata: SpatialData) -> dict[str, str]:
+    """What has to be done to masks that fit their image only then, of samples evenly spread; warned of, too."""
+    from ..pp.elements import match_elements
+    from ..pp.labels import inspect_labels
+    from ..pp.orientation import say_orientation
+
+    without = set(samples_without_mask(sdata))
+    names = [name for name in samples_of(sdata) if name not in without]
+    if not names:
+        return {}
+    places = np.unique(np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int))
+    pairs = match_elements(sdata, samples=[names[place] for place in places])
+    scans = [inspect_labels(sdata, pair.sample, str(pair.labels), pair).pieces.by_label() for pair in pairs]
+    return say_orientation(sdata, pairs, scans, in_passing=True)
 
 
 def _planned(analysis: Analysis, sdata: SpatialData, sample: str) -> tuple[float, EmbeddingPlan, Cost]:

@@ -29,6 +29,7 @@ from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
 from .missing_chunks import report_missing_chunks
+from .orientation import say_orientation
 from .shapes import shapes
 from .units import check_lengths, say_intensities, unit_factors
 
@@ -126,7 +127,8 @@ def cell_table(
 
     If the coordinate systems have no pixel size, lengths are in pixels in place of µm, with a warning. Samples that
     are an order of magnitude darker than the others in the median marker (another unit), channels with one value in
-    every cell, and negative means are named in a warning; the values stay as they are.
+    every cell, and negative means are named in a warning; the values stay as they are. So are labels that fit their
+    image only once they are transposed, mirrored or turned, as far as a look at a few cells tells.
 
     Raises
     ------
@@ -248,6 +250,7 @@ def measured_table(
     ]
     report_left_out(plans, measured)
     report_masks(plans, measured, written_to)
+    say_orientation(sdata, [plan.pair for plan in plans], [plan.scan for plan in plans], in_passing=True)
     adata = assemble(plans, measured, list(quantiles))
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
     if intensity_max is not None:

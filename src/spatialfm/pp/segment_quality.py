@@ -23,6 +23,7 @@ from .labels import inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
 from .nuclei_in_cells import COVERED, Nuclei, nuclei_of
+from .orientation import say_orientation
 from .pieces import LabelScan
 from .pixel_sizes import image_pixel_sizes
 from .seams import cut_cells
@@ -73,6 +74,7 @@ def segmentation_quality(
     Labels and images are read block by block, however they were made. Nuclei are found on the nuclear stain as
     ``spatialfm.pp.segment_cells(method="watershed")`` finds them: they are themselves an estimate, and what they say of
     a cell is a suspicion, to be compared between samples. A reference, such as cells drawn by an expert, says it.
+    Labels that fit their image only once they are transposed, mirrored or turned are named in a warning.
 
     Parameters
     ----------
@@ -163,6 +165,7 @@ def segmentation_quality(
     pairs = report_missing_chunks(sdata, pairs)
     checked = [inspect_labels(sdata, pair.sample, str(pair.labels), pair) for pair in pairs]
     report_labels(sdata, checked, on_pieces="keep", on_giants="keep")
+    say_orientation(sdata, pairs, [check.pieces.by_label() for check in checked])
     judged = [
         _judge(sdata, pair, check.pieces.by_label(), job, diameter, other)
         for pair, check, job, other in zip(
