@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import pytest
 
-from spatialfm._renamed import new_name
+from spatialfm._renamed import FUNCTIONS, new_name
 
 
 @pytest.mark.parametrize(
@@ -23,3 +26,15 @@ from spatialfm._renamed import new_name
 )
 def test_an_old_name_leads_to_the_one_that_the_function_has(function, old, known, expected):
     assert new_name(function, old, known) == expected
+
+
+def test_a_function_of_another_name_leads_to_the_one_there_is():
+    import spatialfm as sfm
+
+    for old, now in FUNCTIONS.items():
+        namespace, name = old.split(".")
+        with pytest.raises(AttributeError, match=f"^sfm.{old} is now sfm.{now}.$"):
+            getattr(getattr(sfm, namespace), name)
+        assert functools.reduce(getattr, now.split("."), sfm)
+    with pytest.raises(AttributeError, match="No spatialfm.pp attribute mended"):
+        operator.attrgetter("mended")(sfm.pp)

@@ -1,7 +1,12 @@
-"""Arguments that had another name: the error for the old one names the new one.
+"""Arguments and functions that had another name: the error for the old one names the new one.
 
 Only messages use this: an old name is never taken. `CHANGELOG.md` has the same table, and a test holds both together.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "add_clinical": {"columns": "clinical_keys", "table_key": "table_on"},
@@ -37,6 +42,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "tissue_clusters": {"tiles": "adata"},
     "transfer_labels": {"head": "method", "query": "target", "reference": "source"},
 }
+FUNCTIONS = {"pp.mend_labels": "pp.fix_labels", "pp.tile_labels": "tl.tile_labels"}
 TABLES = ("samples", "patients", "adata")  # tables were named after their rows: `patients`, if at all
 
 
@@ -54,3 +60,15 @@ def new_name(function: str, old: str, known: list[str]) -> str | None:
     if name is None and old in TABLES:
         name = next((one for one in TABLES if one in known), None)
     return name if name in known else None
+
+
+def with_renamed(namespace: str, load: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What a namespace does for a name that it lacks: its own `load`, unless the name is one that a function had."""
+
+    def get(name: str) -> Any:
+        now = FUNCTIONS.get(f"{namespace}.{name}")
+        if now is not None:
+            raise AttributeError(f"sfm.{namespace}.{name} is now sfm.{now}.")
+        return load(name)
+
+    return get

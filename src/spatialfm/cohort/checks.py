@@ -13,6 +13,7 @@ from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_spelling, patients_of_rows, suggestion
+from .studies import say_studies
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,6 +70,7 @@ def obs_column(
         )
     if argument in ("patient_key", "library_key"):
         check_spelling(column, argument, error)
+        say_studies(adata.obs, column, argument)
     missing = column.isna()
     if missing.any() and not allow_missing:
         raise error(

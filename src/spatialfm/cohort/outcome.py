@@ -18,6 +18,7 @@ from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column
 from .late_entry import tell_late_entry
 from .patient_names import ask_for_patients, check_spelling, suggestion
+from .studies import say_studies
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -275,6 +276,7 @@ def patient_column(
             "patient."
         )
     check_spelling(patients, "patient_key", error)
+    say_studies(samples.obs, patients, "patient_key")
     if SAMPLE_KEY in samples.obs:
         check_samples(samples.obs[SAMPLE_KEY], patients, error)
     return patients

@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._spelling import as_read
+from .studies import say_studies
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -246,6 +247,7 @@ def patients_of_rows(
         return None
     column = table.obs[patient_key]
     check_spelling(column, "patient_key", error)
+    say_studies(table.obs, column, "patient_key")
     counted_in = column if used is None else column.iloc[used]
     if (missing := counted_in.isna()).any():
         raise error(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import lazy_loader as _lazy
 
+from .._renamed import with_renamed as _with_renamed
+
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
@@ -23,3 +25,4 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "outcome": ["set_outcome"],
     },
 )
+__getattr__ = _with_renamed("pp", __getattr__)

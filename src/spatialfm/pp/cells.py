@@ -30,6 +30,7 @@ from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
 from .missing_chunks import report_missing_chunks
 from .orientation import say_orientation
+from .pixel_sizes import say_systems
 from .shapes import shapes
 from .units import check_lengths, say_intensities, unit_factors
 
@@ -234,6 +235,7 @@ def measured_table(
     _check_used_once(pairs)
     plans, fixed = plan_tables(sdata, pairs, on_pieces, on_giants)
     report_plans(plans, drop)
+    say_systems(sdata, [plan.pair for plan in plans])
     check_lengths(plans)
     dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
     factors = unit_factors(dtypes, intensity_max)

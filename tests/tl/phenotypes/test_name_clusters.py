@@ -85,6 +85,7 @@ def test_markers_that_were_not_measured_everywhere_do_not_hinder(cells):
         ({"B": []}, TableError, "'B' has no marker"),
         ({"B": ["CD19"]}, PanelError, "No marker 'CD19' in the table"),
         ({"B": ["CD3-"]}, TableError, "markers against it only"),
+        ({"B": ["CD20"], "Other": ["CD3"]}, TableError, "A signature is called 'Other', and so are clusters without"),
     ],
 )
 def test_signatures_that_cannot_be_meant_are_refused(cells, signatures, error, message):

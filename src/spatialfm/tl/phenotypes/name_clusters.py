@@ -83,7 +83,7 @@ def name_clusters(
     PanelError
         If a signature has a marker that the table lacks.
     TableError
-        If a column is missing, or there is no signature.
+        If a column is missing, there is no signature, or one is called `other`.
 
     Examples
     --------
@@ -98,6 +98,11 @@ def name_clusters(
     clusters = obs_column(adata, cluster_key, "cluster_key").astype("category").cat.remove_unused_categories()
     batches = None if batch_key is None else obs_column(adata, batch_key, "batch_key")
     wanted = _wanted(adata, signatures)
+    if isinstance(signatures, Mapping) and other in wanted.index:
+        raise TableError(
+            f"A signature is called {other!r}, and so are clusters without a name (other=): the two could not be told "
+            'apart. Pass another other=, for example other="unnamed".'
+        )
     scores = _scores(adata, list(wanted.columns), layer, batches)
     profiles = scores.groupby(clusters, observed=True).mean()
     if isinstance(signatures, Mapping):
