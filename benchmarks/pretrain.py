@@ -13,8 +13,10 @@ Encoders are judged on cohorts that are simulated anew, of other patients, which
 eight of each technology, 40 cells of each with their true masks and types; types with fewer than 30 cells are left out.
 A linear probe (C fixed at 1) predicts each cell from the other patients, in six folds, and the macro F1 is that of all
 cells together, with intervals of draws of patients (`_pretrain_judge.py`): the encoder before and after, by one vector
-for each cell and by one for each of its markers, mean intensities (their arcsinh) and `classical`. Each cell is looked
-at by itself, its surroundings zero. `--seeds` trains several times, from other weights and with other draws.
+for each cell and by one for each of its markers, mean intensities (their arcsinh) and `classical`. Cells are read as
+`sfm.tl.embed_cells` does it by default, in windows of the size that training saw: VirTues' tokens of overlapping tiles,
+shared out to the cells by pixels; KRONOS' window around each cell, its surroundings zero. VirTues is judged by such
+windows, too. `--seeds` trains several times, from other weights and with other draws.
 
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
 windows of little more than a cell (16 and 20 µm).
@@ -60,11 +62,12 @@ OPTIONS = {
     "kronos": {"lr": 2e-3, "momentum": 0.98, "n_local": 2, "prototypes": 512, "hidden": 128, "bottleneck": 32,
                "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0, "last_weight_decay": 0.04},
 }  # fmt: skip
-RECIPES = {  # of embeddings: each cell by itself, in a window of the size that training saw
-    "virtues": {"mode": "crop", "window": 16, "background": "zero"},
-    "kronos": {"window": 32},
-}
-OUTPUTS = ("patch", "marker")  # one vector of a cell, and one for each of its markers
+ALONE = {"mode": "crop", "window": 16, "background": "zero"}
+READINGS = {  # of cells, in windows of the size that training saw: one vector, and one for each marker
+    "virtues": {"tiles": ({"window": 16, "stride": 8, "padding": 16}, ("summary", "marker")),
+                "alone": (ALONE, ("patch", "marker"))},
+    "kronos": {"alone": ({"window": 32}, ("patch", "marker"))},
+}  # fmt: skip
 BATCH = 32
 STEPS_TIMED = 16
 TIMED = {  # whose loop is timed: patches as published, and what is trained here, which takes a few ms a window
@@ -78,14 +81,8 @@ TIMED = {  # whose loop is timed: patches as published, and what is trained here
 }  # fmt: skip
 CELLS = 40  # of each patient, at most
 NEW_PATIENTS = 200  # first seed of the cohorts to judge on
-ROWS = {  # what is judged, with the seed of a training to be filled in, and which trained readout it is subtracted from
-    "after_{}_patch": ("after training, one vector", ""),
-    "before_{}_patch": ("before (initial weights), one vector", "after_{}_patch"),
-    "after_{}_marker": ("after training, a vector for each marker", ""),
-    "before_{}_marker": ("before (initial weights), a vector for each marker", "after_{}_marker"),
-    "mean": ("mean intensity, arcsinh", "after_{}_marker"),
-    "classical": ("classical", "after_{}_marker"),
-}
+BEFORE, AFTER = "before (initial weights)", "after training"
+VECTORS = {"summary": "one vector", "patch": "one vector", "marker": "a vector for each marker"}
 
 
 def simulated(technology: str, n: int, seed: int):
@@ -132,11 +129,6 @@ def brightest(sdata) -> dict[str, float]:
     return {name.removeprefix("image_"): float(image.max()) for name, image in sdata.images.items()}
 
 
-def recipe_of(model: str, sdata) -> dict:
-    """Of embeddings."""
-    return RECIPES[model] | ({} if model == "virtues" else {"intensity_max": brightest(sdata)})
-
-
 def windows_of(model: str, sources: list, cache: Path) -> dict:
     """Arguments of `Windows`."""
     recipe = {}
@@ -156,17 +148,37 @@ def embedded(model: str, panel: dict, encoders: dict) -> tuple[dict[str, np.ndar
         sfm.tl.embed_cells(sdata, "classical")
         sdata.tables["table"] = sdata["table"][spread(sdata["table"].obs)].copy()
         for name, encoder in encoders.items():
-            sfm.tl.embed_cells(
-                sdata, encoder, key_added=f"X_{name}", outputs=OUTPUTS, panel=panel, recipe=recipe_of(model, sdata),
-                on_missing="drop",
-            )  # fmt: skip
+            for reading, (recipe, outputs) in READINGS[model].items():
+                pixels = {} if model == "virtues" else {"intensity_max": brightest(sdata)}
+                sfm.tl.embed_cells(
+                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=outputs, panel=panel,
+                    recipe=recipe | pixels, on_missing="drop",
+                )  # fmt: skip
         table = sdata["table"]
         features = sfm.get.features(table, "X_classical")
         found = {"classical": features.to_numpy(), "mean": features.filter(regex="_mean$").to_numpy()}
-        found |= {f"{name}_{one}": np.asarray(table.obsm[f"X_{name}_{one}"]) for name in encoders for one in OUTPUTS}
+        keys = [f"{name}_{one}" for name in encoders for one in readouts(model)]
+        found |= {key: np.asarray(table.obsm[f"X_{key}"]) for key in keys}
         parts.append(found)
         cells.append(table.obs[["type", "patient"]])
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, pd.concat(cells)
+
+
+def readouts(model: str) -> list[str]:
+    """``tiles_summary``: reading and output."""
+    return [f"{reading}_{one}" for reading, (_, outputs) in READINGS[model].items() for one in outputs]
+
+
+def rows_of(model: str) -> dict[str, tuple[str, str]]:
+    """What is judged, with the seed of a training to be filled in: its name, and what it is subtracted from."""
+    rows = {}
+    for one in readouts(model):
+        reading, output = one.split("_")
+        named = f"{VECTORS[output]}{', cell by itself' if model == 'virtues' and reading == 'alone' else ''}"
+        rows[f"after_{{}}_{one}"] = (f"{AFTER}, {named}", "")
+        rows[f"before_{{}}_{one}"] = (f"{BEFORE}, {named}", f"after_{{}}_{one}")
+    best = f"after_{{}}_{readouts(model)[1]}"
+    return rows | {"mean": ("mean intensity, arcsinh", best), "classical": ("classical", best)}
 
 
 def trained(model: str, sources: list, seed: int, args):
@@ -209,7 +221,7 @@ def pretrained(model: str, args) -> None:
     _harness.part(model)
     _harness.head("cells as", "seed", "macro F1", "95 % interval", "after training less this one (interval)")
     for seed in range(args.seeds):
-        for key, (name, than) in ROWS.items():
+        for key, (name, than) in rows_of(model).items():
             f1, *ends = judged.score(key.format(seed))
             _harness.row(name, seed, f"{f1:.3f}", _harness.interval(*ends, 3), difference(judged, key, than, seed))
     print("\n".join(told), f"\n{len(judged.names)} cells of {len(np.unique(judged.patients))} patients are judged:",
@@ -262,9 +274,10 @@ class Clock(Monitor):
         self.bare: list[float] = []
         self.loop: list[float] = []
 
-    def resume(self, step: int) -> None:
-        super().resume(step)
+    def resume(self, step: int) -> bool:
+        unchecked = super().resume(step)
         self.started = time.process_time()
+        return unchecked
 
     def step(self, step: int, row) -> None:
         super().step(step, row)

@@ -122,6 +122,7 @@ class Heard:
 
     def resume(self, step):
         self.rows = {known: row for known, row in self.rows.items() if known <= step}
+        return step not in self.checks
 
     def step(self, step, row):
         self.rows[step] = row

@@ -20,6 +20,7 @@ class Scores:
 
     def resume(self, step):
         self.checked.rows = [row for row in self.checked.rows if row["step"] <= step]
+        return not self.checked.rows or self.checked.rows[-1]["step"] != step
 
     def check(self, step, seen):
         self.checked.rows.append({"step": step, "validation_loss": self.scores[step]})
@@ -56,6 +57,27 @@ def test_a_run_that_was_killed_goes_on_with_what_it_had_found(tmp_path):
     assert load_file(tmp_path / BEST)["w"].item() == 0
     run(again, [4])
     assert read_score(tmp_path / BEST) == (1.0, 4)
+    assert load_file(tmp_path / BEST)["w"].item() == 1
+
+
+@pytest.mark.parametrize("has_row", [False, True])
+def test_a_state_whose_judging_was_cut_off_is_judged_when_the_run_goes_on(tmp_path, has_row):
+    """Killed behind the checkpoint of step 2: before its row was written, or before the best state was."""
+    scores = {0: 5.0, 1: 6.0, 2: 1.0, 3: 4.0}
+    first = Scores(tmp_path, scores)
+    watch = EarlyStopping(first, lambda: {"w": torch.zeros(1)}, patience=2)
+    watch.resume(0)
+    run(watch, [0, 1])
+    if has_row:
+        first.check(2, {})
+    second = Scores(tmp_path, scores)
+    second.checked.rows = list(first.checked.rows)
+    second.check = lambda step, seen, add=second.check: None if second.resume(step) is False else add(step, seen)
+    again = EarlyStopping(second, lambda: {"w": torch.ones(1)}, patience=2)
+    assert again.resume(2)
+    run(again, [2, 3])
+    assert [row["step"] for row in second.checked.rows] == [0, 1, 2, 3]
+    assert read_score(tmp_path / BEST) == (1.0, 2)
     assert load_file(tmp_path / BEST)["w"].item() == 1
 
 

@@ -104,6 +104,25 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path, step):
     assert [heard_again.rows[one]["loss"] for one in last] == [heard.rows[one]["loss"] for one in last]
 
 
+@pytest.mark.parametrize("step", [0, 5, 12])
+def test_a_check_that_was_cut_off_behind_its_checkpoint_is_done_by_the_run_that_goes_on(tmp_path, step):
+    _, heard, _ = run_tiny(tmp_path / "whole", checkpoint_every=5)
+    cut, again = Heard(), Heard()
+
+    def killed(done, seen, check=cut.check):
+        if done == step:
+            raise Killed
+        check(done, seen)
+
+    cut.check = killed
+    with pytest.raises(Killed):
+        run_tiny(tmp_path / "cut", heard=cut, checkpoint_every=5)
+    again.checks = dict(cut.checks)
+    run_tiny(tmp_path / "cut", heard=again, checkpoint_every=5)
+    assert again.checks == heard.checks
+    assert list(again.rows) == list(range(step + 1, 13))
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     whole, _, _ = run_tiny(tmp_path)
     again, heard, _ = run_tiny(tmp_path)

@@ -38,7 +38,8 @@ def draw_channels(how: Draw, n: int, nuclear: Sequence[int], rng: np.random.Gene
     if how == "nuclear":
         stain = nuclear[int(rng.integers(len(nuclear)))]
         others = [channel for channel in range(n) if channel not in nuclear]
-        return np.array([stain, *rng.choice(others, N_OTHERS, replace=False)])
+        places = rng.choice(len(others), N_OTHERS, replace=False)
+        return np.array([stain, *(others[place] for place in places.tolist())])
     if how == "share":
         kept = int(np.ceil(rng.uniform(LEAST, 1) * n))
     else:

@@ -46,13 +46,16 @@ class EarlyStopping:
         self.path = monitor.folder / BEST
         self.best, self.at = math.inf, 0
 
-    def resume(self, step: int) -> None:
-        """Go on with the best that was found before."""
-        self.monitor.resume(step)
+    def resume(self, step: int) -> bool:
+        """Go on with the best that was found before; whether the state after so many steps is still to be judged."""
+        unchecked = self.monitor.resume(step)
         if self.path.is_file() and step:
             self.best, self.at = read_score(self.path)
-        if step and self._since() >= self.patience:
+        if unchecked or not step or self._score(step) < self.best:  # killed before its row, or before it was kept
+            return True
+        if self._since() >= self.patience:
             raise Enough
+        return False
 
     def step(self, step: int, row: dict[str, float]) -> None:
         """Write the row of a step."""
@@ -61,13 +64,16 @@ class EarlyStopping:
     def check(self, step: int, seen: Seen) -> None:
         """Score, keep the best, and end the run where it is time."""
         self.monitor.check(step, seen)
-        rows = self.monitor.checked.rows
-        score = rows[-1].get(SCORE, math.inf) if rows and rows[-1]["step"] == step else math.inf
+        score = self._score(step)
         if score < self.best:
             self.best, self.at = score, step
             write_best(self.path, self.state(), score, step)
         elif self._since() >= self.patience:
             raise Enough
+
+    def _score(self, step: int) -> float:
+        rows = self.monitor.checked.rows
+        return rows[-1].get(SCORE, math.inf) if rows and rows[-1]["step"] == step else math.inf
 
     def _since(self) -> int:
         return sum(row["step"] > self.at for row in self.monitor.checked.rows)

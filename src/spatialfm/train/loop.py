@@ -29,8 +29,8 @@ Seen = dict[str, tuple[int, int]]  # windows of each marker, and how many of the
 class Watch(Protocol):
     """Who is told how a run goes."""
 
-    def resume(self, step: int) -> None:
-        """A run begins, or goes on, after so many steps."""
+    def resume(self, step: int) -> bool:
+        """A run begins, or goes on, after so many steps; whether a check that is due there is still to be done."""
 
     def step(self, step: int, row: dict[str, float]) -> None:
         """A step is done."""
@@ -97,6 +97,7 @@ class _Running:
         self.done = self.saved = 0
         self.saved_at = time.monotonic()
         self.seen: Seen = {}  # of this process, and of all before the newest checkpoint in the first one
+        self.unchecked = True
 
     def restore(self) -> None:
         """Go on from the newest checkpoint."""
@@ -111,13 +112,14 @@ class _Running:
                 self.seen = {name: (int(n), int(constant)) for name, (n, constant) in state["seen"].items()}
         if self.plan.pace is not None:
             self.plan.pace.begin(spent)
-        self.watch.resume(self.done)
+        unchecked = self.watch.resume(self.done)
+        self.unchecked = on_first(self.fabric, lambda: unchecked)  # the first process has the tables
 
     def steps(self) -> None:
         """All steps that are left."""
         plan, fabric = self.plan, self.fabric
-        if self.done == 0:
-            self._check({})
+        if self.unchecked and self._to_check():  # one of a run that was killed between a checkpoint and its check
+            self._check(self.all_seen())
         ahead = plan.length(self.done) if plan.pace is None else ENDLESS
         batches = batches_of(
             self.data,
@@ -181,7 +183,7 @@ class _Running:
         last = self.done == self.plan.length(self.done)
         if due or stop or last:
             self.save()
-        if last or self.done % self.plan.check_every == 0:
+        if self._to_check():
             self._check(self.all_seen())
         if stop and not last:
             raise KeyboardInterrupt(
@@ -192,6 +194,9 @@ class _Running:
     def _check(self, seen: Seen) -> None:
         self.watch.check(self.done, seen)
         self.trainer.objective.train()  # which a check may have set to evaluation
+
+    def _to_check(self) -> bool:
+        return self.done % self.plan.check_every == 0 or self.done == self.plan.length(self.done)
 
     def _to_estimate(self, step: int) -> bool:
         pace = self.plan.pace

@@ -62,14 +62,15 @@ class Monitor:
         self.before, self.began = 0.0, time.monotonic()
         self.warned: set[str] = set()
 
-    def resume(self, step: int) -> None:
-        """Drop what is said of steps that are done again."""
+    def resume(self, step: int) -> bool:
+        """Drop what is said of steps that are done again; whether there is no row of a check after so many."""
         self.began = time.monotonic()
         if self.writes:
             with writing(self.folder):
                 self.losses.keep(step)
                 self.checked.keep(step)
             self.before = self.losses.last("seconds")
+        return not self.checked.rows or self.checked.rows[-1]["step"] != step
 
     def step(self, step: int, row: Mapping[str, float]) -> None:
         """Write the row of a step."""

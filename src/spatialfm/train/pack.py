@@ -271,11 +271,11 @@ def encoded(pixels: np.ndarray, kind: Kind, divisor: float | None) -> tuple[np.n
 
 def decoded(stored: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Pixels ``(M, H, W)``, float32, of what `encoded` gave."""
-    low, step, divisor = (numbers[name][:, None, None] for name in ("low", "step", "divisor"))
+    low, step = numbers["low"], numbers["step"]
     values = stored.astype(np.float32)
     if (step != 1).any() or low.any():
-        values = low + values * step
-    return values / divisor
+        values = low[:, None, None] + values * step[:, None, None]
+    return values / numbers["divisor"][:, None, None]
 
 
 def _type_of(kind: Kind) -> str:

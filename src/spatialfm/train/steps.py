@@ -73,8 +73,8 @@ class _MadeWindows(Dataset):
             views = self.make(sample, random_of(self.seed, step, place, VIEWS))
         except (SpatialfmError, OSError, ValueError, RuntimeError, KeyError) as error:
             return Made(index, problem=f"{type(error).__name__}: {error}")
-        flat = sample.pixels.flatten(1)
-        constant = tuple((flat.amax(1) == flat.amin(1)).tolist())
+        flat = sample.pixels.numpy().reshape(len(sample.pixels), -1)
+        constant = tuple((flat == flat[:, :1]).all(axis=1).tolist())
         return Made(index, views, sample.names, constant)
 
 
