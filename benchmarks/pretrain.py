@@ -14,9 +14,10 @@ eight of each technology, 40 cells of each with their true masks and types; type
 A linear probe (C fixed at 1) predicts each cell from the other patients, in six folds, and the macro F1 is that of all
 cells together, with intervals of draws of patients (`_pretrain_judge.py`): the encoder before and after, by one vector
 for each cell and by one for each of its markers, mean intensities (their arcsinh) and `classical`. Cells are read as
-`sfm.tl.embed_cells` does it by default, in windows of the size that training saw: VirTues' tokens of overlapping tiles,
-shared out to the cells by pixels; KRONOS' window around each cell, its surroundings zero. VirTues is judged by such
-windows, too. `--seeds` trains several times, from other weights and with other draws.
+`sfm.tl.embed_cells` does it by default, in windows of the size that training saw: VirTues' tokens of tiles, shared out
+to the cells by pixels (tiles side by side, where the default overlaps: a ninth of the time); KRONOS' window around each
+cell, its surroundings zero. VirTues is judged by such windows, too, which it was not trained with. `--seeds` trains
+several times, from other weights and with other draws.
 
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
 windows of little more than a cell (16 and 20 µm).
@@ -64,7 +65,7 @@ OPTIONS = {
 }  # fmt: skip
 ALONE = {"mode": "crop", "window": 16, "background": "zero"}
 READINGS = {  # of cells, in windows of the size that training saw: one vector, and one for each marker
-    "virtues": {"tiles": ({"window": 16, "stride": 8, "padding": 16}, ("summary", "marker")),
+    "virtues": {"tiles": ({"window": 16, "stride": 16, "padding": 0}, ("summary", "marker")),
                 "alone": (ALONE, ("patch", "marker"))},
     "kronos": {"alone": ({"window": 32}, ("patch", "marker"))},
 }  # fmt: skip

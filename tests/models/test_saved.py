@@ -110,8 +110,17 @@ def test_pixels_are_made_as_they_were_in_training(tmp_path):
     assert recipe_of(tmp_path / "five", "virtues").card.recipe.preparation == published
 
 
+def test_tiles_are_as_large_as_they_were_in_training(tmp_path):
+    tiles = {"window": 32, "stride": 10, "padding": 30}
+    loaded = recipe_of(tmp_path / "tiles", "virtues", **tiles).card.recipe
+    assert (loaded.mode, {name: getattr(loaded, name) for name in tiles}) == ("tile", tiles)
+    assert loaded.replace(mode="crop").window == 32
+    alone = recipe_of(tmp_path / "crops", "virtues", mode="crop", window=16, background="zero").card.recipe
+    assert (alone.mode, alone.window, alone.stride) == ("tile", 128, 42)  # crops are asked for, not learned
+
+
 def test_a_recipe_that_is_none(folder):
-    change(folder, recipe={"window": 3})
+    change(folder, recipe={"background": "zero"})
     refused(folder, "states a recipe of the encoder that this version does not know")
     change(folder, recipe={"scaling": "log"})
     refused(folder, "scaling")

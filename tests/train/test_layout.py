@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import spatialfm as sfm
 from spatialfm._errors import ModelError, SpatialfmWarning
-from spatialfm.train.layout import large_enough, strata_of, text_of
+from spatialfm.train.augment import NOTHING
+from spatialfm.train.layout import Settings, large_enough, strata_of, text_of
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,20 @@ from spatialfm.train.layout import large_enough, strata_of, text_of
 )
 def test_one_patient_has_one_name_whatever_type_its_column_has(value, text):
     assert text_of(value) == text
+
+
+@pytest.mark.parametrize(
+    ("crop", "tiles"), [(128, (128, 42, 120)), (64, (64, 21, 60)), (None, (256, 84, 240)), (1, (1, 1, 1))]
+)
+def test_cells_are_read_in_tiles_as_large_as_what_a_step_sees(crop, tiles):
+    """A third of the side apart, and 15/16 of it beyond the image, as published for 128."""
+    recipe = sfm.models.card("virtues").recipe
+    settings = Settings("virtues", recipe, 256, crop, 256, 0.3, "share", NOTHING, (), "patient", None)
+    reading = settings.reading
+    assert (reading.window, reading.stride, reading.padding) == tiles
+    assert reading.replace(window=128, stride=42, padding=120) == recipe
+    of_crops = replace(settings, recipe=sfm.models.card("kronos").recipe)
+    assert of_crops.reading == of_crops.recipe
 
 
 def test_strata_are_the_combinations_that_occur():

@@ -60,6 +60,7 @@ def test_the_folder_is_loaded_as_a_published_one(virtues_run):
     start = sfm.models.new_encoder("virtues", random_state=0, **SHAPES["virtues"])
     assert not same_weights(start, encoder)
     assert encoder.card.license == "CC0-1.0"
+    assert (again.card.recipe.window, again.card.recipe.stride, again.card.recipe.padding) == (16, 5, 15)
 
 
 def test_the_card_says_what_it_was_made_of(virtues_run, cohort):

@@ -20,7 +20,7 @@ from .encoder import Encoder, MarkerEntry, Weights
 from .family import OWN_LICENSE, family_of, shape_of, shaped_card
 from .recipe import NOT_KEPT, Recipe
 from .registry import card as card_of
-from .saved import CARD_FILE, FORMAT, KEPT, PIXELS, WEIGHTS_FILE, tupled
+from .saved import CARD_FILE, FORMAT, KEPT, PIXELS, TILES, WEIGHTS_FILE, tupled
 
 METADATA_FILE = "marker_metadata.csv"
 INITIAL = "initial (untrained)"
@@ -109,7 +109,8 @@ def save_trained(
 
     recipe
         How images were read in training. What it says of pixels (their scaling, largest value, size, preparation and
-        normalisation) becomes the recipe of the encoder that is loaded. Default: that of the encoder's card.
+        normalisation), and in mode ``"tile"`` how large tiles are, becomes the recipe of the encoder that is loaded.
+        Default: that of the encoder's card.
 
     Returns
     -------
@@ -193,8 +194,9 @@ def _stated(encoder: Encoder, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pixels(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says of pixels, in types of JSON."""
-    told = {name: value for name, value in recipe.storable().items() if name in PIXELS}
+    """What a recipe says of pixels and tiles, in types of JSON."""
+    names = [*PIXELS, *(TILES if recipe.mode == "tile" else ())]
+    told = {name: value for name, value in recipe.storable().items() if name in names}
     if told["resampling"] is None:  # as the model has it
         del told["resampling"]
     return {name: value for name, value in told.items() if not (isinstance(value, Mapping) and NOT_KEPT in value)}

@@ -16,7 +16,7 @@ from ..embed.session import run_plan
 from ..learn.probe import fit_head
 from ..metrics import classification
 from ..models import Encoder, load
-from ..models.saved import PIXELS
+from ..models.saved import PIXELS, TILES
 from .corpus import asked_of
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ class Reading:
 def reading_of(windows: Windows, cells: ProbeCells) -> Reading:
     """Cells as the windows of the training are read: pixels made in the same way, markers told by the same vectors.
 
+    Tiles are as large as what a step sees.
+
     Raises
     ------
     ClinicalError
         If training states a largest value for each sample, and a sample of the cells has none.
     """
-    told = windows.settings.recipe
-    recipe = {name: getattr(told, name) for name in PIXELS}
+    told = windows.settings.reading
+    recipe = {name: getattr(told, name) for name in (*PIXELS, *(TILES if told.mode == "tile" else ()))}
     largest = told.intensity_max
     if isinstance(largest, Mapping):
         known = {str(name).rpartition("/")[2]: value for name, value in largest.items()}

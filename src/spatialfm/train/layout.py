@@ -39,6 +39,19 @@ class Settings:
     patient_key: str
     dataset_key: str | None
 
+    @property
+    def reading(self) -> Recipe:
+        """How cells are read by what is trained: in tiles as large as what a step sees, of models that see tiles."""
+        recipe, side = self.recipe, self.size if self.crop is None else self.crop
+        if recipe.mode != "tile" or recipe.window in (None, side):
+            return recipe
+        share = side / recipe.window
+        return recipe.replace(
+            window=side,
+            stride=max(1, round(share * (recipe.stride or side))),
+            padding=None if recipe.padding is None else round(share * recipe.padding),
+        )
+
     def parts(self) -> dict[str, Any]:
         """All of it, as a record keeps it."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("recipe", "augment")}

@@ -229,6 +229,6 @@ def pretrain(
         trained = whole_result(learner, blank, folder.checkpoints)
         written = card_of_run(record, data, seen, plan, license)
         with writing(folder.path):
-            on_first(fabric, partial(save_trained, trained, folder.path, written, recipe=data.settings.recipe))
+            on_first(fabric, partial(save_trained, trained, folder.path, written, recipe=data.settings.reading))
     logger.info("%s: %s steps, saved in '%s'", trained.card.name, f"{plan.taken:,}", folder.path)
     return as_loaded(trained, folder.path)
