@@ -11,7 +11,7 @@ from torch import nn
 
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models.encoder import MarkerEntry
-from spatialfm.train.asked import Asked, Length, _digest, _told, vocabulary_with
+from spatialfm.train.asked import Asked, Length, _digest, _told, plan_of, vocabulary_with
 
 
 @pytest.mark.parametrize(("length", "expected"), [
@@ -35,6 +35,14 @@ def asked(**kwargs) -> Asked:
         "strategy": "auto", "random_state": 0,
     }  # fmt: skip
     return Asked(**known | kwargs)
+
+
+def test_no_process_is_left_without_a_window():
+    """It would look for terms of a loss where there are none, and the others would wait for it."""
+    asked = SimpleNamespace(batch_size=3)
+    with pytest.raises(ArgumentError, match="batch_size=3 is shared out to 4 processes"):
+        plan_of(SimpleNamespace(world_size=4), asked, *[None] * 3, {}, nodes=1, workers=0, check_every=1,
+                checkpoint_every=None)  # fmt: skip
 
 
 def test_shapes_are_for_random_weights_and_weights_for_names():

@@ -74,7 +74,7 @@ def test_scores_stand_beside_mean_intensities_and_the_encoder_is_as_before(cohor
 
 
 def test_cells_are_read_as_the_windows_are(cohort, monkeypatch):
-    """Pixels over 4,000 and vectors of one's own, as in training, and not those of the model's card."""
+    """Pixels over 4,000, vectors of one's own, tiles as large as a crop: as in training, and not those of the card."""
     monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
     cells = cells_of(cohort, "kind", "patient")
     encoder = sfm.models.new_encoder("virtues", dim=16, depth=2, heads=2, hidden=16).eval()
@@ -84,7 +84,8 @@ def test_cells_are_read_as_the_windows_are(cohort, monkeypatch):
     windows = sfm.train.Windows(cohort, encoder, size=32, crop=16, panel=panel, recipe=recipe)
     found = embedded(encoder, cells, reading_of(windows, cells))
     told = {**panel, "on_unknown": "drop"}
-    asked = {"panel": told, "recipe": recipe, "copy": True, "key_added": "X", "on_missing": "drop"}
+    tiles = {"window": 16, "stride": 5, "padding": 15}
+    asked = {"panel": told, "recipe": recipe | tiles, "copy": True, "key_added": "X", "on_missing": "drop"}
     np.testing.assert_allclose(found, sfm.tl.embed_cells(cells.sdata, encoder, **asked).obsm["X"], rtol=1e-4, atol=1e-5)
     assert np.abs(found - embedded(encoder, cells, Reading(panel=told))).max() > 0.01
 

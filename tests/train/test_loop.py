@@ -230,7 +230,10 @@ from spatialfm.train.fabric import new_fabric
 
 if __name__ == "__main__":
     fabric = new_fabric(devices=2, accelerator="cpu")
-    objective, heard, seen = run_tiny({folder!r}, TinyObjective(dropout=0.0), heard=Heard(), fabric=fabric)
+    def end(step):
+        if step == {last}:
+            sys.exit(0)
+    objective, heard, seen = run_tiny({folder!r}, TinyObjective(dropout=0.0), heard=Heard(at=end), fabric=fabric)
     if fabric.is_global_zero:
         print(json.dumps([[row["loss"] for row in heard.rows.values()], seen]))
 """
@@ -240,7 +243,7 @@ if __name__ == "__main__":
 def test_two_processes_have_the_losses_of_one(tmp_path):
     alone, heard, seen = run_tiny(tmp_path / "alone", TinyObjective(dropout=0.0))
     script = tmp_path / "two.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "two")))
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "two"), last=None))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     losses, seen_by_two = json.loads(done.stdout.strip().splitlines()[-1])
@@ -249,3 +252,19 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
     newest = Checkpoints(tmp_path / "two" / "checkpoints").read(12)["objective"]
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(newest[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_a_run_of_two_processes_goes_on_in_one(tmp_path):
+    alone, heard, seen = run_tiny(tmp_path / "alone", TinyObjective(dropout=0.0))
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "two"), last=8))
+    subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert Checkpoints(tmp_path / "two" / "checkpoints").newest() == 6
+    found, heard_again, seen_again = run_tiny(tmp_path / "two", TinyObjective(dropout=0.0))
+    assert list(heard_again.rows) == list(range(7, 13))
+    assert seen_again == seen
+    losses = [row["loss"] for step, row in heard.rows.items() if step > 6]
+    np.testing.assert_allclose([row["loss"] for row in heard_again.rows.values()], losses, atol=1e-5, rtol=0)
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=0, atol=1e-5)

@@ -72,6 +72,17 @@ def test_a_share_is_drawn_so_that_every_class_is_learned_where_that_can_be(plan,
         cells = found(plan, rare, validation=["P001", "P002", "P003"])
     assert cells.targets.classes == ("high", "low")
     assert set(cells.held_out.table["stratum"]) == {"high", "low"}
+    with (
+        pytest.warns(SpatialfmWarning, match="Only held-out patients"),
+        pytest.raises(ClinicalError, match="Without cells of 'rare' there are no held-out patients"),
+    ):
+        found(plan, rare, validation=["P001", "P002"])
+    rare.obs["kind"] = rare.obs["kind"].where(rare.obs["kind"].isna() | of_two, "high")
+    with (
+        pytest.warns(SpatialfmWarning, match="Only held-out patients"),
+        pytest.raises(ClinicalError, match="no second class to learn"),
+    ):
+        found(plan, rare, validation=["P001", "P002", "P003"])
 
 
 def test_numbers_are_standardised_on_the_cells_that_are_trained_on(plan, adata):

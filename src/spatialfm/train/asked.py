@@ -247,7 +247,18 @@ def plan_of(
     check_every: int,
     checkpoint_every: int | None,
 ) -> Plan:
-    """The plan of a run; where speed decides its number of steps, they and later estimates are kept in the folder."""
+    """The plan of a run; where speed decides its number of steps, they and later estimates are kept in the folder.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more processes than windows in a step.
+    """
+    if asked.batch_size < fabric.world_size:
+        raise ArgumentError(
+            f"batch_size={asked.batch_size} is shared out to {fabric.world_size} processes, some of which would have "
+            "no window. Pass a larger batch_size=, or fewer devices= and nodes=."
+        )
     processes = max(1, fabric.world_size // nodes)
     plan = Plan(
         n_steps=asked.length.n_steps(len(windows), asked.batch_size) or record.get("n_steps", 0),

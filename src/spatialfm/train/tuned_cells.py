@@ -135,6 +135,11 @@ def cells_of(
             "as validation=, or label cells of others."
         )
         usable = ~np.isin(labels, lost)
+        if not (is_held_out & usable).any() or len(set(labels[usable])) < 2:
+            raise ClinicalError(
+                f"Without cells of {listed(lost, 5)} there are no held-out patients to stop on, or no second class to "
+                "learn. Pass other patients as validation=, or label cells of others."
+            )
         is_held_out, labels, values = is_held_out[usable], labels[usable], values[usable]
         windows = CellWindows(plan, rows[usable], patients[usable], labels, augment, tissue=tissue)
     targets = _targets(values, labels, ~is_held_out, sought)
