@@ -64,11 +64,11 @@ OPTIONS = {
                "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0, "last_weight_decay": 0.04},
 }  # fmt: skip
 ALONE = {"mode": "crop", "window": 16, "background": "zero"}
-READINGS = {  # of cells, in windows of the size that training saw: one vector, and one for each marker
-    "virtues": {"tiles": ({"window": 16, "stride": 16, "padding": 0}, ("summary", "marker")),
-                "alone": (ALONE, ("patch", "marker"))},
-    "kronos": {"alone": ({"window": 32}, ("patch", "marker"))},
-}  # fmt: skip
+READINGS = {  # of cells, in windows of the size that training saw
+    "virtues": {"tiles": {"window": 16, "stride": 16, "padding": 0}, "alone": ALONE},
+    "kronos": {"alone": {"window": 32}},
+}
+OUTPUTS = {"patch": "one vector", "marker": "a vector for each marker"}  # of a cell
 BATCH = 32
 STEPS_TIMED = 16
 TIMED = {  # whose loop is timed: patches as published, and what is trained here, which takes a few ms a window
@@ -83,7 +83,6 @@ TIMED = {  # whose loop is timed: patches as published, and what is trained here
 CELLS = 40  # of each patient, at most
 NEW_PATIENTS = 200  # first seed of the cohorts to judge on
 BEFORE, AFTER = "before (initial weights)", "after training"
-VECTORS = {"summary": "one vector", "patch": "one vector", "marker": "a vector for each marker"}
 
 
 def simulated(technology: str, n: int, seed: int):
@@ -149,10 +148,10 @@ def embedded(model: str, panel: dict, encoders: dict) -> tuple[dict[str, np.ndar
         sfm.tl.embed_cells(sdata, "classical")
         sdata.tables["table"] = sdata["table"][spread(sdata["table"].obs)].copy()
         for name, encoder in encoders.items():
-            for reading, (recipe, outputs) in READINGS[model].items():
+            for reading, recipe in READINGS[model].items():
                 pixels = {} if model == "virtues" else {"intensity_max": brightest(sdata)}
                 sfm.tl.embed_cells(
-                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=outputs, panel=panel,
+                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=tuple(OUTPUTS), panel=panel,
                     recipe=recipe | pixels, on_missing="drop",
                 )  # fmt: skip
         table = sdata["table"]
@@ -166,8 +165,8 @@ def embedded(model: str, panel: dict, encoders: dict) -> tuple[dict[str, np.ndar
 
 
 def readouts(model: str) -> list[str]:
-    """``tiles_summary``: reading and output."""
-    return [f"{reading}_{one}" for reading, (_, outputs) in READINGS[model].items() for one in outputs]
+    """``tiles_patch``: reading and output."""
+    return [f"{reading}_{one}" for reading in READINGS[model] for one in OUTPUTS]
 
 
 def rows_of(model: str) -> dict[str, tuple[str, str]]:
@@ -175,7 +174,7 @@ def rows_of(model: str) -> dict[str, tuple[str, str]]:
     rows = {}
     for one in readouts(model):
         reading, output = one.split("_")
-        named = f"{VECTORS[output]}{', cell by itself' if model == 'virtues' and reading == 'alone' else ''}"
+        named = f"{OUTPUTS[output]}{', cell by itself' if model == 'virtues' and reading == 'alone' else ''}"
         rows[f"after_{{}}_{one}"] = (f"{AFTER}, {named}", "")
         rows[f"before_{{}}_{one}"] = (f"{BEFORE}, {named}", f"after_{{}}_{one}")
     best = f"after_{{}}_{readouts(model)[1]}"
