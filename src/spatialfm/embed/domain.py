@@ -48,15 +48,14 @@ def training_warnings(encoder: Encoder, recipe: Recipe, *, cells: bool) -> list[
     """Whether an adapter, or an encoder that was trained here, is used otherwise than in its training.
 
     Of an adapter: on pixels, or on windows of cells, that are made otherwise. Of an encoder: on pixels, which
-    its statistics of markers are of, or on tiles of another size.
+    its statistics of markers are of.
     """
     of_adapter = (encoder.adapted or {}).get("recipe")
     trained = of_adapter or encoder.trained_recipe
     if not trained:
         return []
     used = recipe.storable()
-    of_encoder = [*PIXELS, *(["window"] if cells and recipe.mode == "tile" else ())]
-    names = [*OF_PIXELS, *(OF_WINDOWS if cells else ())] if of_adapter else of_encoder
+    names = [*OF_PIXELS, *(OF_WINDOWS if cells else ())] if of_adapter else PIXELS
     who = f"Adapter {encoder.weights.adapter!r}" if of_adapter else f"This {encoder.card.name}"
     warnings = [
         f"{who} was trained with {name} {_told(trained[name])}, and is used with {_told(used[name])}: pass "
