@@ -11,7 +11,8 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, SpatialfmWarning
-from spatialfm.pp.tables import read_header, read_table
+from spatialfm.pp import tables
+from spatialfm.pp.tables import parse_cells, parse_columns, read_header, read_table, read_text
 
 TEXT = "patient,age,Größe,os_days,event,site\n001,61,1.5,10.5,TRUE,Malmö\n1,48,2.25,,FALSE,Orléans\nNA,50,3,7,TRUE,ß\n"
 
@@ -180,3 +181,88 @@ def test_first_lines_alone_are_read(tmp_path):
     )
     path.write_text("a,b\n1,2\n" * 30 + '"not closed,3\n', encoding="utf-8")  # beyond the lines that are looked at
     assert read_header(path) == ["a", "b"]
+
+
+ODD = [
+    "a,b\n1,2\n", "a,b\n1,2", "a,b\n\n1,2\n\n\n3,4\n", " a , b \n 1 ,\t2\n", "a,b\n1,\u200b2\n", "a,b,\n1,2,\n",
+    "a,b,\n1,2,3\n", ",b\n1,2\n", "a,b\nr1,1,2\nr2,3,4\n", 'a,b\n"1","x,y"\n', 'a,b\n"1","x\ny"\n"2","z"\n',
+    'a,b\n1,"x""y"\n', 'a,b\n1,"x\x0by"\n', "a,b\n# no row,\n1,2\n#2,3\n", "a,b\n1\n2,3\n", "a,b\n,\n1,2\n",
+    "a,b\n,2\n", "sep=;\na;b\n1,5;2\n", "# made by x\na,b\n1,2\n", "#a,b\n1,2\n", "a;b\n1,5;x\n2,25;y\n",
+    "a\n1\n2\n", "a,b\r\n1,2\r\n", "a,b\r1,2\r", "Größe\tb\n1\t2\n", "a,b\n1,\x1f2\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_table_parted_as_a_whole_is_the_one_parted_row_by_row(text, tmp_path):
+    header, rows, separator = parse_cells(text, tmp_path)
+    names, columns, again = parse_columns(text, tmp_path)
+    assert (names, again) == (header, separator)
+    assert [list(column) for column in columns] == [[row[i] for row in rows] for i in range(len(header))]
+
+
+def test_even_tables_of_random_cells_are_parted_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = [
+        "",
+        "x",
+        " x ",
+        "0",
+        "007",
+        "1.5",
+        "-2",
+        "#3",
+        '"a, b"',
+        '"c ""d"" e"',
+        "\xa0y",
+        "z\x0b",
+        "é",
+        "1e3",
+        "TRUE",
+    ]
+    looked_at = 0
+    for _ in range(300):
+        width, height = rng.integers(2, 5), rng.integers(1, 6)
+        lines = [",".join(f"n{i}" for i in range(width))]
+        lines += [",".join(rng.choice(cells, width)) for _ in range(height)]
+        text = "\n".join(lines) + rng.choice(["", "\n"])
+        header, rows, _ = parse_cells(text, tmp_path)
+        names, columns, _ = parse_columns(text, tmp_path)
+        assert names == header
+        assert [list(row) for row in zip(*columns, strict=True)] == rows
+        looked_at += tables._even_columns(text, ",") is not None
+    assert looked_at > 100
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,2\n3,"x\n', 'a,b\n1,"x\n3,4\n', 'a,b\n1,2\n3,"x'])
+def test_an_open_quote_is_refused_in_the_last_line_too(text, tmp_path):
+    for part in (parse_cells, parse_columns):
+        with pytest.raises(InputFileError, match="A double quote of line . of"):
+            part(text, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_of_a_long_file_the_first_lines_are_read_alone(encoding, tmp_path, monkeypatch):
+    lines = [f"{number},é{'x' * (number % 7)}\n" for number in range(400)]
+    path = tmp_path / "a.csv"
+    path.write_bytes("".join(["a,b\n", *lines]).encode(encoding))
+    sizes = []
+    decoded = tables._decoded
+
+    def noted(raw, *rest, **more):
+        sizes.append(len(raw))
+        return decoded(raw, *rest, **more)
+
+    monkeypatch.setattr(tables, "_decoded", noted)
+    for first in (7, 8, 64, 2**18):  # a letter of several bytes may be cut
+        monkeypatch.setattr(tables, "FIRST_BYTES", first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if encoding != "cp1252" else "ignore")
+            assert read_text(path, 6) == "".join(["a,b\n", *lines[:5]])
+            assert read_text(path, 1000) == "".join(["a,b\n", *lines])
+            assert read_table(path, n_lines=6)["a"].tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(tables, "FIRST_BYTES", 64)
+    sizes.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read_text(path, 3)
+    assert max(sizes) <= 256 < path.stat().st_size

@@ -15,7 +15,8 @@ from .._errors import ClinicalError, InputFileError, warn
 from .._errors import listed as listed_texts
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
-from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
+from ..pp.table_columns import is_missing
+from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
 from ._kinds import KINDS, PLAIN, QUPATH
 from ._names import is_tiff_name, sample_name_or_empty
 from ._ngff import is_zarr

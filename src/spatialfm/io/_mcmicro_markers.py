@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import InputFileError, PanelError, counted, listed
-from ..pp.tables import is_missing, read_cells
+from ..pp.table_columns import is_missing
+from ..pp.tables import read_cells
 from ._panel_file import FALSE_WORDS, TRUE_WORDS
 
 MARKERS_FILE = "markers.csv"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import InputFileError, PanelError, counted, listed
-from ..pp.tables import is_missing, parse_cells, read_text
+from ..pp.table_columns import is_missing
+from ..pp.tables import parse_cells, read_text
 
 if TYPE_CHECKING:
     import pandas as pd

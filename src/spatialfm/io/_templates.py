@@ -14,7 +14,8 @@ import pandas as pd
 
 from .._errors import ArgumentError, ClinicalError, SpatialfmWarning, listed
 from ..pp.joins import text_keys
-from ..pp.tables import is_missing, read_table
+from ..pp.table_columns import is_missing
+from ..pp.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gc
 import io
-import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .._errors import InputFileError, listed, warn
+from .table_columns import converted, has_decimal_commas
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 SPREADSHEET_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 HEAD = 50  # lines that tell how a table is cut
 LONGEST_CELL = 2**17  # characters; that of the csv module is lifted for the whole process where scipy reads ARFF
+FIRST_BYTES = 2**18  # read of a file of which a few lines are wanted
+_END = "\0end"  # no text that is read holds a zero
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -29,21 +33,17 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SEPARATORS = ",;\t|"
-_MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
-    + ["NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
-)
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf", re.IGNORECASE)
-_COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
-_THOUSANDS = {",": re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+")}
-_ZERO_LED = re.compile(r"0[0-9]+")
-_TRUTH = {"true": True, "false": False}
-_EXACT_DIGITS = 15  # whole numbers with more cannot all be distinguished once a missing value makes them floats
+_BREAKS = re.compile("[\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")  # what splitlines parts, beside line feeds
+_BLANKS = " \t\r\x0b\x0c\x1c\x1d\x1e\x1f"  # of one byte, beside the line feed
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, n_lines: int | None = None) -> str:
     """Text of a file in UTF-8, UTF-16 or UTF-32, otherwise in Windows-1252, with a warning.
+
+    Parameters
+    ----------
+    n_lines
+        Lines that are wanted; None for all. Of a long file no more is read than they take.
 
     Raises
     ------
@@ -55,10 +55,29 @@ def read_text(path: Path) -> str:
             f"'{path}' is a spreadsheet. Save it as 'CSV UTF-8', or pass a DataFrame: pandas.read_excel({str(path)!r}, "
             "dtype={<column of identifiers>: str}), which needs the package openpyxl."
         )
-    raw = path.read_bytes()
+    if n_lines is not None:
+        return _first_lines(path, n_lines)
+    return _decoded(path.read_bytes(), path)
+
+
+def _first_lines(path: Path, n: int) -> str:
+    """Lines at the beginning of a file, each with its end; as many bytes are read as they take."""
+    size = FIRST_BYTES
+    while True:
+        with path.open("rb") as file:
+            raw = file.read(size)
+            whole = not file.read(1)
+        lines = io.StringIO(_decoded(raw, path, whole=whole), newline="").readlines()
+        if whole or len(lines) > n:  # the last one may be cut
+            return "".join(lines[:n])
+        size *= 4
+
+
+def _decoded(raw: bytes, path: Path, *, whole: bool = True) -> str:
+    """Text of the bytes of a file, or of its beginning, which may end within a letter."""
     encoding = next((name for bom, name in _BOMS if raw.startswith(bom)), None) or _utf16_without_mark(raw) or "utf-8"
     try:
-        text = raw.decode(encoding)
+        text = codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
     except UnicodeDecodeError:
         if encoding != "utf-8":
             raise InputFileError(
@@ -106,8 +125,8 @@ def read_table(path: Path, identifiers: Iterable[str] = (), *, n_lines: int | No
         If the encoding was guessed, a column of numbers stays text because some of its values are not numbers, or a
         cell holds what may be whole rows.
     """
-    header, rows, separator = read_cells(path, n_lines)
-    keep = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]  # spreadsheets leave empty ones
+    header, cells, separator = parse_columns(_text_of(path, n_lines), path)
+    keep = [i for i, name in enumerate(header) if name or any(cells[i])]  # spreadsheets leave empty ones
     names = [header[i] or f"Unnamed: {i}" for i in keep]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         where = [i + 1 for i in keep if header[i] == twice[0]]
@@ -116,16 +135,14 @@ def read_table(path: Path, identifiers: Iterable[str] = (), *, n_lines: int | No
             "all but one."
         )
     identifiers = set(identifiers)
-    columns = {name: [row[i] for row in rows] for name, i in zip(names, keep, strict=True)}
-    dots_are_thousands = separator != "," and any(
-        _COMMA_NUMBER.fullmatch(v) for column in columns.values() for v in column
-    )
+    columns = {name: cells[i] for name, i in zip(names, keep, strict=True)}
+    dots_are_thousands = separator != "," and any(map(has_decimal_commas, columns.values()))
     frame, mixed = {}, {}
     for name, values in columns.items():
         if name in identifiers:
             frame[name] = pd.Series([value or None for value in values], dtype=object)
         else:
-            frame[name], reason = _convert(values, separator, dots_are_thousands)
+            frame[name], reason = converted(values, separator, dots_are_thousands)
             if reason:
                 mixed[name] = reason
     if mixed:
@@ -148,12 +165,13 @@ def read_cells(path: Path, n_lines: int | None = None) -> tuple[list[str], list[
     n_lines
         Lines that are looked at; None for all.
     """
+    return parse_cells(_text_of(path, n_lines), path)
+
+
+def _text_of(path: Path, n_lines: int | None) -> str:
     if not path.is_file():
         raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
-    text = read_text(path)
-    if n_lines is not None:
-        text = "".join(itertools.islice(io.StringIO(text, newline=""), n_lines))
-    return parse_cells(text, path)
+    return read_text(path, n_lines)
 
 
 def read_header(path: Path) -> list[str]:
@@ -163,6 +181,75 @@ def read_header(path: Path) -> list[str]:
 
 def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:
     """What `read_cells` gives, of a text; `path` is for messages."""
+    return _table_of(*_prepared(text), path)
+
+
+def parse_columns(text: str, path: Path) -> tuple[list[str], list[Sequence[str]], str]:
+    """The same, by columns: header, cells of each of its columns, and separator.
+
+    Tables whose rows are all as long as the header are parted as a whole, which takes a fraction of the time.
+    """
+    text, separator = _prepared(text)
+    with _uncollected():
+        even = _even_columns(text, separator)
+    if even is not None:
+        return (*even, separator)
+    header, rows, separator = _table_of(text, separator, path)
+    return header, [[row[i] for row in rows] for i in range(len(header))], separator
+
+
+def _even_columns(text: str, separator: str) -> tuple[list[str], list[Sequence[str]]] | None:
+    """Header and columns of a table without anything to decide or refuse; None where row by row has to be looked at."""
+    lines = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=separator)
+    try:
+        rows = list(lines)
+    except csv.Error:
+        return None
+    if rows.pop() != [_END] or lines.line_num != len(rows) + 1 or ('"' in text and _BREAKS.search(text)):
+        return None  # a cell holds more than one line
+    rows = rows if all(rows) else [row for row in rows if row]
+    if len(rows) < 2 or len(rows[0]) < 2 or set(map(len, rows)) != {len(rows[0])}:
+        return None
+    header = [_bare(cell) for cell in rows[0]]
+    columns = list(zip(*rows[1:], strict=True))
+    if not text.isascii() or any(blank in text for blank in _BLANKS):
+        columns = [bare_cells(column) for column in columns]
+    if csv.field_size_limit() > LONGEST_CELL and max(max(map(len, column)) for column in columns) > LONGEST_CELL:
+        return None
+    if not header[-1] or not all(columns[0]) or "#" in text and any(cell[0] == "#" for cell in columns[0]):
+        return None  # a column or rows that may be empty, or remarks
+    return header, columns
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage while a million rows are made: they hold text alone, and looking takes most of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def bare_cells(cells: Sequence[str]) -> Sequence[str]:
+    """Cells without blanks around them.
+
+    Examples
+    --------
+    >>> bare_cells([" a b", "c"])
+    ['a b', 'c']
+    """
+    joined = "".join(cells)
+    if joined.isascii() and not any(blank in joined for blank in (*_BLANKS, "\n")):
+        return cells
+    bare = {cell: _bare(cell) for cell in set(cells)}
+    return [bare[cell] for cell in cells]
+
+
+def _prepared(text: str) -> tuple[str, str]:
+    """Text without remarks above its header, and its separator."""
     separator = None
     if match := re.match(r"\s*\"?sep=(.)\"?[^\S\r\n]*(?:\r\n|\r|\n)", text):  # Excel's own first line
         separator, text = match[1], text[match.end() :]
@@ -171,6 +258,11 @@ def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
     remarks = [line for line in remarks if not re.match(r"\s*#[#\s]", line)]
     if len(remarks) == 1 and _n_cells(remarks[0], separator) == _n_cells(text, separator):
         text = remarks[0] + text  # a header that begins with #, as in #sample
+    return text, separator
+
+
+def _table_of(text: str, separator: str, path: Path) -> tuple[list[str], list[list[str]], str]:
+    """Header, rows and separator of a prepared text, looked at row by row."""
     cells = _cut(text, separator, path)
     cells = [line for line in cells if any(line)]
     if cells and len(cells[0]) > 1:
@@ -198,11 +290,6 @@ def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
     return header, [(row + [""] * width)[:width] for row in rows], separator
 
 
-def is_missing(value: object) -> bool:
-    """Whether a cell is empty or holds ``NA``, ``nan``, ``None`` and the like."""
-    return value is None or str(value) in _MISSING
-
-
 def _utf16_without_mark(raw: bytes) -> str | None:
     """UTF-16 that lost its mark: every second byte of Western text is zero."""
     sample = np.frombuffer(raw[: len(raw[:4000]) // 2 * 2], dtype=np.uint8)
@@ -214,15 +301,18 @@ def _utf16_without_mark(raw: bytes) -> str | None:
 
 def _remarks(text: str) -> tuple[list[str], str]:
     """Lines before the header that begin with ``#``, and the rest; a text of such lines only has no remark."""
-    lines = io.StringIO(text, newline="").readlines()
-    n = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip('" \t').startswith("#")), 0)
-    return [line for line in lines[:n] if line.strip()], "".join(lines[n:])
+    above = []
+    for line in io.StringIO(text, newline=""):
+        if line.strip() and not line.lstrip('" \t').startswith("#"):
+            return [one for one in above if one.strip()], text[sum(map(len, above)) :]
+        above.append(line)
+    return [], text
 
 
 def _cut(text: str, separator: str, path: Path) -> list[list[str]]:
     """Cells of each row; refused where a double quote is not closed, which hides all rows behind it."""
-    end, cells, begins = "\0end", [], 1  # no text that is read holds a zero
-    lines = csv.reader(io.StringIO(f"{text}\n{end}", newline=""), delimiter=separator)
+    cells, begins = [], 1
+    lines = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=separator)
     try:
         for line in lines:
             if max(map(len, line), default=0) > LONGEST_CELL:
@@ -234,7 +324,7 @@ def _cut(text: str, separator: str, path: Path) -> list[list[str]]:
             f"'{path}' cannot be parted into cells from line {begins:,} below the remarks on: {error}. Is a double "
             "quote not closed there? Correct it, or save the table again."
         ) from None
-    if cells[-1] != [end]:
+    if cells[-1] != [_END]:
         raise InputFileError(
             f"A double quote of line {before:,} of '{path}' (remarks above the header not counted) is not closed, so "
             "that all rows behind it would be one cell. Close it, or take it away."
@@ -264,7 +354,9 @@ def _n_cells(text: str, separator: str) -> int:
 
 def _find_separator(text: str) -> str:
     """The sign that cuts the header and most rows into equally many cells, more than one."""
-    lines = [line for line in text.splitlines()[:200] if line.strip()][:50]
+    lines = text[:FIRST_BYTES].splitlines()
+    lines = lines[:200] if len(lines) > 200 else text.splitlines()[:200]
+    lines = [line for line in lines if line.strip()][:50]
     best, score = ",", (0.0, 0)
     for separator in _SEPARATORS:
         try:
@@ -281,44 +373,3 @@ def _find_separator(text: str) -> str:
 
 def _bare(cell: str) -> str:
     return cell.strip().strip("\u200b\ufeff").strip()
-
-
-def _floats(text: pd.Series, decimal: str = ".") -> tuple[pd.Series, str]:
-    """Numbers of a column that is nothing else; those of more than 64 bits, which are mostly slips, leave it text."""
-    numbers = [np.nan if value is None else float(value.replace(decimal, ".")) for value in text]
-    for value, number in zip(text, numbers, strict=True):
-        if np.isinf(number) and "inf" not in value.lower():
-            return text, f"{value[:20]!r} is larger than any number that a computer has"
-    return pd.Series(numbers, index=text.index), ""
-
-
-def _convert(values: Sequence[str], separator: str, dots_are_thousands: bool) -> tuple[pd.Series, str]:
-    """A column as what all its values are, and why a column that looks like numbers stays text."""
-    present = [value for value in values if value not in _MISSING]
-    text = pd.Series([None if value in _MISSING else value for value in values], dtype=object)
-    if not present:
-        return pd.Series(np.nan, index=text.index), ""
-    if all(value.lower() in _TRUTH for value in present):
-        truth = text.map(lambda value: _TRUTH[value.lower()], na_action="ignore")
-        return truth.astype(bool if len(present) == len(values) else object), ""
-    if any(_ZERO_LED.fullmatch(value) for value in present) and all(_INTEGER.fullmatch(value) for value in present):
-        return text, ""
-    if all(_INTEGER.fullmatch(value) for value in present):
-        if any(len(value.lstrip("+-")) > _EXACT_DIGITS for value in present):
-            return text, ""
-        return pd.to_numeric(text), ""
-    for sign, pattern in _THOUSANDS.items():
-        decimal_comma = sign == "," and separator == ";"
-        if all(pattern.fullmatch(value) or _INTEGER.fullmatch(value) for value in present):
-            if (sign == "," and not decimal_comma) or (sign == "." and dots_are_thousands):
-                example = next(value for value in present if sign in value)
-                return text, f"{example!r}: is {sign!r} a decimal sign or does it part thousands?"
-    if all(_NUMBER.fullmatch(value) for value in present):
-        return _floats(text)
-    if all(_NUMBER.fullmatch(value) or _COMMA_NUMBER.fullmatch(value) for value in present):
-        if any("." in value for value in present):
-            return text, "decimal points and commas in one column"
-        return _floats(text, ",")
-    odd = [value for value in present if not (_NUMBER.fullmatch(value) or _COMMA_NUMBER.fullmatch(value))]
-    is_nearly = len(odd) < len(present) / 2
-    return text, f"{listed(dict.fromkeys(odd), 3)} among {len(present) - len(odd)} numbers" if is_nearly else ""
