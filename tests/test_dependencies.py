@@ -160,6 +160,7 @@ def test_a_package_that_is_not_there_is_named_with_its_extra(module, call, messa
 
 def test_a_penalty_of_ones_own_and_the_default_need_no_optuna(monkeypatch):
     monkeypatch.setattr(_optional, "find_spec", lambda name: None)
+    monkeypatch.setattr("spatialfm.learn.heads.trees.N_TREES", 5)
     cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=30, random_state=0)
     for C in (1.0, "grid"):
         sfm.tl.annotate(cells, "type", use_rep="X_latent", C=C)

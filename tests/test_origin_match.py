@@ -156,9 +156,9 @@ def test_evidence_within_levels_is_added_up_and_one_that_does_not_follow_ends_it
     values[10:20] = 3 - values[10:20]  # other names in the second level
     values[20:] = 9.0  # not divided in the third
     expected = 2 * log(comb(10, 5) / 2)
-    assert match._within(of_groups, ALTERNATING, values, split) == pytest.approx(expected)
+    assert match._within(of_groups, ALTERNATING, ALTERNATING.astype(int), values, split) == pytest.approx(expected)
     values[0] = values[1]
-    assert match._within(of_groups, ALTERNATING, values, split) == -inf
+    assert match._within(of_groups, ALTERNATING, ALTERNATING.astype(int), values, split) == -inf
 
 
 def test_evidence_of_all_but_a_group_of_the_missing():

@@ -130,7 +130,9 @@ CALLS = {
     "batch_effect": lambda cells, rep: sfm.metrics.batch_effect(cells, "batch", use_rep=rep)[
         ["silhouette", "ari"]
     ].to_numpy(),
-    "annotate": lambda cells, rep: sfm.tl.annotate(cells, "type", use_rep=rep, C=1.0, copy=True)["label"].tolist(),
+    "annotate": lambda cells, rep: sfm.tl.annotate(
+        cells, "type", use_rep=rep, method="linear", C=1.0, calibrate=False, copy=True
+    )["label"].tolist(),
     "transfer_labels": lambda cells, rep: sfm.tl.transfer_labels(
         cells, cells.copy(), "type", use_rep=rep, method="knn", copy=True
     )["label"].tolist(),

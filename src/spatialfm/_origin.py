@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from ._errors import listed
-from ._fingerprint import _hashes
 from ._keys import PATIENT_KEY, UNS
 
 if TYPE_CHECKING:
@@ -82,6 +81,11 @@ class Reference:
         names = [self.rows] if self.aliases is None else [self.rows, self.aliases]
         orders = [np.argsort(hashes, kind="stable") for hashes in names]
         return [(hashes[order], order) for hashes, order in zip(names, orders, strict=True)]
+
+    @cached_property
+    def rounded(self) -> np.ndarray:
+        """Known values with six digits."""
+        return rounded(self.values)
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -223,9 +227,15 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, bool, tuple[str, ...]]:
     return np.where(codes < 0, np.nan, codes.astype(float)), True, tuple(map(str, levels))
 
 
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Values with six digits; those that are missing are left out."""
+    return np.array([float(f"{value:.6g}") for value in values[~np.isnan(values)]])
+
+
 def name_hashes(names: Iterable[object]) -> np.ndarray:
     """Hashes ``(n,)`` of names as text."""
-    return _hashes(pd.Series([str(name) for name in names], dtype=object))
+    texts = np.array([str(name) for name in names], dtype=object)
+    return pd.util.hash_array(texts, categorize=False) if len(texts) else np.empty(0, np.uint64)
 
 
 def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:

@@ -50,9 +50,9 @@ def of_groups(made: np.ndarray, values: np.ndarray, same_names: bool = False) ->
     >>> round(of_groups(made, 1 - made), 2), of_groups(made, made[::-1] * np.arange(20))
     (11.43, -inf)
     """
-    levels, counts = np.unique(values, return_counts=True)
-    if len(levels) < 2 or not is_function(made, values):
+    if not is_function(made, values) or n_levels(values) < 2:
         return NEVER
+    levels, counts = np.unique(values, return_counts=True)
     return log_ways(counts) - (0.0 if same_names else log_maps(len(np.unique(made)), len(levels)))
 
 
@@ -61,29 +61,52 @@ def of_numbers(made: np.ndarray, values: np.ndarray, few: int) -> float:
 
     Up to `few` levels are taken as groups, which may be in pieces of the order of `made`; more are numbers.
     """
-    levels, counts = np.unique(values, return_counts=True)
-    if len(levels) < 2 or not is_function(made, values):
+    made, values = _ordered(made, values)
+    steps, k = values[1:] - values[:-1], n_levels(values)
+    if k < 2 or (steps[made[1:] - made[:-1] == 0] != 0).any():
         return NEVER
-    steps = np.diff(values[np.argsort(made, kind="stable")])
-    ways, k, n_made = log_ways(counts), len(levels), len(np.unique(made))
-    if (steps >= 0).all() or (steps <= 0).all():
+    one_way, turns = bool((steps >= 0).all() or (steps <= 0).all()), 0
+    if k > few and not one_way:
+        turns = int((np.diff(np.sign(steps[steps != 0])) != 0).sum())
+        if turns >= MOST_PIECES:
+            return NEVER
+    ways = log_ways(np.unique(values, return_counts=True)[1])
+    if one_way:
         return ways - np.log(2)
     if k <= few:
+        n_made = n_levels(made)
         n_steps = int((steps != 0).sum())
         if n_steps == k - 1:  # each in one piece
             return ways - float(gammaln(k + 1))
         up_to = np.arange(n_steps + 1)  # an order of fewer pieces would have done, too
         orders = log_binomial(n_made - 1, up_to) + up_to * np.log(k - 1)
         return ways - float(np.logaddexp.reduce(orders)) - np.log(k)
-    turns = int((np.diff(np.sign(steps[steps != 0])) != 0).sum())
-    return ways - len(values) * np.log(turns + 1) - np.log(2) if turns < MOST_PIECES else NEVER
+    return ways - len(values) * np.log(turns + 1) - np.log(2)
 
 
 def is_function(made: np.ndarray, values: np.ndarray) -> bool:
     """Whether rows of one value of `made` have one value."""
+    made, values = _ordered(made, values)
+    same = made[1:] - made[:-1] == 0  # this is asked of each column and each remembered one: `np.diff` takes longer
+    return not ((values[1:] - values[:-1])[same] != 0).any()
+
+
+def _ordered(made: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as numbers, in the order of the first."""
     order = np.argsort(made, kind="stable")
-    same = np.diff(made[order]) == 0
-    return not (np.diff(values[order])[same] != 0).any()
+    return np.asarray(made, float)[order], np.asarray(values, float)[order]
+
+
+def n_levels(values: np.ndarray) -> int:
+    """How many different values ``(n,)`` there are, of which none is missing.
+
+    Examples
+    --------
+    >>> n_levels(np.array([2.0, 1.0, 2.0])), n_levels(np.array([]))
+    (2, 0)
+    """
+    ordered = np.sort(values)
+    return int((ordered[1:] != ordered[:-1]).sum()) + min(len(ordered), 1)
 
 
 def log_separable(n: int, n_columns: int) -> float:

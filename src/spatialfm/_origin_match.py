@@ -16,8 +16,8 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
-from ._origin import FEW, MOST_ROWS, Origin, Reference, label_hashes, name_hashes, numbers_of
-from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways, of_groups, of_numbers
+from ._origin import FEW, MOST_ROWS, Origin, Reference, label_hashes, name_hashes, numbers_of, rounded
+from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways, n_levels, of_groups, of_numbers
 
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
@@ -34,6 +34,7 @@ ALIKE = 0.99  # rank correlation of numbers that are nearly the remembered ones
 
 
 Shared = tuple[np.ndarray, np.ndarray, np.ndarray]
+Follow = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _known_rows(
         evidence, may_only = _Sides(one, np.arange(len(numbers)), numbers, False, []).evidence()
         if evidence >= BY_CHANCE + chance and not may_only:
             return len(numbers), True
-    n = 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
+    n = 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.rounded)
     return (n, True) if n else (max(_alike(numbers, rows, one), 0), False)
 
 
@@ -180,11 +181,14 @@ def _equal(made: np.ndarray, values: np.ndarray) -> int:
 
     Fractions of few cells are equal in some patients for any two types, other numbers are not.
     """
+    with np.errstate(invalid="ignore"):  # as `np.isclose`, which takes longer
+        equal = (np.abs(values - made) <= 1e-6 * np.abs(made)) & np.isfinite(made) | (values == made)
+    if equal.sum() < SAME_NUMBERS:
+        return 0
     both = ~(np.isnan(made) | np.isnan(values))
     levels, counts = np.unique(made[both], return_counts=True)
     if len(levels) < SAME_NUMBERS:
         return 0
-    equal = both & np.isclose(values, made, rtol=1e-6, atol=0)
     usual = equal & (made == levels[counts.argmax()]) & (counts.max() > 1)
     telling = equal & ~usual
     different = np.unique(values[telling])  # a column of 0 and 1 is not that of weights which are all nearly 1
@@ -223,10 +227,10 @@ def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
         if len(made) < FEWEST_ALIKE:
             continue
         if one.groups:
-            alike = _same_groups(made, values) and len(np.unique(values)) > 1
+            alike = _same_groups(made, values) and n_levels(values) > 1
             if alike and not (one.finer is not None and _same_groups(one.finer[at][both], values)):
                 return len(made)
-        elif min(len(np.unique(made)), len(np.unique(values))) > FEW // 2:
+        elif min(n_levels(made), n_levels(values)) > FEW // 2:
             exempt = [] if one.exempt is None else list(one.exempt[at][both].T)
             if _order(made, values) >= ALIKE > max((_order(part, values) for part in exempt), default=0.0):
                 return len(made)
@@ -239,8 +243,10 @@ def _same_groups(one: np.ndarray, two: np.ndarray) -> bool:
 
 def _order(one: np.ndarray, two: np.ndarray) -> float:
     """Size of the rank correlation; 0 of what is constant."""
+    from scipy.stats import rankdata
+
     known = np.isfinite(one) & np.isfinite(two)
-    ranks = [pd.Series(part[known]).rank().to_numpy() for part in (one, two)]
+    ranks = [rankdata(part[known]) for part in (one, two)]
     spread = [part.std() if len(part) else 0.0 for part in ranks]
     return abs(float(np.corrcoef(*ranks)[0, 1])) if min(spread) > 0 else 0.0
 
@@ -273,11 +279,12 @@ class _Sides:
         evidence = follow(made, values)
         if len(made) <= MOST_SPLIT and evidence < BY_CHANCE * 2:
             # many columns that may split are many ways
-            within = [_within(follow, made, values, split[both]) for split in self.splits]
+            codes = np.unique(made, return_inverse=True)[1] if self.splits else made
+            within = [_within(follow, made, codes, values, split[both]) for split in self.splits]
             evidence = max([evidence, *(part - np.log(len(within)) for part in within)])
         if evidence == NEVER and len(made) <= MOST_SPLIT:
             evidence = _but_for_one_group(follow, made, values)
-        split = of_groups(values, made) if one.groups and len(np.unique(values)) <= len(values) / 2 else NEVER
+        split = of_groups(values, made) if one.groups and n_levels(values) <= len(values) / 2 else NEVER
         if one.groups and len(made) <= MOST_SPLIT and max(evidence, split) == NEVER:
             return _but_for_some(made, values), True
         if (
@@ -307,18 +314,16 @@ class _Sides:
         return split, False
 
 
-def _follow(groups: bool, same_names: bool) -> Callable[[np.ndarray, np.ndarray], float]:
+def _follow(groups: bool, same_names: bool) -> Follow:
     if groups:
         return lambda made, values: of_groups(made, values, same_names)
     return lambda made, values: of_numbers(made, values, FEW // 2)
 
 
-def _within(
-    follow: Callable[[np.ndarray, np.ndarray], float], made: np.ndarray, values: np.ndarray, split: np.ndarray
-) -> float:
+def _within(follow: Follow, made: np.ndarray, codes: np.ndarray, values: np.ndarray, split: np.ndarray) -> float:
     """The same within each level of another column: groups that were split, or cut in each level elsewhere."""
     total = NEVER
-    both = np.unique(made, return_inverse=True)[1] * (len(split) + 1) + split
+    both = codes * (len(split) + 1) + split
     if not is_function(both, values):  # then not in each level either, and one look is enough
         return NEVER
     for level in np.unique(split):
@@ -346,13 +351,11 @@ def _by_name(made: np.ndarray, values: np.ndarray, texts: Sequence[str], mine: S
     return of_groups(made, made, same_names=True) if named else NEVER
 
 
-def _but_for_one_group(
-    follow: Callable[[np.ndarray, np.ndarray], float], made: np.ndarray, values: np.ndarray
-) -> float:
+def _but_for_one_group(follow: Follow, made: np.ndarray, values: np.ndarray) -> float:
     """Evidence where all groups but one follow, and that one has rows from everywhere: what was missing, as a rule."""
-    levels, counts = np.unique(values, return_counts=True)
-    if not 3 <= len(levels) <= FEW // 2:
+    if not 3 <= n_levels(values) <= FEW // 2:
         return NEVER
+    levels, counts = np.unique(values, return_counts=True)
     rest = [level for level, n in zip(levels, counts, strict=True) if len(values) - n >= LEAST_LEFT * len(values)]
     parts = [follow(made[values != level], values[values != level]) for level in rest]
     return max(parts, default=NEVER) - np.log(len(levels))
@@ -395,10 +398,8 @@ def _monotone(made: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _same_numbers(values: np.ndarray, made: np.ndarray) -> int:
-    """Rows without name whose numbers are all among those remembered."""
-    finite = values[~np.isnan(values)]
-    if len(np.unique(finite)) < 8:
+    """Rows without name whose numbers are all among those remembered, which are given with six digits."""
+    if n_levels(values[~np.isnan(values)]) < 8 or n_levels(made) <= FEW:
         return 0
-    rounded = [np.array([float(f"{value:.6g}") for value in part[~np.isnan(part)]]) for part in (finite, made)]
-    common = np.isin(rounded[0], rounded[1])
-    return int(common.sum()) if common.mean() >= 0.9 and len(np.unique(rounded[1])) > FEW else 0
+    common = np.isin(rounded(values), made)
+    return int(common.sum()) if common.mean() >= 0.9 else 0

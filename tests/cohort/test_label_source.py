@@ -25,9 +25,9 @@ def cells(simulated):
 def test_named_clusters_and_predictions_from_means_are_known(cells):
     sfm.tl.name_clusters(cells, "type", {"T": "Cytokeratin", "B": "CD20"}, key_added="named")
     assert "named by their mean intensities" in made_of_intensities(cells, "named")
-    sfm.tl.annotate(cells, "type", use_rep="X", C=1.0, key_added="of_means")
+    sfm.tl.annotate(cells, "type", use_rep="X", method="lda", key_added="of_means")
     assert made_of_intensities(cells, "of_means") == "they were predicted from 'X'"
-    sfm.tl.annotate(cells, "type", use_rep="X_latent", C=1.0, key_added="of_latent")
+    sfm.tl.annotate(cells, "type", use_rep="X_latent", method="lda", key_added="of_latent")
     assert made_of_intensities(cells, "of_latent") == ""
     assert made_of_intensities(cells, "type") == ""
 
@@ -43,7 +43,7 @@ def test_clusters_of_scanpy_are_known_by_their_graph(cells):
 def test_who_knows_says_so_and_representations_that_hold_means_are_named(cells):
     with pytest.warns(SpatialfmWarning, match=r"Circular: labels of obs\['type'\].*and 'X' holds these"):
         assert circular_representations(cells, "type", ["X", "X_latent"], "intensities") == ["X"]
-    sfm.tl.annotate(cells, "type", use_rep="X", C=1.0, key_added="of_means")
+    sfm.tl.annotate(cells, "type", use_rep="X", method="lda", key_added="of_means")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert circular_representations(cells, "of_means", ["X"], "elsewhere") == []

@@ -24,11 +24,11 @@ def beside(table, key):
 
 
 def test_transferred_labels_leave_no_probability_of_annotated_ones(cells):
-    sfm.tl.annotate(cells, "few", use_rep="X_latent", key_added="kind")
+    sfm.tl.annotate(cells, "few", use_rep="X_latent", method="lda", key_added="kind")
     assert "kind_probability" in beside(cells, "kind")
     sfm.tl.transfer_labels(cells[::2].copy(), cells, "type", use_rep="X_latent", key_added="kind")
     assert beside(cells, "kind") == {f"kind_{name}" for name in ("confidence", "margin", "entropy", "novelty")}
-    sfm.tl.annotate(cells, "few", use_rep="X_latent", key_added="kind")
+    sfm.tl.annotate(cells, "few", use_rep="X_latent", method="lda", key_added="kind")
     assert beside(cells, "kind") == {f"kind_{name}" for name in ("confidence", "margin", "entropy", "probability")}
 
 

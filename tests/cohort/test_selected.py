@@ -219,9 +219,10 @@ def test_an_unknown_choice_is_refused():
         sfm.tl.logrank(cohort(), "sex", on_selected="ignore")
 
 
-@pytest.fixture
-def searched() -> AnnData:
-    """Cells without effect, among which signatures were searched."""
+@pytest.fixture(scope="module")
+def search() -> tuple[AnnData, list]:
+    """Cells without effect, among which signatures were searched, and what the session remembers of it."""
+    _origin.forget()
     cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, effect_size=0.0, random_state=2)
     rng = np.random.default_rng(0)
     names = cells.obs["patient"].astype(str)
@@ -231,7 +232,15 @@ def searched() -> AnnData:
         cells, use_rep="X_latent", outcome=("time", "event"), resolutions=[1.0], n_permutations=0, n_repeats=1,
         n_repeats_nested=1,
     )  # fmt: skip
-    return cells
+    return cells, list(_origin._memory)
+
+
+@pytest.fixture
+def searched(search) -> AnnData:
+    """Those cells, in a session that has searched them."""
+    cells, remembered = search
+    _origin._memory[:] = remembered
+    return cells.copy()
 
 
 SIGNATURES = MADE.format("discover_signatures") + r".*nested=True"

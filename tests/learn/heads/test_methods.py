@@ -10,12 +10,19 @@ import pytest
 
 from spatialfm._errors import TableError
 from spatialfm.cohort.intensities import Intensities
+from spatialfm.learn.heads import trees as trees_of_a_forest
 from spatialfm.learn.heads.cells import Cells
 from spatialfm.learn.heads.fitted import held_out_probability
 from spatialfm.learn.heads.methods import METHODS, PROBES, check_method, fit_method
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import calibrated, column_scaler, fit_probe
 from spatialfm.learn.temperature import calibration_error, calibration_of, tempered
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Time: what is promised of a hundred trees is promised of thirty."""
+    monkeypatch.setattr(trees_of_a_forest, "N_TREES", 30)
 
 
 def blobs(n_each=80, n_columns=5, apart=2.5, seed=0):

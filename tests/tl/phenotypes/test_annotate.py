@@ -19,6 +19,12 @@ from spatialfm.learn.probe import away_from, draw_per_class, fit_probe, quadrant
 from spatialfm.tl.phenotypes.evaluate_annotation import _cells
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Time: the methods themselves have their own tests."""
+    monkeypatch.setattr("spatialfm.learn.heads.trees.N_TREES", 30)
+
+
 @pytest.fixture(scope="module")
 def simulated():
     return sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=150, random_state=0)
@@ -424,9 +430,9 @@ def test_means_of_contributions_are_of_the_cells_that_have_the_label(cells):
     label_some(cells, 20)
     rng, wrong = np.random.default_rng(0), cells.obs["known"].notna() & (np.arange(cells.n_obs) % 3 == 0)
     cells.obs.loc[wrong, "known"] = rng.permutation(cells.obs.loc[wrong, "known"])  # so that it is not sure
-    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", calibrate=False)
     least = float(cells.obs["known_predicted_confidence"].median())
-    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", min_probability=least)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", calibrate=False, min_probability=least)
     called, mine = cells.obs["known_predicted"], cells.obsm["known_predicted_contribution"]
     assert 0 < called.isna().sum() < len(called)
     table = cells.uns["known_predicted"]["contributions"]
@@ -450,7 +456,7 @@ def test_an_answer_that_adds_up_is_written_with_what_it_is_made_of():
     assert means.loc["B", list(cells.var_names)].idxmax() == "CD20"
     table = sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", copy=True)
     np.testing.assert_allclose(table["contribution CD20"], shares["CD20"], atol=1e-9)
-    two = sfm.tl.annotate(cells, "known", use_rep=["X", "X_latent"], method="bcos", copy=True)
+    two = sfm.tl.annotate(cells, "known", use_rep=["X", "X_latent"], method="bcos", calibrate=False, copy=True)
     whole = two.filter(like="contribution ")
     assert {"contribution X: CD20", "contribution X_latent: column 1"} <= set(whole)
     np.testing.assert_allclose(whole.sum(axis=1), two["logit"], atol=1e-5)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
@@ -21,12 +23,10 @@ def cells():
 
 def scored(cells, names):
     """Macro F1 of all cells from the labels of some, and how many types these have."""
-    known = pd.Series(index=cells.obs_names, dtype=object)
-    known[names] = cells.obs.loc[names, "type"].astype(object)
-    cells.obs["known_now"] = known
-    table = sfm.tl.annotate(cells, "known_now", use_rep="X_latent", C=1.0, calibrate=False, copy=True)
     truth = cells.obs["type"].astype(str)
-    return f1_score(truth, table["label"].astype(str), average="macro"), known.nunique()
+    values = StandardScaler().fit_transform(cells.obsm["X_latent"])
+    model = LogisticRegression().fit(values[cells.obs_names.get_indexer(names)], truth[names])
+    return f1_score(truth, model.predict(values), average="macro"), truth[names].nunique()
 
 
 @pytest.fixture(scope="module")
