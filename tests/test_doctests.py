@@ -51,7 +51,14 @@ def quiet(tmp_path, monkeypatch):
     plt.close("all")
 
 
-@pytest.mark.parametrize("name", public())
+# each takes seconds, most of it in functions whose own examples run always
+LONG = {
+    "pl.contributions", "pl.shift", "pl.signature_scores", "train.distil_encoder", "train.explain", "train.finetune",
+    "train.pretrain", "train.pretrain_context", "train.Windows",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in LONG else ()) for one in public()])
 def test_examples(name, quiet, monkeypatch):
     target = find(name)
     if name.startswith("datasets."):

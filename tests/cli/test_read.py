@@ -56,6 +56,24 @@ def test_a_folder_of_other_software_is_read_by_its_reader_and_measured(tmp_path,
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("layout", [as_steinbock, as_ome_zarr])
+def test_files_of_other_software_become_cells_by_commands(tmp_path, layout):
+    """Cells and patients are those that were planted, as from TIFF files."""
+    truth = write_cohort(tmp_path)
+    (tmp_path / "config.yaml").write_text(layout(tmp_path), encoding="utf-8")
+    for stage in ("read", "segment"):
+        assert main([stage, str(tmp_path / "config.yaml"), "--quiet"]) == 0
+    cells = ad.read_h5ad(tmp_path / "results" / "stages" / "segment.h5ad")
+    assert cells.obs["sample"].astype(str).tolist() == truth["sample"].tolist()
+    assert cells.obs["cell_id"].astype(int).tolist() == truth["cell_id"].tolist()
+    samples = sd.read_zarr(tmp_path / "results" / "cohort.zarr")["samples"].obs
+    assert dict(zip(samples["sample"].astype(str), samples["patient"].astype(str), strict=True)) == {
+        sample: f"P{sample[1:]}" for sample in truth["sample"].unique()
+    }
+
+
+@pytest.mark.slow  # all stages, which tests of `spatialfm run` go through with TIFF files
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("layout", [as_steinbock, as_ome_zarr])
 def test_files_of_other_software_go_to_survival_by_commands(tmp_path, monkeypatch, layout):
     """Cells, types and outcome are those that were planted, as from TIFF files."""
     monkeypatch.setattr(_analysis, "FORMATS", (".png",))  # figures take longer than all else

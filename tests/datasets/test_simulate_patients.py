@@ -81,6 +81,7 @@ def test_response_follows_its_log_odds(large, per_patient):
     assert stats.mannwhitneyu(per_patient["z"][responds == 1], per_patient["z"][responds == 0]).pvalue < 1e-6
 
 
+@pytest.mark.slow  # below it the same is asked of outcomes alone
 def test_null_cohorts_have_uniform_p_values():
     """Median split by a fraction that was named in effect_of, with effect_size 0."""
     p_survival, p_response = [], []

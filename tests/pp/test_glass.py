@@ -230,6 +230,7 @@ def test_glass_of_simulated_slides(share, light):
     assert mask[y, x].mean() >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_fields_are_full_of_tissue(real_data):
     """Spleen, lymph node, pancreas, lymphoma; and breast, whose dim stroma is tissue too."""

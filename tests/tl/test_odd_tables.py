@@ -317,8 +317,13 @@ def kept(adata: AnnData) -> tuple:
     return list(adata.obs), list(adata.obsm), list(adata.layers), list(adata.uns), adata.obs.astype(str).to_csv()
 
 
+DRAWN_TWICE = {"pl.composition", "pl.shift"}  # 25 figures each, of tables that the functions before them have read
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if one in DRAWN_TWICE else ()) for one in CHEAP]
+)
 def test_odd_tables_give_the_same_or_are_refused_untouched(name, tmp_path):
     ready = BEFORE.get(name, lambda a: a)(in_order())
     plain = CHEAP[name](ready.copy())

@@ -85,6 +85,7 @@ def cells(dcis) -> AnnData:
     return dcis.copy()
 
 
+@pytest.mark.slow
 def test_every_label_lies_on_its_cell(cells):
     """Published centres are whole-pixel ones: half a pixel before ours, whose pixels have 0.5 µm."""
     np.testing.assert_allclose(cells.obsm["spatial"] / 0.5 - 0.5, cells.obsm["published"], atol=0.01)
@@ -110,6 +111,7 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
     assert right[sure].mean() > right[~sure].mean() + 0.1
 
 
+@pytest.mark.slow
 def test_quadrants_of_a_field_are_those_by_hand(cells):
     keys = ["X_classical", "X_mean_intensity"]
     options = {"patient_key": "quadrant", "C": 1.0, "margin": MARGIN, "calibrate": False}
@@ -177,6 +179,7 @@ def test_more_labels_are_better_and_the_rarest_class_is_enough_to_learn_from_one
     assert 1 / few.obs["type"].nunique() < recall["1"] < recall["20"] - 0.1
 
 
+@pytest.mark.slow
 def test_patients_of_the_published_table_are_held_out(real_data):
     """Types were made from these very means, so they are found in patients that were never seen."""
     path = real_data / "dcis_mibi/cells_fusesom_risom_dat_inferred_fov.parquet"

@@ -386,6 +386,7 @@ def test_published_statistics_of_cords_2024(make_sdata, real_data, sample):
     np.testing.assert_allclose(notes["clip"]["cords2024cancer_ocmzljpb_0001"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_spleen_from_raw_pixels_to_the_encoders_input(real_data, monkeypatch):
     """IMC: the released scale of a real image, and how much smaller blurred pixels' standard deviations are."""

@@ -324,7 +324,9 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", list(OBJECTIVES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if one != "masked" else ()) for one in OBJECTIVES]
+)
 def test_half_precision_gives_nearly_the_losses_of_whole(cohort, tmp_path, name):
     """bfloat16 has 8 bits: losses within some percent, and weights stay in 32."""
     model, options = OBJECTIVES[name]

@@ -133,6 +133,7 @@ def test_what_tiles_cannot_do_is_refused(make_sdata, blobs):
     assert not sdata.tables
 
 
+@pytest.mark.slow  # a model of full size; tests/tl/test_virtues_recipe.py shares tokens out as well
 @pytest.mark.goldens
 def test_virtues_cell_tokens(reference):
     """Case ``cells1`` of the reference outputs: VirTues' official code and its way of sharing tokens out."""

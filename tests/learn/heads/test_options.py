@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score
 
-from spatialfm.learn.heads import methods
+from spatialfm.learn.heads import methods, trees
 from spatialfm.learn.heads.answer import Neighbors, answer
 from spatialfm.learn.heads.auto import choose, fit_stacked
 from spatialfm.learn.heads.blocks import Block, scaler_of
@@ -34,6 +34,7 @@ def made(n_columns=6, groups=None):
 @pytest.fixture
 def counted(monkeypatch):
     """The numbers of labels that trees were fitted to."""
+    monkeypatch.setattr(trees, "N_TREES", 20)  # time
     sizes, fit = [], methods.RULES["trees"]
 
     def count(cells, rows, codes):

@@ -202,6 +202,7 @@ def test_what_cannot_be_is_refused_and_nothing_written(cells, change, arguments,
     assert "classify_samples" not in cells.uns
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_groups_of_the_colorectal_cohort(real_data):
     """35 patients of Schürch et al. 2020, KRONOS's task; groups are known by number only."""

@@ -86,12 +86,12 @@ def test_gaussians_have_the_distance_of_the_closed_form():
     # W2^2 = |m1 - m2|^2 + sum of (s1 - s2)^2 for axis-parallel Gaussians; the null distance takes the sampling away
     rng, rows = np.random.default_rng(4), []
     spread = np.array([2.0, 1.0])
-    for time, draw in (("before", rng.normal(size=(1200, 2))), ("after", rng.normal(size=(1200, 2)) * spread + [3, 0])):
-        rows.append(AnnData(obs=pd.DataFrame({"time_point": time}, index=[f"{time}{i}" for i in range(1200)])))
+    for time, draw in (("before", rng.normal(size=(600, 2))), ("after", rng.normal(size=(600, 2)) * spread + [3, 0])):
+        rows.append(AnnData(obs=pd.DataFrame({"time_point": time}, index=[f"{time}{i}" for i in range(600)])))
         rows[-1].obsm["X_model"] = draw
     cells = ad.concat(rows)
     cells.obs["patient"] = "P"
-    table = shifts(cells, library_key=None, n_cells=400)["table"]
+    table = shifts(cells, library_key=None, n_cells=200)["table"]
     assert table["distance"].item() == pytest.approx(np.sqrt(9 + 1), rel=0.05)
     assert table["shift"].item() == pytest.approx(np.sqrt(9 + 1), rel=0.05)
     assert table["converged"].item()
@@ -264,7 +264,7 @@ def test_no_convergence_is_told_with_patient_and_fix():
 
 
 def test_the_same_seed_gives_the_same_table_and_it_can_be_saved(tmp_path):
-    cells = cohort(n_patients=6, delta=1.0)
+    cells = cohort(n_patients=4, n_cells=60, delta=1.0)
     one, two = (shifts(cells, group_key="response", n_repeats=2) for _ in range(2))
     pd.testing.assert_frame_equal(one["table"], two["table"])
     pd.testing.assert_frame_equal(one["comparison"], two["comparison"])

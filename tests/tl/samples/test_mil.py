@@ -253,7 +253,7 @@ def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, head):
 
 @pytest.mark.parametrize("head", ["stamp", pytest.param("histobistro", marks=pytest.mark.slow)])
 def test_published_transformers_find_it_too(cells, head):
-    arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1}
+    arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1, "n_folds": 2}
     sfm.tl.mil(cells, use_rep="X", label_key="disease", head=head, gradients=True, **arguments)
     assert first_score(cells)["mean"] > 0.9
     ill = cells.obs["disease"] == "yes"
@@ -463,18 +463,18 @@ def test_shuffled_labels_are_not_predicted(cells):
     for seed in range(6):
         labels = dict(zip(patients, np.random.default_rng(seed).permutation(np.arange(40) % 2), strict=True))
         cells.obs["null"] = cells.obs["patient"].map(labels)
-        sfm.tl.mil(cells, use_rep="X", label_key="null", **SMALL | {"patience": 5})
+        sfm.tl.mil(cells, use_rep="X", label_key="null", **SMALL | {"n_folds": 2, "max_epochs": 30, "patience": 5})
         scores.append(first_score(cells)["mean"])
     assert abs(np.mean(scores) - 0.5) < 0.15  # one cohort has a standard deviation of about 0.12
 
 
 def test_numbers_and_survival_are_predicted(cells):
-    sfm.tl.mil(cells, use_rep="X", target_key="score", **SMALL, key_added="number")
+    sfm.tl.mil(cells, use_rep="X", target_key="score", **SMALL | {"n_folds": 2}, key_added="number")
     patients = cells.uns["number"]["patients"]
     assert first_score(cells, "number")["mean"] > 0.8
     assert stats.pearsonr(patients["target"], patients["predicted"])[0] > 0.8
     assert patients["predicted"].std() > 0.5  # on the scale of the target
-    sfm.tl.mil(cells, use_rep="X", time_key="time", event_key="event", **SMALL, key_added="survival")
+    sfm.tl.mil(cells, use_rep="X", time_key="time", event_key="event", **SMALL | {"n_folds": 2}, key_added="survival")
     patients = cells.uns["survival"]["patients"]
     assert first_score(cells, "survival")["mean"] > 0.6
     assert first_score(cells, "survival")["p_two_sided"] < 0.05
