@@ -66,9 +66,7 @@ def test_files_of_other_software_become_cells_by_commands(tmp_path, layout):
     assert cells.obs["sample"].astype(str).tolist() == truth["sample"].tolist()
     assert cells.obs["cell_id"].astype(int).tolist() == truth["cell_id"].tolist()
     samples = sd.read_zarr(tmp_path / "results" / "cohort.zarr")["samples"].obs
-    assert dict(zip(samples["sample"].astype(str), samples["patient"].astype(str), strict=True)) == {
-        sample: f"P{sample[1:]}" for sample in truth["sample"].unique()
-    }
+    assert samples["patient"].astype(str).to_dict() == {name: f"P{name[1:]}" for name in truth["sample"].unique()}
 
 
 @pytest.mark.slow  # all stages, which tests of `spatialfm run` go through with TIFF files

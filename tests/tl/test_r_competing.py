@@ -165,10 +165,10 @@ def test_cumulative_incidence(case):
 
 def test_gray(case):
     samples, expected = case
-    result = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", n_permutations=99, copy=True)["tests"]
+    result = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", n_permutations=999, copy=True)["tests"]
     np.testing.assert_allclose(result["statistic"], expected["incidence"]["gray"], **TOLERANCE)
     np.testing.assert_allclose(result["p_value_chi_squared"], expected["incidence"]["gray_p"], **TOLERANCE)
-    strata = {"strata": "stratum", "n_permutations": 99, "copy": True}
+    strata = {"strata": "stratum", "n_permutations": 999, "copy": True}
     result = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", **strata)["tests"]
     np.testing.assert_allclose(result["statistic"], expected["incidence"]["gray_strata"], **TOLERANCE)
 

@@ -42,6 +42,19 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
+def cluster_here():
+    """A worker in this process, which has imported everything."""
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client_here(cluster_here):
+    with Client(cluster_here) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def kronos():
     return sfm.models.load("kronos", weights="random")
 
@@ -84,6 +97,7 @@ def left_behind() -> list[Path]:
     return list((sfm.settings.cache_dir / "runs").rglob(".job-*"))
 
 
+@pytest.mark.slow  # processes that import everything
 @pytest.mark.parametrize(
     "options",
     [
@@ -141,6 +155,7 @@ class Drive:
         return self.image[key]
 
 
+@pytest.mark.slow  # processes that import everything
 def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, many_blocks, tmp_path):
     image = small["image_b"].data.compute()
     small.images["image_b"].data = da.from_array(
@@ -161,21 +176,21 @@ def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, 
     assert 0 < len([task for task in stream.data if str(task["key"]).startswith("spatialfm-")]) <= n_blocks - len(kept)
 
 
-def test_what_fails_in_the_model_names_image_and_block(client, small, many_blocks):
+def test_what_fails_in_the_model_names_image_and_block(client_here, small, many_blocks):
     def before(n):
         raise ZeroDivisionError("no such luck")
 
     with pytest.raises(RunError, match=r"Block \d+ \(image 'image_[ab]', rows .*ZeroDivisionError: no such luck"):
-        sfm.tl.embed_cells(small, Sums(before), run={"client": client})
+        sfm.tl.embed_cells(small, Sums(before), run={"client": client_here})
     with pytest.raises(ModelError, match=r"Device 'quantum' cannot be used.*run=..devices.: 'cpu'"):
-        sfm.tl.embed_cells(small, Sums(), run={"client": client, "devices": "quantum"})
+        sfm.tl.embed_cells(small, Sums(), run={"client": client_here, "devices": "quantum"})
     sfm.settings.device = "quantum"  # what this session set holds for its workers
     with pytest.raises(ModelError, match=r"Device 'quantum' cannot be used"):
-        sfm.tl.embed_cells(small, Sums(), run={"client": client})
+        sfm.tl.embed_cells(small, Sums(), run={"client": client_here})
     assert not left_behind()
 
 
-def test_replaced_pixels_are_told_here(client, make_sdata, blobs, many_blocks):
+def test_replaced_pixels_are_told_here(client_here, make_sdata, blobs, many_blocks):
     image, labels = blobs(0, n_channels=2, side=80)
     image = image.astype(np.float32)
     sdata = make_sdata({"a": (image, labels)}, CHANNELS)
@@ -187,30 +202,30 @@ def test_replaced_pixels_are_told_here(client, make_sdata, blobs, many_blocks):
     with pytest.warns(SpatialfmWarning, match=said):
         here = sfm.tl.embed_cells(sdata, Sums(), copy=True, recipe={"on_nan": "zero"}).obsm["X_sums"]
     with pytest.warns(SpatialfmWarning, match=said):
-        there = sfm.tl.embed_cells(sdata, Sums(), copy=True, recipe={"on_nan": "zero"}, run={"client": client}).obsm[
-            "X_sums"
-        ]
+        there = sfm.tl.embed_cells(
+            sdata, Sums(), copy=True, recipe={"on_nan": "zero"}, run={"client": client_here}
+        ).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
 
 
-def test_images_in_memory_are_not_sent_to_every_worker(client, make_sdata, blobs, monkeypatch):
+def test_images_in_memory_are_not_sent_to_every_worker(client_here, make_sdata, blobs, monkeypatch):
     sdata = make_sdata({"a": blobs(0, n_channels=2), "b": blobs(1, n_channels=2, side=200)}, CHANNELS)
     monkeypatch.setattr(module, "MAX_PIXELS", 100_000)
     with pytest.raises(RunError, match=r"are in memory, the largest 'image_b',.*MB\. Write .*sdata\.write.*read_zarr"):
-        sfm.tl.embed_cells(sdata, Sums(), run={"client": client})
+        sfm.tl.embed_cells(sdata, Sums(), run={"client": client_here})
     assert not sdata.tables
     assert not finished_blocks()
 
 
-def test_what_cannot_be_sent_is_refused(client, small):
+def test_what_cannot_be_sent_is_refused(client_here, small):
     lock = threading.Lock()
     with pytest.raises(RunError, match=r"sums cannot be sent to workers: .*lock.*Leave run=..client.: .... out"):
-        sfm.tl.embed_cells(small, Sums(lambda n: lock.locked()), run={"client": client})
+        sfm.tl.embed_cells(small, Sums(lambda n: lock.locked()), run={"client": client_here})
     image = Drive(small["image_a"].data.compute(), None)
     image.lock = lock
     small.images["image_a"].data = da.from_array(image, chunks=64, asarray=False, name="locked")
     with pytest.raises(RunError, match=r"Image 'image_a' cannot be sent to workers: .*lock.*sdata\.write"):
-        sfm.tl.embed_cells(small, Sums(), run={"client": client})
+        sfm.tl.embed_cells(small, Sums(), run={"client": client_here})
     assert not left_behind()
 
 
@@ -224,7 +239,7 @@ class Unread:
         raise AssertionError("an image was read before the client was checked")
 
 
-def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, small, tmp_path, monkeypatch):
+def test_a_wrong_client_is_refused_before_anything_is_read(cluster_here, client_here, small, tmp_path, monkeypatch):
     for name in ("image_a", "image_b"):
         unread = Unread(small[name].shape, small[name].dtype)
         small.images[name].data = da.from_array(unread, chunks=64, asarray=False, name=f"unread-{name}")
@@ -236,15 +251,15 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
     refused(
         ModelError,
         r"run=..client.: .... is a LocalCluster, not a dask\.distributed\.Client\. Pass Client\(cluster\)",
-        cluster,
+        cluster_here,
     )
-    closed = Client(cluster)
+    closed = Client(cluster_here)
     closed.close()
     refused(ModelError, r"run=..client.: .... is closed\. Pass a running, synchronous", closed)
-    refused(ModelError, r"run=..devices.: .... is one device of each worker", client, devices=["cpu", "cpu"])
+    refused(ModelError, r"run=..devices.: .... is one device of each worker", client_here, devices=["cpu", "cpu"])
 
     async def asynchronous():
-        async with Client(cluster.scheduler_address, asynchronous=True) as inside:
+        async with Client(cluster_here.scheduler_address, asynchronous=True) as inside:
             refused(ModelError, r"run=..client.: .... is asynchronous\. Pass a running, synchronous", inside)
 
     asyncio.run(asynchronous())
@@ -252,21 +267,22 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
     def answers(answer):
         return lambda *args, **kwargs: {"tcp://10.0.0.7:1234": answer}
 
-    monkeypatch.setattr(client, "run", answers((False, sfm.__version__)))
-    refused(RunError, r"Worker tcp://10\.0\.0\.7:1234 does not see .*runs.*sfm\.settings\.cache_dir", client)
-    monkeypatch.setattr(client, "run", answers((True, "0.0.1")))
-    refused(RunError, r"Worker tcp://10\.0\.0\.7:1234 has spatialfm 0\.0\.1, this process .*Install", client)
-    monkeypatch.setattr(client, "run", answers(TypeError("another Python")))
-    refused(RunError, r"Worker tcp://10.*TypeError: another Python.*Install the same version", client)
-    monkeypatch.setattr(client, "run", answers(OSError("gone")))
-    check_client(client, tmp_path)  # a worker that was lost at this moment is not a reason to refuse
+    monkeypatch.setattr(client_here, "run", answers((False, sfm.__version__)))
+    refused(RunError, r"Worker tcp://10\.0\.0\.7:1234 does not see .*runs.*sfm\.settings\.cache_dir", client_here)
+    monkeypatch.setattr(client_here, "run", answers((True, "0.0.1")))
+    refused(RunError, r"Worker tcp://10\.0\.0\.7:1234 has spatialfm 0\.0\.1, this process .*Install", client_here)
+    monkeypatch.setattr(client_here, "run", answers(TypeError("another Python")))
+    refused(RunError, r"Worker tcp://10.*TypeError: another Python.*Install the same version", client_here)
+    monkeypatch.setattr(client_here, "run", answers(OSError("gone")))
+    check_client(client_here, tmp_path)  # a worker that was lost at this moment is not a reason to refuse
     monkeypatch.undo()
-    check_client(client, tmp_path)
+    check_client(client_here, tmp_path)
     assert not list(tmp_path.glob(".seen-*"))
     assert "X_sums" not in small["table"].obsm
     assert not finished_blocks()
 
 
+@pytest.mark.slow  # processes that import everything
 def test_a_worker_without_the_folder_or_the_package_is_found(client, tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
@@ -342,6 +358,7 @@ def test_blocks_wait_for_workers_and_a_cluster_that_ends_is_an_error(small, many
     assert not left_behind()
 
 
+@pytest.mark.slow  # processes that import everything
 def test_only_what_this_process_wrote_is_unpickled(client, small, many_blocks, monkeypatch):
     class Fire:
         def __reduce__(self):
@@ -360,7 +377,9 @@ def test_only_what_this_process_wrote_is_unpickled(client, small, many_blocks, m
         sfm.tl.embed_cells(small, Sums(), run={"client": client})
 
 
-def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, small, many_blocks, tmp_path, caplog):
+def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(
+    client_here, small, many_blocks, tmp_path, caplog
+):
     """Blocks and the job itself are gone, and workers may not make the folder: this process does, and begins again."""
     here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
     starts, runs = tmp_path / "starts", sfm.settings.cache_dir / "runs"
@@ -373,7 +392,7 @@ def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, 
                 (tmp_path / "removed").mkdir()
                 next(path for path in runs.iterdir() if path.is_dir()).rename(tmp_path / "removed" / "run")
 
-    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client}).obsm["X_sums"]
+    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client_here}).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
     assert len(list(starts.iterdir())) > len(CropJob.plan(*planned(small)))
     assert "was removed while workers wrote to it. Trying again now." in caplog.text
@@ -397,13 +416,13 @@ def test_a_machine_that_slept_looks_again_before_it_gives_up(tmp_path, monkeypat
             module._wait_for(store, [0, 7])
 
 
-def test_whole_images_are_predicted_on_a_cluster_to_the_same_bytes(client, make_sdata, blobs, store, monkeypatch):
+def test_whole_images_are_predicted_on_a_cluster_to_the_same_bytes(client_here, make_sdata, blobs, store, monkeypatch):
     monkeypatch.setattr(PaintJob, "block_side", 128)
     sdata = make_sdata({"a": blobs(0, n_channels=3, side=200)}, ["CD3", "CD20", "CD68"], mpp=1.0)
     tiny = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
     statistics = {"CD3": (3.0, 1.0), "CD20": (3.0, 1.0), "CD68": (3.0, 1.0)}
     images = {}
-    for name, run in (("here", {"resume": False}), ("there", {"client": client, "resume": False})):
+    for name, run in (("here", {"resume": False}), ("there", {"client": client_here, "resume": False})):
         options = run | {"batch_size": 2}
         sfm.tl.impute_markers(sdata, tiny, markers=["CD4"], recipe={"statistics": statistics}, run=options)
         images[name] = sdata["image_a_imputed"].values.copy()

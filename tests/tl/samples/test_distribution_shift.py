@@ -264,7 +264,7 @@ def test_no_convergence_is_told_with_patient_and_fix():
 
 
 def test_the_same_seed_gives_the_same_table_and_it_can_be_saved(tmp_path):
-    cells = cohort(n_patients=4, n_cells=60, delta=1.0)
+    cells = cohort(n_patients=6, n_cells=100, delta=1.0)
     one, two = (shifts(cells, group_key="response", n_repeats=2) for _ in range(2))
     pd.testing.assert_frame_equal(one["table"], two["table"])
     pd.testing.assert_frame_equal(one["comparison"], two["comparison"])

@@ -253,7 +253,7 @@ def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, head):
 
 @pytest.mark.parametrize("head", ["stamp", pytest.param("histobistro", marks=pytest.mark.slow)])
 def test_published_transformers_find_it_too(cells, head):
-    arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1, "n_folds": 2}
+    arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1}
     sfm.tl.mil(cells, use_rep="X", label_key="disease", head=head, gradients=True, **arguments)
     assert first_score(cells)["mean"] > 0.9
     ill = cells.obs["disease"] == "yes"

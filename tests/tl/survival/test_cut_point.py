@@ -68,7 +68,7 @@ def test_planted_cut_is_found():
 @pytest.mark.parametrize("n", [40, pytest.param(200, marks=pytest.mark.slow)])
 def test_null_cohorts(n):
     """Without an effect corrected p-values are uniform, and naive ones below 0.05 in a third of the cohorts."""
-    results = [sfm.tl.cut_point(cohort(seed), "value", n_permutations=99, copy=True) for seed in range(n)]
+    results = [sfm.tl.cut_point(cohort(seed), "value", n_permutations=100, copy=True) for seed in range(n)]
     p_values = np.array([result["p_value"] for result in results])
     assert kstest(p_values, "uniform").pvalue > 0.05
     assert (p_values < 0.05).mean() <= 0.1
