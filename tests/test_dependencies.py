@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -28,6 +29,7 @@ def name_of(requirement: str) -> str:
     return re.match(r"[\w.-]+", requirement).group().lower().replace("_", "-")
 
 
+@functools.cache
 def imported() -> set[str]:
     """Top-level modules that the source imports anywhere, also within functions and for type checkers."""
     found = set()

@@ -135,7 +135,9 @@ def test_other_labels_are_tested(made, way):
     assert signature["p_patients"].notna().any()
 
 
-@pytest.mark.parametrize("way", ["h5ad", "zarr", "copy", "part", "concat", "renamed"])
+@pytest.mark.parametrize(
+    "way", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow), "copy", "part", "concat", "renamed"]
+)
 def test_labels_stay_circular_wherever_they_go(made, way, tmp_path):
     _origin.forget()
     cells = made.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -73,7 +74,8 @@ class _MadeWindows(Dataset):
             views = self.make(sample, random_of(self.seed, step, place, VIEWS))
         except (SpatialfmError, OSError, ValueError, RuntimeError, KeyError) as error:
             return Made(index, problem=f"{type(error).__name__}: {error}")
-        flat = sample.pixels.numpy().reshape(len(sample.pixels), -1)
+        pixels = sample.pixels.numpy()
+        flat = pixels.reshape(len(pixels), math.prod(pixels.shape[1:]))  # pieces of a table have none
         constant = tuple((flat == flat[:, :1]).all(axis=1).tolist())
         return Made(index, views, sample.names, constant)
 

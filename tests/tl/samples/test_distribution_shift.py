@@ -270,12 +270,10 @@ def test_the_same_seed_gives_the_same_table_and_it_can_be_saved(tmp_path):
     pd.testing.assert_frame_equal(one["comparison"], two["comparison"])
     assert not shifts(cells, n_repeats=2, random_state=1)["table"]["distance"].equals(one["table"]["distance"])
     sfm.tl.distribution_shift(cells, **ARGUMENTS, group_key="response", n_repeats=2)
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    cells.write_zarr(tmp_path / "cells.zarr")
-    for back in (ad.read_h5ad(tmp_path / "cells.h5ad"), ad.read_zarr(tmp_path / "cells.zarr")):
-        record = back.uns["distribution_shift"]
-        np.testing.assert_allclose(record["table"]["shift"], one["table"]["shift"])
-        assert list(record["params"]["time_points"]) == TIMES
+    cells.write_h5ad(tmp_path / "cells.h5ad")  # tests/test_round_trip.py reads it from every kind of store
+    record = ad.read_h5ad(tmp_path / "cells.h5ad").uns["distribution_shift"]
+    np.testing.assert_allclose(record["table"]["shift"], one["table"]["shift"])
+    assert list(record["params"]["time_points"]) == TIMES
 
 
 def test_the_order_of_rows_changes_nothing():
