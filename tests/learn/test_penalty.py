@@ -110,6 +110,7 @@ def test_of_many_rows_as_many_are_fitted_and_all_of_the_rarest(monkeypatch):
 def test_a_prior_where_labels_are_few():
     assert [prior_C(n) for n in (1, 10, 20, 1000)] == [1.0, 1.0, 0.5, 0.01]
     assert enough_to_search(np.repeat([0, 1], 15))
+    assert enough_to_search(np.repeat([0, 3], 15))  # classes that no row has are none
     assert not enough_to_search(np.repeat([0, 1], 14))
     assert not enough_to_search(np.repeat([0, 1], [100, 4]))
     values, codes = planted(40, 50, 2.0)

@@ -75,6 +75,13 @@ def test_codes_follow_the_names_in_whatever_order_categories_are():
     assert coded(np.array([10, 9]))[1] == ["10", "9"]
 
 
+@pytest.mark.parametrize("labels", [pd.Categorical(["b", None, "a"]), np.array(["b", np.nan, "a"], object)])
+def test_a_missing_label_is_no_class(labels):
+    """As a categorical it had the last category, and as text it was a class "nan"."""
+    with pytest.raises(TableError, match="1 of 3 labels are missing"):
+        coded(labels)
+
+
 def test_a_class_of_few_cells_is_not_tuned(cells):
     values, labels = cells
     few = np.flatnonzero((labels != "c") | (np.cumsum(labels == "c") <= 4))

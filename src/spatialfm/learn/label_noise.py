@@ -99,7 +99,8 @@ def _folds(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if groups is not None and len(np.unique(groups)) >= FEWEST_GROUPS and _in_several(codes, groups):
-        n_folds = min(n_folds, int(np.bincount(codes).min()))  # two or more, as each class is in several
+        rarest = int(np.unique(codes, return_counts=True)[1].min())  # two or more, as each class is in several
+        n_folds = min(n_folds, rarest)
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
         yield from splitter.split(codes, codes, groups)
         return

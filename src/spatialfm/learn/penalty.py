@@ -25,7 +25,7 @@ def prior_C(n_columns: int) -> float:
 
 def enough_to_search(codes: np.ndarray) -> bool:
     """Whether a fifth of the rows can tell one penalty from another."""
-    sizes = np.bincount(codes)
+    sizes = np.unique(codes, return_counts=True)[1]  # numbers that no row has do not count
     return bool(sizes.min() >= MIN_OF_CLASS and sizes.mean() >= MIN_A_CLASS)
 
 

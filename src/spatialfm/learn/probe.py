@@ -65,7 +65,14 @@ def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
 
     Not in that of categories: folds, trees and equal probabilities would be others where a table has its labels in
     another order, or as text.
+
+    Raises
+    ------
+    TableError
+        If a label is missing: it would be that of the last category, or a class of its own.
     """
+    if n_missing := int(pd.isna(labels).sum()):
+        raise TableError(f"{n_missing} of {len(labels)} labels are missing. A classifier is fitted to labelled cells.")
     if isinstance(labels, pd.Categorical):
         names = np.array([str(name) for name in labels.categories], dtype=object)
         labels = names[labels.codes]

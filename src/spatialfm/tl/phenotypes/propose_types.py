@@ -38,8 +38,8 @@ def propose_types(
     label_key: str,
     *,
     use_rep: str,
-    alpha: float = 0.1,
-    min_share: float = 0.5,
+    alpha: float = 0.05,
+    min_share: float = 0.6,
     min_cells: int = 20,
     resolution: float = 2.0,
     n_neighbors: int = 15,
@@ -54,16 +54,16 @@ def propose_types(
     """Propose clusters of cells that are of none of the labelled types, each with its markers.
 
     A classifier gives every cell one of the types that it knows. Here a cell is doubted by one minus its highest
-    probability, averaged over its neighbours in the embedding. Its novelty is the share of labelled cells that are
-    doubted less when they are held out; those of the type that it would be given count as many as they are, and all
-    types together, each as frequent as it is predicted, as 20 more. Clusters most of whose cells are more novel than
-    ``1 - alpha`` are proposed, neighbouring ones as one.
+    probability, averaged over its neighbours in the embedding, and by how few labelled cells are near it on the graph
+    of neighbours, each counting as many cells as it stands for. Both are ranked among all cells. Its novelty is the
+    share of labelled cells that are doubted less when they are held out, up to eight times; those of the type that it
+    would be given count as many as they are, and all types together, each as frequent as it is predicted, as 20 more.
+    Clusters most of whose cells are more novel than ``1 - alpha`` are proposed, neighbouring ones as one.
 
-    Where every type has labels, a share of at most `alpha` of the cells is that novel, and hardly a cluster is: in ten
+    Where every type has labels, a share of about `alpha` of the cells is that novel, and hardly a cluster is: in ten
     simulated cohorts with ten labels a type, at most two of about 200. That holds as far as labelled cells are like
-    the others of their type: choose them with `spatialfm.tl.suggest_labels` or at random, not among the brightest. A
-    type that looks like mixtures of known ones is found; one that lies beyond a known type, where the classifier is
-    sure, is not. A proposal is a reason to look: with `spatialfm.pl.cell_gallery`.
+    the others of their type, and are spread over patients: choose them with `spatialfm.tl.suggest_labels` or at
+    random, not among the brightest. A proposal is a reason to look: with `spatialfm.pl.cell_gallery`.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ def propose_types(
     use_rep
         Key of ``obsm``, or ``"X"``.
     alpha
-        Share of held-out labelled cells that are doubted more than the threshold.
+        Share of held-out labelled cells that are doubted more than the threshold. A larger one finds more types, and
+        proposes more clusters of known ones.
     min_share
         Share of cells above the threshold from which a cluster is proposed.
     min_cells
