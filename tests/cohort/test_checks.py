@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
 
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 from spatialfm.cohort.checks import (
     check_anndata,
     check_samples,
@@ -17,6 +19,7 @@ from spatialfm.cohort.checks import (
     named,
     obs_column,
     order_of_names,
+    tell_split,
 )
 
 
@@ -86,3 +89,14 @@ def test_codes():
     codes, names = codes_by_appearance(pd.Series(pd.Categorical(["b", "a", "b"], ["a", "b", "c"])))
     assert (codes.tolist(), names) == ([0, 1, 0], ["b", "a"])
     assert order_of_names(["b", "a", "b"]).tolist() == [1, 0, 2]
+
+
+def test_patients_that_are_several_by_another_column_are_told():
+    cells = table(patient=["a", "a", "b"], sample=["a1", "a2", "b1"], region=["a1", "a1", "b1"])
+    with pytest.warns(SpatialfmWarning, match=r"patient_key='sample', but 1 patient has several .*, first 'a'"):
+        tell_split(cells, "sample")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for key in ("patient", "region", "absent", None):
+            tell_split(cells, key)
+        tell_split(cells[:2].copy(), "sample")  # one patient: there is nothing else to hold out

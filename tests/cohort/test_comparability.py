@@ -122,3 +122,32 @@ def test_cells_in_context_are_comparable_where_their_slices_were_cut_alike():
         with pytest.raises(TableError, match=f"{name} is .*embed_context"):
             shared_columns(in_context(), other, "X_context")
         assert how_made(other, "X_context") != how_made(in_context(), "X_context")
+
+
+def framed(names, rows=3):
+    values = np.arange(rows * len(names), dtype=float).reshape(rows, -1)
+    adata = AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(rows)]))
+    adata.obsm["X_t"] = pd.DataFrame(values, index=adata.obs_names, columns=names)
+    return adata
+
+
+def test_columns_of_tables_in_obsm_are_joined_by_name():
+    one, two = framed(["a", "b", "c"]), framed(["c", "d", "a"])
+    mine, theirs = shared_columns(one, two, "X_t")
+    assert (mine.tolist(), theirs.tolist()) == ([0, 2], [2, 0])
+    assert how_made(one, "X_t") == {"columns": json.dumps(["a", "b", "c"])}
+    assert shared_columns(framed(["a", "a"]), framed(["a", "a"]), "X_t")[0].tolist() == [0, 1]
+    with pytest.raises(TableError, match="of the source have names that repeat"):
+        shared_columns(framed(["a", "a", "b"]), one, "X_t")
+    two.obsm["X_t"] = two.obsm["X_t"].to_numpy()
+    assert how_made(two, "X_t") == {}
+    with pytest.raises(TableError, match="have names in the source alone"):
+        shared_columns(one, two, "X_t")
+
+
+def test_names_in_obsm_count_where_there_is_a_record_too():
+    one, two = table(2, feature_names=json.dumps(["x", "y"])), table(2, feature_names=json.dumps(["x", "y"]))
+    for adata, names in ((one, ["x", "y"]), (two, ["y", "x"])):  # columns were exchanged, the record was not
+        adata.obsm["X_e"] = pd.DataFrame(adata.obsm["X_e"], index=adata.obs_names, columns=names)
+    assert shared_columns(one, two, "X_e")[1].tolist() == [1, 0]
+    assert how_made(one, "X_e")["columns"] != how_made(two, "X_e")["columns"]

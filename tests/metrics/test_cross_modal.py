@@ -150,3 +150,10 @@ def test_refusals():
     cells.obs["patient"] = cells.obs["patient"].where(cells.obs["patient"] != "4")
     with pytest.raises(TableError, match="40 of 200 rows have no value"):
         sfm.metrics.cross_modal(cells, "X_a", "X_b")
+
+
+def test_samples_of_one_patient_are_told_where_they_count_as_patients():
+    cells = sfm.datasets.simulate_cells(n_patients=3, n_samples=2, cells_per_patient=40, random_state=0)
+    cells.obsm["X_b"] = cells.obsm["X_latent"] + 0.1
+    with pytest.warns(SpatialfmWarning, match="patient_key='sample', of which 6 are of patients"):
+        sfm.metrics.cross_modal(cells, "X_latent", "X_b", patient_key="sample")

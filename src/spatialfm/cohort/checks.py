@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError, counted
+from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
@@ -140,6 +140,23 @@ def check_split(
             f"patient_key={patient_key!r}, but {counted(len(several), 'patient has', 'patients have')} several {unit} "
             f"(obs[{PATIENT_KEY!r}]), first {listed(several, 3)}: they would be on both sides of a split. Pass "
             f"patient_key={PATIENT_KEY!r}."
+        )
+
+
+def tell_split(adata: AnnData, patient_key: str | None) -> None:
+    """Warn where several of what counts as a patient are of one, by ``obs["patient"]``: they would be on both sides.
+
+    With one patient in all there is nothing else to hold out.
+    """
+    if patient_key in (None, PATIENT_KEY) or not {patient_key, PATIENT_KEY} <= set(adata.obs):
+        return
+    pairs = adata.obs[[patient_key, PATIENT_KEY]].astype(object).dropna().drop_duplicates()
+    several = pairs.loc[pairs[PATIENT_KEY].duplicated(), PATIENT_KEY].unique()
+    if len(several) and pairs[PATIENT_KEY].nunique() > 1:
+        warn(
+            f"patient_key={patient_key!r}, but {counted(len(several), 'patient has', 'patients have')} several "
+            f"(obs[{PATIENT_KEY!r}]), first {listed(several, 3)}: rows of a patient are on both sides of a split, and "
+            f"scores are too good for new patients. Pass patient_key={PATIENT_KEY!r}."
         )
 
 

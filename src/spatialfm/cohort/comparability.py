@@ -52,14 +52,14 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     widths = [table.obsm[use_rep].shape[1] for table in (source, target) if use_rep in table.obsm]
     if len(widths) < 2:
         raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
+    names = [names_in_table(table, use_rep) for table in (source, target)]
     if None in records:
         if records != [None, None]:
             side = "source" if records[0] is None else "target"
             raise TableError(
                 f"{use_rep!r} of the {side} has no record of how it was made. Embed both with sfm.tl.embed_cells."
             )
-        _check_widths(widths, use_rep)
-        return np.arange(widths[0]), np.arange(widths[1])
+        return _by_names(names, widths, use_rep)
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
@@ -70,6 +70,8 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             f"{records[1].get(name)!r} in the target. {_same_way(records, name)}"
         )
     _compare_pixels(records, use_rep)
+    if names != [None, None]:
+        return _by_names(names, widths, use_rep)
     if all(named):
         return _joined(named[0], named[1], 1, f"column of {use_rep!r}")
     markers = [json.loads(record.get("markers") or "[]") for record in records]
@@ -94,6 +96,36 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     return np.arange(widths[0]), np.arange(widths[1])
 
 
+def names_in_table(table: AnnData, use_rep: str) -> list[str] | None:
+    """Names of the columns of a representation that is a table in ``obsm``; None of an array, which has none."""
+    stored = table.obsm.get(use_rep)
+    return [str(name) for name in stored.columns] if isinstance(stored, pd.DataFrame) else None
+
+
+def _by_names(names: list[list[str] | None], widths: list[int], use_rep: str) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of one name; of two arrays, or where all names are the same, those of one place.
+
+    Raises
+    ------
+    TableError
+        If one of the two has no names, or names repeat.
+    """
+    one, two = names
+    if one == two:
+        _check_widths(widths, use_rep)
+        return np.arange(widths[0]), np.arange(widths[1])
+    if one is None or two is None:
+        raise TableError(
+            f"Columns of {use_rep!r} have names in the {'target' if one is None else 'source'} alone, so that it is "
+            "not known whether they are in the same order. Make tables of both: adata.obsm[<key>] = "
+            "pandas.DataFrame(values, index=adata.obs_names, columns=<names>)."
+        )
+    for side, of_side in (("source", one), ("target", two)):
+        if len(set(of_side)) < len(of_side):
+            raise TableError(f"Columns of {use_rep!r} of the {side} have names that repeat. Make them unique.")
+    return _joined(one, two, 1, f"column of {use_rep!r}")
+
+
 def _check_widths(widths: list[int], use_rep: str) -> None:
     if widths[0] != widths[1]:
         raise TableError(f"{use_rep!r} has {widths[0]} columns in the source and {widths[1]} in the target.")
@@ -104,15 +136,16 @@ def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     if use_rep == "X":
         return {"columns": json.dumps([str(name) for name in table.var_names])}
     record = table.uns.get(UNS, {}).get(use_rep)
+    names = names_in_table(table, use_rep)
     if record is None:
-        return {}
+        return {} if names is None else {"columns": json.dumps(names)}
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     named = record.get("feature_names") not in (None, "", "[]") and record.get("mode") == "crop"
     making = {name: str(record.get(name) or "") for name in SAME if name != "window" or not named}
     columns = json.loads(record.get("feature_names") or "[]") or json.loads(record.get("markers") or "[]")
     # one vector of a cell is the same in whatever order its markers come
     in_order = making["output"] == "marker" or record.get("feature_names") not in (None, "", "[]")
-    making["columns"] = json.dumps(columns if in_order else sorted(columns))
+    making["columns"] = json.dumps(names or (columns if in_order else sorted(columns)))
     if record.get("n_components") and (basis := table.uns[UNS].get(f"{use_rep}_basis")) is not None:
         making["basis"] = hashlib.sha256(np.asarray(basis["components"]).astype("<f4").tobytes()).hexdigest()[:16]
     return making

@@ -193,6 +193,13 @@ def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
             f"{missing} of {adata.n_obs} rows have no value in obs[{patient_key!r}] (patient_key=). Fill them, or "
             f'leave them out: adata[adata.obs["{patient_key}"].notna()].copy().'
         )
+    if patient_key != PATIENT_KEY and PATIENT_KEY in adata.obs:
+        pairs = adata.obs[[patient_key, PATIENT_KEY]].astype(object).dropna().drop_duplicates()
+        if several := int(pairs[PATIENT_KEY].duplicated(keep=False).sum()):
+            warn(
+                f"patient_key={patient_key!r}, of which {several} are of patients (obs[{PATIENT_KEY!r}]) that have "
+                f"others: intervals take them for independent, and are too narrow. Pass patient_key={PATIENT_KEY!r}."
+            )
     names = pd.unique(column.astype(str))
     if len({as_read(name) for name in names}) < len(names):
         raise TableError(

@@ -212,3 +212,12 @@ def test_refusals(cells):
         run(two, "X_latent", ["CD3"], alpha="cv")
     with pytest.raises(TableError, match=r"A correlation over 1 row .*n_folds="):
         run(cells[::60].copy(), "X_latent", ["CD3"])
+
+
+def test_samples_of_one_patient_on_both_sides_are_told():
+    cells = sfm.datasets.simulate_cells(n_patients=3, n_samples=2, cells_per_patient=60, random_state=0)
+    assert cells.obs["sample"].nunique() == 6
+    with pytest.warns(SpatialfmWarning, match="patient_key='sample', but 3 patients have several"):
+        sfm.tl.predict_expression(cells, "X_latent", ["CD3"], patient_key="sample", copy=True)
+    with pytest.warns(SpatialfmWarning, match="patient_key='sample', but 3 patients have several"):
+        sfm.tl.align(cells, "X_latent", "X", patient_key="sample", n_components=2, max_epochs=1, patience=1, copy=True)

@@ -18,7 +18,7 @@ from ..._public import public
 from ..._ranges import at_least, between
 from ..._storable import write_uns
 from ...cohort.cases import sorted_codes
-from ...cohort.checks import check_anndata, obs_column, order_of_names
+from ...cohort.checks import check_anndata, obs_column, order_of_names, tell_split
 from ...cohort.comparability import how_made
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import representation
@@ -93,6 +93,8 @@ def align(
         Table that was aligned before: its heads (``uns[key_added]``) project these rows, and nothing is trained. All
         patients are scored but those that the heads have seen, by name or by their values. One of the two
         representations is enough, to find rows of one cohort by the other modality of another; there is no score then.
+        Columns must be in the same order, which names (of ``"X"``, a table in ``obsm``, a record) tell; an array alone
+        does not.
     loss
         ``"clip"``: the partner among all rows of the batch; ``"siglip"``: each pair by itself, true or false.
     head_a
@@ -194,6 +196,7 @@ def align(
     )  # fmt: skip
     tables = (adata, _same_rows(adata, other))
     _check_batches(adata, batch_key)
+    tell_split(adata, patient_key)
     how = {"test_size": test_size, "validation_size": validation_size, "split_key": split_key}
     if source is None:
         alignment = _trained(tables, (rep_a, rep_b), recipe, how, patient_key, random_state, resolve_device(device))

@@ -18,7 +18,7 @@ from ..._public import public
 from ..._ranges import above, at_least
 from ..._storable import named_table, write_obsm, write_uns
 from ...cohort.cases import sorted_codes
-from ...cohort.checks import as_names, check_anndata, obs_column, order_of_names
+from ...cohort.checks import as_names, check_anndata, obs_column, order_of_names, tell_split
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import marker_values, representation
 from ...get import record as read_record
@@ -153,6 +153,7 @@ def predict_expression(
     x = representation(adata, use_rep)
     truth = _targets(adata, use_rep, targets, layer, log1p=log1p)
     codes, names = sorted_codes(obs_column(adata, patient_key, "patient_key", rows="rows"))
+    tell_split(adata, patient_key)
     recipe, departures = _recipe(protocol, head, pca, alpha, n_trees)
     fold = _folds(codes, names, n_folds, patient_key, recipe, random_state)
     order = order_of_names(adata.obs_names)  # a forest draws rows by their place

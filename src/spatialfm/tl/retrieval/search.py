@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._preparation import column_scale, preparation
 from ..._public import public
 from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
-from ...cohort.comparability import SAME
+from ...cohort.comparability import SAME, names_in_table
 from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
 from ...get import basis
@@ -333,13 +333,15 @@ def _made(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """What two tables must have in common for their columns to mean the same; empty where it is not known."""
     if use_rep == "X":
         return {"columns": [str(name) for name in adata.var_names]}
+    names = names_in_table(adata, use_rep)
     if use_rep not in adata.uns.get(UNS, {}):
-        return {}
+        return {} if names is None else {"columns": names}
     record = read_record(adata, use_rep)
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     named = bool(record.get("feature_names")) and record.get("mode") == "crop"
     making = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
-    making["columns"] = [str(name) for name in record.get("feature_names") or record.get("markers") or ()]
+    listed_there = record.get("feature_names") or record.get("markers") or ()
+    making["columns"] = names or [str(name) for name in listed_there]
     if record.get("n_components"):
         making["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
     return making
@@ -358,7 +360,7 @@ def _check_made(index: Index, making: dict[str, Any]) -> None:
     raise TableError(
         f"{index.use_rep!r} was made differently in the query: {name} is {_short(making.get(name))}, in the index "
         f"{_short(index.made.get(name))}. "
-        + ("Bring both to the same columns." if index.use_rep == "X" else f"Embed both in the same way ({how}).")
+        + ("Bring both to the same columns." if "model" not in making else f"Embed both in the same way ({how}).")
     )
 
 
