@@ -232,6 +232,18 @@ def _clinical(a: AnnData) -> pd.DataFrame:
     return a.obs[["weight"]]
 
 
+def _labelled(a: AnnData) -> pd.DataFrame:
+    table = pd.DataFrame({"cell": [*in_order().obs_names[:40]], "label": ["T", "B"] * 20})
+    sfm.pp.add_cell_labels(a, table, "by_hand")
+    return a.obs[["by_hand"]].astype(object)
+
+
+def _two(a: AnnData) -> AnnData:
+    """A second representation, as wide as the first."""
+    a.obsm["X_other"] = a.obsm["X_latent"] + np.random.default_rng(0).normal(0, 0.5, a.obsm["X_latent"].shape)
+    return a
+
+
 def _hits(a: AnnData) -> pd.DataFrame:
     hits = sfm.tl.search(sfm.tl.build_index(a, "X"), a[:3].to_memory(), k=2)
     return hits[["query", "rank", "hit", "distance"]]
@@ -290,6 +302,7 @@ BEFORE = {  # what is in the table before it is made odd, of functions that read
     "get.basis": _embedded,
     "pl.positivity": _positive,
     "pl.shift": _shifted,
+    "cross_modal": _two,
 }
 BARE = {"show": False, "return_fig": True}
 CHEAP = {
@@ -302,6 +315,12 @@ CHEAP = {
     "pl.shift": lambda a: drawn(sfm.pl.shift(a, **BARE)),
     "pl.composition": lambda a: drawn(sfm.pl.composition(sfm.tl.composition(a, "type"), group_key="response", **BARE)),
     "add_clinical": _clinical,
+    "add_cell_labels": _labelled,
+    "embed_samples": lambda a: sfm.tl.embed_samples(a, use_rep="X_latent", model="statistics").to_df().sort_index(),
+    "predict_expression": lambda a: sfm.tl.predict_expression(
+        a, "X_latent", [a.var_names[0], a.var_names[1]], copy=True
+    )["targets"],
+    "cross_modal": lambda a: sfm.metrics.cross_modal(a, "X_latent", "X_other", k=[1, 5])[["measure", "value", "low"]],
     "set_outcome": lambda a: sfm.pp.set_outcome(a, time_key="time", event_key="event"),
     "standardize": lambda a: pd.DataFrame(sfm.pp.standardize(a, batch_key="sample", copy=True)),
     "composition": lambda a: sfm.tl.composition(a, "type", patient_key="patient").to_df(),
