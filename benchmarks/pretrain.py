@@ -1,7 +1,7 @@
 """Pretraining on one core: what a small VirTues and a small KRONOS learn in minutes, and what the loop costs.
 
     python benchmarks/pretrain.py virtues kronos --data <folder with the image sets> --minutes 20 --out <folder>
-    python benchmarks/pretrain.py kronos --steps 800 ... and virtues --steps 400 --seeds 2 ...
+    python benchmarks/pretrain.py kronos --steps 800 ... and virtues --steps 1200 ...
     python benchmarks/pretrain.py speed --out <folder>
 
 The images to train on are simulated cohorts of three technologies (a camera, a camera with its background subtracted,
