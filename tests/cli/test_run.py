@@ -188,7 +188,7 @@ def test_another_version_does_all_again(finished, monkeypatch, capsys):
     monkeypatch.setattr(_state, "__version__", "9.9")
     found = planned(finished[0] / "config.yaml", capsys)
     assert list(found) == NAMES
-    assert found["read"].startswith("made by version 0.1.0")
+    assert found["read"].startswith(f"made by version {sfm.__version__}")
 
 
 def test_a_result_that_is_gone_is_made_again(results, capsys):
