@@ -268,9 +268,10 @@ def test_a_perfect_and_a_random_representation_are_told_apart(judge):
     assert ends == pytest.approx([1 - high, 1 - low])
 
 
+@pytest.mark.slow
 def test_intervals_of_a_difference_hold_no_difference_about_as_often_as_they_say(judge, monkeypatch):
     """Two representations with noise alike, whose patients differ: 0 lies inside in 92 % of cohorts."""
-    monkeypatch.setattr(judge, "N_DRAWS", 150)
+    monkeypatch.setattr(judge, "N_DRAWS", 400)
     found = []
     for seed in range(40):
         names, patients, rng = planted(12, 30, seed)

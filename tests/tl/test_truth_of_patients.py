@@ -113,6 +113,7 @@ def test_states_of_cells_are_finer_than_types(simulated):
     assert (table.max(axis=1).sum() / simulated.n_obs) > 1.5 * simulated.obs["type"].value_counts(normalize=True).max()
 
 
+@pytest.mark.slow  # from the search to a second cohort; each step has its own test
 def test_signatures_of_the_planted_niche_are_found_scored_and_carried_over(simulated):
     """Cells of the non-response signature are in tumor nests; its score orders patients of a second cohort too."""
     options = {"outcome": "response", "positive": "responder", "resolutions": [1.0], "n_permutations": 9}

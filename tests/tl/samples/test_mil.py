@@ -251,7 +251,8 @@ def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, head):
     assert np.bincount(patients["fold"]).tolist() == [10, 10, 10, 10]
 
 
-@pytest.mark.parametrize("head", ["stamp", pytest.param("histobistro", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["stamp", "histobistro"])
 def test_published_transformers_find_it_too(cells, head):
     arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1}
     sfm.tl.mil(cells, use_rep="X", label_key="disease", head=head, gradients=True, **arguments)
