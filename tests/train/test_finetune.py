@@ -115,10 +115,11 @@ def test_the_card_says_what_it_is_and_names_no_patient(sdata, base, run):
     ("method", "steps", "share"),
     [
         ("lora", 120, 0.4),
-        pytest.param("linear", 60, 0.9, marks=pytest.mark.slow),
-        pytest.param("full", 60, 0.05, marks=pytest.mark.slow),
+        ("linear", 60, 0.9),
+        ("full", 60, 0.05),
     ],
 )
+@pytest.mark.slow  # the objective learns a batch by heart in its own test
 def test_a_batch_is_learned_by_heart(sdata, tmp_path, method, steps, share):
     """The same few cells again and again, with labels that no rule gives: more than the layer alone can learn."""
     encoder = encoder_of("kronos")
