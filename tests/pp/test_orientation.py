@@ -12,8 +12,10 @@ from spatialdata.transformations import Scale, get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
+from spatialfm.pp import orientation
 from spatialfm.pp.arrays import AxisAffine
-from spatialfm.pp.orientation import AS_IT_IS, CHANGES, Look, changed, evenness
+from spatialfm.pp.elements import SampleElements
+from spatialfm.pp.orientation import AS_IT_IS, CHANGES, Look, changed, evenness, say_orientation, verdict
 from spatialfm.pp.pieces import scan_labels
 
 BACK = dict.fromkeys(CHANGES) | {name: name for name in CHANGES if "90" not in name}
@@ -30,7 +32,8 @@ def tissue():
 
 
 def look(image, labels, to_image=None, in_passing=True):
-    return Look.of(image, labels, to_image or AxisAffine(), scan_labels(labels), 0, in_passing)
+    windows = Look.of(image, labels, to_image or AxisAffine(), scan_labels(labels), 0, in_passing)
+    return None if windows is None else windows.fits()
 
 
 def objects(image, labels, mpp=(0.5, 0.5)):
@@ -46,24 +49,47 @@ def test_what_was_done_to_a_mask_is_named_by_what_undoes_it(tissue, name):
     image, labels = tissue
     spoiled = np.ascontiguousarray(changed(labels, name))
     np.testing.assert_array_equal(changed(spoiled, BACK[name]), labels)
-    assert look(image, spoiled).verdict() == (None if name == AS_IT_IS else BACK[name])
+    assert verdict(look(image, spoiled)) == (None if name == AS_IT_IS else BACK[name])
 
 
 def test_labels_of_other_pixels_that_begin_elsewhere_are_turned_within_their_own_frame(tissue):
     image, labels = tissue
     spoiled = np.ascontiguousarray(np.kron(labels[40:360, 30:350], np.ones((2, 2), labels.dtype)).T)
-    assert look(image, spoiled, AxisAffine(0.5, 0.5, 40, 30)).verdict() == "transposed"
+    assert verdict(look(image, spoiled, AxisAffine(0.5, 0.5, 40, 30))) == "transposed"
     upside_down = np.ascontiguousarray(labels[40:360, 30:330][::-1])
-    assert look(image, upside_down, AxisAffine(1, 1, 40, 30)).verdict() == "turned upside down"
+    assert verdict(look(image, upside_down, AxisAffine(1, 1, 40, 30))) == "turned upside down"
 
 
 def test_nothing_is_said_of_noise_of_another_tissue_or_of_few_cells(tissue):
     image, labels = tissue
     rng = np.random.default_rng(0)
-    assert look(rng.poisson(2.0, image.shape), labels).verdict() is None
-    assert look(np.roll(image, (150, 90), (1, 2)), labels).verdict() is None
+    assert verdict(look(rng.poisson(2.0, image.shape), labels)) is None
+    assert verdict(look(np.roll(image, (150, 90), (1, 2)), labels)) is None
     assert look(image, np.where(labels < 6, labels, 0)) is None
-    assert look(np.zeros_like(image), labels).verdict() is None
+    assert verdict(look(np.zeros_like(image), labels)) is None
+
+
+def test_samples_none_of_which_shows_it_are_known_together(monkeypatch):
+    """A dozen windows of each sample; pixels below cells are a little more alike in one orientation."""
+    rng = np.random.default_rng(0)
+
+    def planted(fitting, n):
+        return [
+            {name: rng.normal(0.05 if name == fits else 0.0, 0.05, 12) for name in CHANGES} for fits in [fitting] * n
+        ]
+
+    def said_of(samples):
+        pairs = [SampleElements(f"s{i}", f"image_s{i}", f"cells_s{i}", "s") for i in range(len(samples))]
+        left = iter(samples)
+        monkeypatch.setattr(orientation, "fits_of", lambda *given, **options: next(left))
+        return say_orientation(sd.SpatialData(), pairs, pairs)
+
+    samples = planted("turned upside down", 6)
+    assert [verdict(one) for one in samples] == [None] * 6
+    with pytest.warns(SpatialfmWarning, match="Labels of 6 of 7 samples do not fit .* turned upside down"):
+        assert said_of([*samples, {}]) == {f"s{i}": "turned upside down" for i in range(6)}  # the last one fits
+    assert said_of([*samples[:4], *planted(AS_IT_IS, 4)]) == {}
+    assert said_of(planted("nothing", 8)) == {}
 
 
 def test_evenness_is_that_of_its_definition():

@@ -129,7 +129,7 @@ def cell_table(
     If the coordinate systems have no pixel size, lengths are in pixels in place of µm, with a warning. Samples that
     are an order of magnitude darker than the others in the median marker (another unit), channels with one value in
     every cell, and negative means are named in a warning; the values stay as they are. So are labels that fit their
-    image only once they are transposed, mirrored or turned, as far as a look at a few cells tells.
+    image only once they are transposed, mirrored or turned, as far as a look at a few cells of each sample tells.
 
     Raises
     ------

@@ -8,7 +8,7 @@ in all orientations, so that only what lies below them differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WIDE = 5.0  # sides of a cell that a window has
 SIDE = 10.0  # pixels on a side of a cell, above which some are left out
-IN_PASSING, IN_FULL = 16, 64  # windows at most
+IN_PASSING, IN_FULL = 25, 64  # windows at most
 FEWEST = 9  # windows, below which nothing is said
 CHANNELS = 6
 FITS = 4.0  # standard errors above 0, from which a mask fits as it is
@@ -79,11 +79,18 @@ def say_orientation(
     -------
     ``{sample: what has to be done to its labels}``, of these samples.
     """
-    turned = {
-        pair.sample: name
-        for pair, scan in zip(pairs, scans, strict=True)
-        if (name := better_orientation(sdata, pair, scan, in_passing=in_passing)) is not None
-    }
+    turned: dict[str, str] = {}
+    open_ones: dict[str, dict[str, np.ndarray]] = {}
+    for pair, scan in zip(pairs, scans, strict=True):
+        fits = fits_of(sdata, pair, scan, in_passing=in_passing)
+        if name := verdict(fits):
+            turned[pair.sample] = name
+        elif fits:
+            open_ones[pair.sample] = fits
+    shared = set.intersection(*map(set, open_ones.values())) if open_ones else set()
+    together = {name: np.concatenate([fits[name] for fits in open_ones.values()]) for name in CHANGES if name in shared}
+    if name := verdict(together):  # none shows it, and all do: they came the same way
+        turned |= dict.fromkeys(open_ones, name)
     for name in dict.fromkeys(turned.values()):
         concerned = [pair for pair in pairs if turned.get(pair.sample) == name]
         warn(
@@ -113,10 +120,10 @@ def _remedy(sdata: SpatialData, name: str, change: str) -> str:
     )
 
 
-def better_orientation(
+def fits_of(
     sdata: SpatialData, pair: SampleElements, scan: LabelScan, *, in_passing: bool = False
-) -> str | None:
-    """What has to be done to labels so that they fit their image, where they clearly do not as they are.
+) -> dict[str, np.ndarray]:
+    """How well labels fit their image in each orientation, window by window; empty where they fit as they are.
 
     Parameters
     ----------
@@ -129,12 +136,36 @@ def better_orientation(
 
     Returns
     -------
-    One of `CHANGES` but the first; None where labels fit, or no orientation clearly does.
+    ``{orientation: (n,) how much more alike pixels are within cells}``. Empty, too, where there are too few cells to
+    tell.
     """
     image, labels = image_array(sdata, pair.image).data, cells_data(sdata, pair)
     stain = nuclear_channel(channel_names(sdata, pair.image), None, pair.image)
     look = Look.of(image, labels, labels_to_image(sdata, pair), scan, stain, in_passing)
-    return None if look is None else look.verdict()
+    return {} if look is None else look.fits()
+
+
+def verdict(fits: Mapping[str, np.ndarray]) -> str | None:
+    """What has to be done to labels so that they fit their image, where they clearly do not as they are.
+
+    Parameters
+    ----------
+    fits
+        As `fits_of` gives them; windows of several samples may be together.
+    """
+    peaks = {name: _peak(values) for name, values in fits.items()}
+    if len(peaks) < 2:
+        return None
+    best = max(peaks, key=lambda name: peaks[name][1])
+    others = max(abs(height) for name, (height, _) in peaks.items() if name != best)
+    clear = peaks[best][1] >= CLEAR and peaks[AS_IT_IS][1] <= NONE and peaks[best][0] >= BETTER * others
+    return best if clear and best != AS_IT_IS else None
+
+
+def _peak(values: np.ndarray) -> tuple[float, float]:
+    """Mean over windows, and in standard errors above 0; both 0 where there are too few."""
+    error = values.std(ddof=1) / np.sqrt(values.size) if values.size >= FEWEST else 0.0
+    return (float(values.mean()), float(values.mean() / error)) if error > 0 else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -199,20 +230,18 @@ class Look:
         ]
         return replace(look, weights=np.maximum(np.mean(explained, axis=0), 1e-6))
 
-    def verdict(self) -> str | None:
-        """See `better_orientation`."""
-        if self.peak(AS_IT_IS)[1] >= FITS:
-            return None
+    def fits(self) -> dict[str, np.ndarray]:
+        """See `fits_of`."""
+        as_they_are = self.alike(AS_IT_IS)
+        if _peak(as_they_are)[1] >= FITS:
+            return {}
         top, bottom, left, right = self.frame
         square = abs((bottom - top) - (right - left)) < 1
-        peaks = {name: self.peak(name) for name, (swapped, *_) in CHANGES.items() if square or not swapped}
-        best = max(peaks, key=lambda name: peaks[name][1])
-        others = max(abs(height) for name, (height, _) in peaks.items() if name != best)
-        clear = peaks[best][1] >= CLEAR and peaks[AS_IT_IS][1] <= NONE and peaks[best][0] >= BETTER * others
-        return best if clear and best != AS_IT_IS else None
+        others = [name for name, (swapped, *_) in CHANGES.items() if name != AS_IT_IS and (square or not swapped)]
+        return {AS_IT_IS: as_they_are} | {name: self.alike(name) for name in others}
 
-    def peak(self, name: str) -> tuple[float, float]:
-        """How much more alike pixels are within cells once this was done to the labels; and in standard errors."""
+    def alike(self, name: str) -> np.ndarray:
+        """How much more alike pixels are within cells once this was done to the labels, of each window that has any."""
         shares = np.array(
             [
                 evenness(mask, pixels, self.level, self.shift, self.step)[0]
@@ -221,9 +250,7 @@ class Look:
             ]
         ).reshape(-1, len(self.weights))
         weight = (np.isfinite(shares) * self.weights).sum(axis=1)
-        values = (np.nan_to_num(shares) * self.weights).sum(axis=1)[weight > 0] / weight[weight > 0]
-        error = values.std(ddof=1) / np.sqrt(values.size) if values.size >= FEWEST else 0.0
-        return (float(values.mean()), float(values.mean() / error)) if error > 0 else (0.0, 0.0)
+        return (np.nan_to_num(shares) * self.weights).sum(axis=1)[weight > 0] / weight[weight > 0]
 
     def below(self, window: int, name: str) -> np.ndarray | None:
         """Pixels ``(c, y, x)`` of a window and a margin, once the labels are changed, turned back; None off the image.
