@@ -1,9 +1,10 @@
 """Cells of types that nobody labelled: doubted by a classifier, and far from every label.
 
 A classifier doubts a cell by one minus its highest probability, averaged over its neighbours in the embedding, as
-single cells between two known types are doubted too. It may be sure of a type that lies beyond a known one; but no
-label is near there, on the graph of neighbours. Both are ranked among all cells, and the ranks are added. How much of
-both is usual is read from labelled cells that were held out, ranked in the same way by what was fitted without them:
+single cells between two known types are doubted too. Of a type without labels, no label is near on the graph of
+neighbours, either. Both are ranked among all cells, and the ranks are added: a type that lies beyond a known one, where
+the classifier is sure, is still missed. How much of both is usual is read from labelled cells that were held out,
+ranked in the same way by what was fitted without them:
 the novelty of a cell is the weighted share of them that are doubted less (conformal prediction, Vovk et al. 2005; the
 weights are ours). Held-out cells of the type that the cell would be given weigh more than others, so that a type which
 is hard to tell from others is not taken for a new one. Few labels are held out several times, in other folds: what is
