@@ -186,6 +186,8 @@ class Look:
         ``(c,)`` how bright each channel is.
     weights
         ``(c,)`` how much each counts: the share of its variance that outlines explain where there are no cells.
+    at_once
+        Pixels around all windows, and their first row and column, where they were read together.
     """
 
     image: object
@@ -196,6 +198,7 @@ class Look:
     step: int
     level: np.ndarray
     weights: np.ndarray
+    at_once: tuple[tuple[int, int], np.ndarray] | None = None
 
     @classmethod
     def of(
@@ -216,12 +219,19 @@ class Look:
         if len(corners) < FEWEST:
             return None
         grid = LabelGrid(labels, to_image.inverse())
-        masks = [grid((y0, y0 + size, x0, x0 + size)) for y0, x0 in corners.tolist()]
+        (y0, x0), (y1, x1) = corners.min(axis=0).tolist(), (corners.max(axis=0) + size).tolist()
+        image = image[_compared(image.shape[0], stain)]
+        at_once = None
+        if in_passing:  # windows lie close together, and each reading of a few pixels has its price
+            at_once = (y0 - shift, x0 - shift), loaded(image[:, y0 - shift : y1 + shift, x0 - shift : x1 + shift])
+            together = grid((y0, y1, x0, x1))
+            masks = [together[y - y0 : y - y0 + size, x - x0 : x - x0 + size] for y, x in corners.tolist()]
+        else:
+            masks = [grid((y, y + size, x, x + size)) for y, x in corners.tolist()]
         top, left = to_image(0, 0)
         bottom, right = to_image(*labels.shape)
-        image = image[_compared(image.shape[0], stain)]
-        one = np.ones(len(image))
-        look = cls(image, masks, corners, (top, bottom, left, right), shift, max(1, int(side / SIDE)), one, one)
+        one, frame = np.ones(len(image)), (top, bottom, left, right)
+        look = cls(image, masks, corners, frame, shift, max(1, int(side / SIDE)), one, one, at_once)
         below = [look.below(window, AS_IT_IS) for window in range(len(masks))]
         level = np.mean([np.abs(_finite(pixels)).mean(axis=(1, 2)) for pixels in below], axis=0)
         look = replace(look, level=np.where(level > 0, level, 1.0))
@@ -267,6 +277,9 @@ class Look:
         x0 = round(right - (x0 - left) - side if columns else x0)
         if y0 < 0 or x0 < 0 or y0 + side > self.image.shape[1] or x0 + side > self.image.shape[2]:
             return None
+        if self.at_once is not None and name == AS_IT_IS:
+            (top, left), together = self.at_once
+            return together[:, y0 - top : y0 - top + side, x0 - left : x0 - left + side]
         pixels = loaded(self.image[:, y0 : y0 + side, x0 : x0 + side])
         pixels = pixels[:, :: -1 if rows else 1, :: -1 if columns else 1]
         return pixels.swapaxes(1, 2) if swapped else pixels
