@@ -11,8 +11,8 @@ import spatialfm as sfm
 
 from .case import Case
 
-# share of 200,000 cohorts of 40 against 40 exponential times, hazard ratio 1.7 and all events, whose log-rank test has a
-# p-value of 0.05 or less (error 0.001; the test is that of lifelines, to 1e-12). Schoenfeld's formula (1981) says 0.660
+# share of 200,000 cohorts of 40 against 40 exponential times, hazard ratio 1.7 and all events, whose log-rank test has
+# a p-value of 0.05 or less (error 0.001; the test is that of lifelines, to 1e-12). Schoenfeld's formula (1981) says 0.660
 POWER_OF_LOGRANK = 0.641
 
 
@@ -65,7 +65,7 @@ def _unmeasured(seed: int, n: int) -> float:
 
 
 def _power_of(seed: int, question: str, effect: float, n: int) -> tuple[float, float]:
-    """Power, and what it is: by 200,000 simulated cohorts for survival, by Noether's closed form (1987) for an AUROC."""
+    """Power, and what it is: by 200,000 cohorts for survival, by Noether's closed form (1987) for an AUROC."""
     table = patients(seed, 300, 0.0)
     options = {"n_patients": [n], "n_simulations": 200, "random_state": seed, "copy": True}
     if question == "survival":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -106,14 +106,11 @@ class Distances(nn.Module):
     def _described(self, values: Tensor) -> Tensor:
         """``(n, heads)`` of distances ``(n,)``."""
         narrow = 1 / (self.stds.weight.abs() + SMALLEST)
-        first, *rest = self.proj
+        first, rest = cast(nn.Linear, self.proj[0]), self.proj[1:]
         on_line = values[:, None] * self.linear.weight + self.linear.bias
         shapes = _Shapes.apply(on_line, self.means.weight, narrow)
         heights = first.weight * (narrow / math.sqrt(2 * math.pi))  # with the weights: they are fewer than the pairs
-        hidden = F.linear(shapes, heights, first.bias)
-        for layer in rest:
-            hidden = layer(hidden)
-        return hidden
+        return rest(F.linear(shapes, heights, first.bias))
 
 
 class _Shapes(torch.autograd.Function):

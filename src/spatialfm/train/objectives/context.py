@@ -90,8 +90,10 @@ class ContextViews:
         seen, asked = known, None
         if self.moves:
             seen, asked = moved_distances(known, piece, moved[:n_changed], rng), pair_labels(known, piece.types, moved)
-        arrays = (tokens, piece.types, seen, masked, piece.tokens[masked])
-        return ContextView(*map(_tensor, arrays), None if asked is None else _tensor(asked))
+        return ContextView(
+            _tensor(tokens), _tensor(piece.types), _tensor(seen), _tensor(masked), _tensor(piece.tokens[masked]),
+            None if asked is None else _tensor(asked),
+        )  # fmt: skip
 
 
 def _tensor(values: np.ndarray) -> Tensor:
