@@ -161,6 +161,19 @@ def test_evidence_within_levels_is_added_up_and_one_that_does_not_follow_ends_it
     assert match._within(of_groups, ALTERNATING, ALTERNATING.astype(int), values, split) == -inf
 
 
+def test_what_follows_from_the_column_that_splits_is_not_laid_to_the_one_that_is_remembered():
+    """Ages tell the answers of ten patients. Two of one age differ, whom any number that is higher in one tells apart."""
+    age = np.repeat([*range(10), 9], 20)
+    answer = np.repeat([0, 1] * 5 + [0], 20)
+    weight = np.random.default_rng(0).normal(size=220) + 9 * (np.arange(220) >= 200)
+    follow = match._follow(False, False)
+    codes = np.unique(weight, return_inverse=True)[1]
+    assert match._within(follow, weight, codes, answer, age) == -inf
+    told = np.repeat([0, 1] * 5 + [0, 1], 20)  # and two of each age: what is remembered tells half of them
+    ages = np.repeat(np.arange(6), 40)
+    assert match._within(follow, told + 0.0, told, told, ages) == pytest.approx(6 * log(comb(40, 20) / 2))
+
+
 def test_evidence_of_all_but_a_group_of_the_missing():
     values = ALTERNATING.copy()
     values[:6] = 2.0

@@ -29,6 +29,7 @@ MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried
 MOST_MOVED = 0.1  # share of the rows that may have been put into another group
 LEAST_LEFT = 0.5  # share of the rows that have to follow where one group is of rows from everywhere, as "unknown" is
+LEAST_VARIED = 0.3  # share of the rows in levels within which there is something to follow
 FEWEST_ALIKE = 8  # rows below which any two groups are often divided alike
 ALIKE = 0.99  # rank correlation of numbers that are nearly the remembered ones
 
@@ -321,8 +322,11 @@ def _follow(groups: bool, same_names: bool) -> Follow:
 
 
 def _within(follow: Follow, made: np.ndarray, codes: np.ndarray, values: np.ndarray, split: np.ndarray) -> float:
-    """The same within each level of another column: groups that were split, or cut in each level elsewhere."""
-    total = NEVER
+    """The same within each level of another column: groups that were split, or cut in each level elsewhere.
+
+    Not so where the values are the same within most levels: then it is the other column that they follow from.
+    """
+    total, n_varied = NEVER, 0
     both = codes * (len(split) + 1) + split
     if not is_function(both, values):  # then not in each level either, and one look is enough
         return NEVER
@@ -333,8 +337,8 @@ def _within(follow: Follow, made: np.ndarray, codes: np.ndarray, values: np.ndar
         evidence = follow(made[rows], values[rows])
         if evidence == NEVER:
             return NEVER
-        total = max(total, 0.0) + evidence
-    return total
+        total, n_varied = max(total, 0.0) + evidence, n_varied + int(rows.sum())
+    return total if n_varied >= LEAST_VARIED * len(values) else NEVER
 
 
 def _by_name(made: np.ndarray, values: np.ndarray, texts: Sequence[str], mine: Sequence[str]) -> float:
