@@ -162,7 +162,7 @@ def test_evidence_within_levels_is_added_up_and_one_that_does_not_follow_ends_it
 
 
 def test_what_follows_from_the_column_that_splits_is_not_laid_to_the_one_that_is_remembered():
-    """Ages tell the answers of ten patients. Two of one age differ, whom any number that is higher in one tells apart."""
+    """Ages tell the answers of ten patients. Two of one age differ: a number higher in one tells them apart."""
     age = np.repeat([*range(10), 9], 20)
     answer = np.repeat([0, 1] * 5 + [0], 20)
     weight = np.random.default_rng(0).normal(size=220) + 9 * (np.arange(220) >= 200)

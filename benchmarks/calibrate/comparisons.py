@@ -12,7 +12,7 @@ import spatialfm as sfm
 from .case import Case
 
 # share of 200,000 cohorts of 40 against 40 exponential times, hazard ratio 1.7 and all events, whose log-rank test has
-# a p-value of 0.05 or less (error 0.001; the test is that of lifelines, to 1e-12). Schoenfeld's formula (1981) says 0.660
+# a p-value of 0.05 or less (error 0.001; the test is that of lifelines, to 1e-12). Schoenfeld's formula (1981): 0.660
 POWER_OF_LOGRANK = 0.641
 
 
