@@ -235,7 +235,7 @@ def measured_table(
     _check_used_once(pairs)
     plans, fixed = plan_tables(sdata, pairs, on_pieces, on_giants)
     report_plans(plans, drop)
-    say_systems(sdata, [plan.pair for plan in plans])
+    say_systems(sdata, pairs)  # labels as they are in the object: those that are fixed are not written yet
     check_lengths(plans)
     dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
     factors = unit_factors(dtypes, intensity_max)
