@@ -189,6 +189,7 @@ ODD = [
     'a,b\n1,"x""y"\n', 'a,b\n1,"x\x0by"\n', "a,b\n# no row,\n1,2\n#2,3\n", "a,b\n1\n2,3\n", "a,b\n,\n1,2\n",
     "a,b\n,2\n", "sep=;\na;b\n1,5;2\n", "# made by x\na,b\n1,2\n", "#a,b\n1,2\n", "a;b\n1,5;x\n2,25;y\n",
     "a\n1\n2\n", "a,b\r\n1,2\r\n", "a,b\r1,2\r", "Größe\tb\n1\t2\n", "a,b\n1,\x1f2\n",
+    'a,b\nx,"1\n"\ny,2\n',
 ]  # fmt: skip
 
 
