@@ -41,7 +41,9 @@ def by_hand(cohort, rows: np.ndarray, value: float):
 def test_embeddings_move_as_with_images_that_were_changed_by_hand(cohort):
     sdata = cohort[0]
     of_pixels = {name: (0.2, 0.1) for name in CHANNELS}
+    # markers in another order than the channels of the image
     told = {"recipe": {"mode": "crop", "statistics": of_pixels, "standardize": False}}
+    told["panel"] = {"markers": ["CD20", "CD3", "CD68"]}
     table = sfm.tl.perturb_markers(sdata, "classical", {"CD20": 7.0}, cells="mine", **told)
     obs = sdata["table"].obs
     kinds = obs["perturbation_cells"].astype(object)
