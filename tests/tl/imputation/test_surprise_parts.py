@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from spatialfm.learn.surprise import USUAL, brightness
 from spatialfm.tl.imputation.surprise_parts import parts_of, samples_of
 
 
@@ -44,3 +45,14 @@ def test_what_is_explained_is_the_share_of_the_variance_of_the_reference():
     table = parts.table()
     assert table.index.tolist() == ["CD3", "CD8"]
     np.testing.assert_allclose(table["error"], np.median(parts.errors.scale, axis=0))
+
+
+def test_errors_and_what_is_usual_are_of_the_reference_alone():
+    """Before it stand cells that are brighter and thirty times as far from what is expected of them."""
+    rng = np.random.default_rng(0)
+    among, sample = np.arange(1200) >= 400, np.zeros(1200, int)
+    expected = rng.normal(size=(1200, 3))
+    x = expected + rng.normal(size=(1200, 3)) * np.where(among, 1, 30)[:, None] + 40.0 * ~among[:, None]
+    parts = parts_of(["CD3", "CD8", "CD4"], x, expected, np.arange(1200) // 100, among, sample, 400, "reference")
+    np.testing.assert_allclose(np.median(parts.errors.scale, axis=0), 1, atol=0.15)  # normal errors of one
+    np.testing.assert_allclose(parts.usual.shift, np.quantile(brightness(x, sample)[among], USUAL), atol=0.02)
