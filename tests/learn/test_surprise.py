@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
 from spatialfm.learn.imputers import N_NEIGHBORS
 from spatialfm.learn.panel_moments import PENALTY
-from spatialfm.learn.surprise import Errors, Usual, brightness, deviation, errors_of, expected_of_others, usual_of
+from spatialfm.learn.surprise import (
+    FLOOR,
+    Errors,
+    Usual,
+    brightness,
+    deviation,
+    errors_of,
+    expected_of_others,
+    usual_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +149,15 @@ def test_what_is_usual_is_of_patients_who_weigh_alike():
         assert np.mean([(one[patient == code] <= value).mean() for code in (0, 1)]) == pytest.approx(0.95, abs=0.01)
     few = usual_of(rms[2899:], shift[2899:], np.r_[0, np.repeat(1, 100)])  # a patient of one cell hardly counts
     assert few.rms == pytest.approx(np.quantile(rms[2900:], 0.95), rel=0.05)
+
+
+def test_a_level_without_errors_has_a_share_of_the_whole_width():
+    """Half of the cells are as expected, the others off by normal errors: 68 % of all are within the 0.36 of these."""
+    rng = np.random.default_rng(0)
+    expected = np.repeat([[0.0], [1.0]], 10_000, axis=0)
+    residual = rng.normal(size=(20_000, 1)) * expected
+    errors = errors_of(residual, expected, np.arange(20_000) // 1000)
+    whole = norm.ppf((1 + (0.6827 - 0.5) / 0.5) / 2)
+    first, last = errors.scale[0, 0], errors.scale[-1, 0]
+    assert first == pytest.approx(FLOOR * whole, rel=0.05)
+    assert last == pytest.approx(1, rel=0.05)

@@ -129,6 +129,17 @@ def test_another_table_as_reference_is_the_same_as_its_patients_in_one():
     assert "surprise" not in other.uns
 
 
+def test_cells_that_are_not_of_the_reference_change_nothing_for_others():
+    cells = sfm.datasets.simulate_cells(6, cells_per_patient=150, random_state=0)
+    last = (cells.obs["patient"] == "P006").to_numpy()
+    brighter = cells.copy()
+    brighter.X[last] *= 30
+    for one in (cells, brighter):
+        sfm.tl.surprise(one, reference=[f"P00{i}" for i in range(1, 6)])
+    np.testing.assert_allclose(brighter.layers["surprise"][~last], cells.layers["surprise"][~last], atol=1e-5)
+    assert np.abs(brighter.layers["surprise"][last]).mean() > 2 * np.abs(cells.layers["surprise"][last]).mean()
+
+
 def test_maps_are_images_that_lie_on_the_labels(images):
     sfm.tl.surprise(images, markers=["CD3", "CD8", "CD4"], maps=True, key_added="odd")
     table = images["table"]
