@@ -134,6 +134,7 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
     assert scores.shape == (adata.obs[f"leiden_{key}"].nunique(),) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_niches_of_the_colorectal_cohort(real_data):
     """Published types and neighborhoods of Schürch et al. 2020: agreement, and the follicles of one group."""

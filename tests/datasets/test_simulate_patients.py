@@ -35,6 +35,7 @@ def per_patient(large):
     return table
 
 
+@pytest.mark.slow
 def test_cox_recovers_every_term_of_the_hazard(per_patient):
     covariates = per_patient[["z", "stage_step", "decades", "time", "event"]].copy()
     for column in ("sex", "treatment", "slide"):  # these have no effect

@@ -52,7 +52,7 @@ def test_without_a_batch_effect_slides_are_as_far_apart_as_other_groups_of_as_ma
     """
     who = np.repeat(np.arange(8), 40)
     differences = []
-    for seed in range(25):
+    for seed in range(16):
         rng = np.random.default_rng(seed)
         obs = pd.DataFrame(
             {"patient": who.astype(str), "slide": np.where(who < 4, "a", "b")}, index=map(str, range(320))
@@ -61,7 +61,7 @@ def test_without_a_batch_effect_slides_are_as_far_apart_as_other_groups_of_as_ma
         with pytest.warns(SpatialfmWarning, match="Not all of 8 patients"):
             row = sfm.metrics.batch_effect(cells, "slide", use_rep="X_m").iloc[0]
         differences.append(row["silhouette"] - row["silhouette_patients"])
-    error = np.std(differences, ddof=1) / 5
+    error = np.std(differences, ddof=1) / 4
     assert abs(np.mean(differences)) < 3 * error
     assert error < 0.03  # so that 0.15 would be seen
 

@@ -212,6 +212,7 @@ def test_patients_of_the_published_table_are_held_out(real_data):
     assert shuffled.loc["recall", "mean"] == pytest.approx(1 / len(set(labels)), abs=0.03)
 
 
+@pytest.mark.slow
 def test_white_pulp_of_another_image_is_where_lymphocytes_are(real_data):
     """20 labelled cells of each region of one image of a spleen, carried to another one."""
     folder = real_data / "spleen_imc"

@@ -125,6 +125,7 @@ def test_a_forest_learns_shuffled_deaths_by_heart_and_only_the_nested_score_says
     assert min(optimistic) > 0.7
 
 
+@pytest.mark.slow
 def test_cut_point_is_the_best_of_all_cuts_by_lifelines(lung):
     found = sfm.tl.cut_point(lung, "CD8 T", n_permutations=500, copy=True, **KEYS)
     share, (time, event) = lung.to_df()["CD8 T"], (lung.obs[key] for key in KEYS.values())
