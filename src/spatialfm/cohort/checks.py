@@ -12,8 +12,7 @@ from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
-from .patient_names import ask_for_patients, check_spelling, patients_of_rows, suggestion
-from .studies import say_studies
+from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,8 +68,7 @@ def obs_column(
             "example with adata.obs.columns = [...]."
         )
     if argument in ("patient_key", "library_key"):
-        check_spelling(column, argument, error)
-        say_studies(adata.obs, column, argument)
+        check_names(adata.obs, column, argument, error)
     missing = column.isna()
     if missing.any() and not allow_missing:
         raise error(

@@ -17,8 +17,7 @@ from .._outcome import EventValue, RememberedOutcome, event_text, event_times, e
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column
 from .late_entry import tell_late_entry
-from .patient_names import ask_for_patients, check_spelling, suggestion
-from .studies import say_studies
+from .patient_names import ask_for_patients, check_names, suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -275,8 +274,7 @@ def patient_column(
             f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
             "patient."
         )
-    check_spelling(patients, "patient_key", error)
-    say_studies(samples.obs, patients, "patient_key")
+    check_names(samples.obs, patients, "patient_key", error)
     if SAMPLE_KEY in samples.obs:
         check_samples(samples.obs[SAMPLE_KEY], patients, error)
     return patients

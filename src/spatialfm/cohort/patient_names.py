@@ -98,6 +98,12 @@ def suggestion(table: AnnData, key: str | None, argument: str) -> str:
     )
 
 
+def check_names(obs: pd.DataFrame, names: pd.Series, argument: str, error: type[SpatialfmError] = TableError) -> None:
+    """Names of patients or samples: how they are spelled, and whether each is of one (`say_studies`)."""
+    check_spelling(names, argument, error)
+    say_studies(obs, names, argument)
+
+
 def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] = TableError) -> None:
     """Refuse names that read alike, which would count as several; warn of those that may be one.
 
@@ -246,8 +252,7 @@ def patients_of_rows(
             )
         return None
     column = table.obs[patient_key]
-    check_spelling(column, "patient_key", error)
-    say_studies(table.obs, column, "patient_key")
+    check_names(table.obs, column, "patient_key", error)
     counted_in = column if used is None else column.iloc[used]
     if (missing := counted_in.isna()).any():
         raise error(

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 POOLED = 20.0  # held-out cells of all types together count as so many of the cell's own type
 N_COMPONENTS = 20  # of an embedding, in which neighbours are looked for
 TOGETHER = 0.1  # resolution at which doubted clusters are joined: those of one type are neighbours
-
-
 NEARNESS = 1.0  # weight of the nearness of labels beside the doubt of the classifier
 ENOUGH = 1000  # held-out cells from which on another draw of folds tells nothing new
 MOST_DRAWS = 8
@@ -144,16 +142,20 @@ def labels_near(mean: csr_matrix, rows: np.ndarray, codes: np.ndarray, predicted
     predicted
         ``(n,)`` class of every row.
     """
-    n_classes = int(max(codes.max(), predicted.max())) + 1
-    stands_for = np.bincount(predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
     met = np.zeros(mean.shape[0])
-    met[rows] = np.maximum(stands_for, 1)
+    met[rows] = np.maximum(_stands_for(codes, predicted), 1)
     near, weight = np.zeros(len(met)), 1.0
     for _ in range(N_STEPS):
         met = mean @ met
         near += weight * met
         weight *= STEP
     return near
+
+
+def _stands_for(codes: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """How many rows are predicted of its class for each labelled row ``(labelled,)`` of that class."""
+    n_classes = int(max(codes.max(), predicted.max())) + 1
+    return np.bincount(predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
 
 
 def _rank(values: np.ndarray) -> np.ndarray:
@@ -188,8 +190,7 @@ def novelty(doubts: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndar
     order = np.argsort(scores, kind="stable")
     # types weigh as they occur among all rows, by what they are predicted as: a rare one that is never recognised when
     # it is held out would otherwise decide what doubt is usual
-    n_classes = int(max(codes.max(), doubts.predicted.max())) + 1
-    alike = np.bincount(doubts.predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
+    alike = _stands_for(codes, doubts.predicted)
     alike = alike * pooled / max(alike.sum(), 1)
     out = np.zeros(len(doubts.score))
     for code in np.unique(doubts.predicted):

@@ -127,9 +127,7 @@ def batch_effect(
             part = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
             row = {"use_rep": rep, "first": one, "second": two} | apart(values[pooled], part, random_state)
             if patients is not None:
-                row |= _of_patients(
-                    values[pooled], part, patients[pooled], np.random.default_rng(random_state), random_state
-                )
+                row |= _of_patients(values[pooled], part, patients[pooled], random_state)
             if compute_lisi is not None:
                 row["ilisi"] = ilisi(values[pooled], part, compute_lisi)
             rows.append(row)
@@ -159,16 +157,14 @@ def apart(values: np.ndarray, part: np.ndarray, random_state: int) -> dict[str, 
     return {"silhouette": float(silhouette_score(plane, part)), "ari": float(adjusted_rand_score(part, clusters))}
 
 
-def _of_patients(
-    values: np.ndarray, part: np.ndarray, patients: np.ndarray, rng: np.random.Generator, random_state: int
-) -> dict[str, float]:
+def _of_patients(values: np.ndarray, part: np.ndarray, patients: np.ndarray, random_state: int) -> dict[str, float]:
     """The same between groups of patients in which the batches are mixed: the effect of patients alone."""
     one, two = (np.unique(patients[part == number]) for number in (0, 1))
     shared = np.intersect1d(one, two)
     scores = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}
     if len(shared) == max(len(one), len(two)):
         return scores
-    each = []
+    rng, each = np.random.default_rng(random_state), []
     for _ in range(N_MIXED):
         mixed = mixed_parts(part, patients, rng)
         same = (mixed == part).mean()
