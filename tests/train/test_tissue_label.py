@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from pathlib import Path
 
-import dask.array as da
 import numpy as np
-import pandas as pd
 import pytest
-import xarray as xr
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError, TableError
@@ -18,57 +17,24 @@ from spatialfm.train.tuning import FineTuning
 
 MARKERS = ["CD3", "CD20", "CD68"]
 CALL = {"markers": MARKERS, "recipe": {"window": 32}, "batch_size": 8, "check_every": 2, "workers": 0}
-SIDE = 24  # pixels of what is planted
-
-
-def cohort(n_patients: int, image_size: int, seed: int = 0, *, side: int = SIDE, alone: bool = False):
-    """Images of which every second patient's has a bright square of CD20 somewhere, and True for cells in it.
-
-    `alone`: there is no other CD20 than background, so that the label is easy to learn.
-    """
-    sdata = sfm.datasets.simulate_cohort(
-        n_patients=n_patients, n_samples=1, image_size=image_size, difficulty="easy", random_state=seed
-    )
-    rng, places = np.random.default_rng(seed), {}
-    samples = sorted(sdata["samples"].obs_names)
-    for number, sample in enumerate(samples):
-        image = sdata[f"image_{sample}"]
-        values = image.to_numpy().astype(np.float32).copy()
-        channel = list(image.coords["c"].values).index("CD20")
-        if alone:
-            values[channel] = rng.poisson(20, values[channel].shape)
-        if number % 2:
-            y, x = rng.integers(0, image_size - side, 2)
-            bright = np.quantile(values[channel], 0.999)
-            values[channel, y : y + side, x : x + side] = (
-                rng.poisson(400, (side, side)) if alone else bright * rng.uniform(0.7, 1, (side, side))
-            )
-            places[sample] = (y, x)
-        sdata[f"image_{sample}"] = xr.DataArray(
-            da.from_array(values.astype(image.dtype)), dims=image.dims, coords=image.coords, attrs=image.attrs
-        )
-    sfm.pp.cell_table(sdata)
-    table = sdata["table"]
-    table.obs["group"] = np.where(table.obs["sample"].astype(str).isin(places), "planted", "plain")
-    inside = np.zeros(table.n_obs, bool)
-    xy = table.obsm["spatial"] / _mpp(sdata)
-    for sample, (y, x) in places.items():
-        near = (xy[:, 1] >= y) & (xy[:, 1] < y + side) & (xy[:, 0] >= x) & (xy[:, 0] < x + side)
-        inside |= near & (table.obs["sample"].astype(str) == sample).to_numpy()
-    return sdata, inside
-
-
-def _mpp(sdata) -> float:
-    from spatialdata.transformations import get_transformation
-
-    name = next(iter(sdata.images))
-    found = get_transformation(sdata[name], get_all=True)
-    return float(next(iter(found.values())).to_affine_matrix(("x", "y"), ("x", "y"))[0, 0])
 
 
 @pytest.fixture(scope="module")
-def sdata():
-    return cohort(4, 96)[0]
+def attention():
+    """The module ``benchmarks/attention.py``."""
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        spec = importlib.util.spec_from_file_location("benchmark_attention", folder / "attention.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("_harness", None)
+
+
+@pytest.fixture(scope="module")
+def sdata(attention):
+    return attention.planted_cohort(4, side=24)[0]
 
 
 @pytest.fixture(scope="module")
@@ -139,27 +105,10 @@ def test_what_cannot_be_learned_is_refused(sdata, base, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_token_of_the_planted_marker_looks_at_the_planted_place(tmp_path):
-    sdata, inside = cohort(36, 96, side=36, alone=True)
-    names = sorted(sdata["samples"].obs_names)
-    encoder = sfm.models.new_encoder("virtues", dim=32, depth=6, heads=2, hidden=64, decoder_depth=1)
-    sfm.models.save_trained(encoder, tmp_path / "base", {"license": "MIT"})
-    call = {"markers": MARKERS, "recipe": {"window": 48}}
-    sfm.train.finetune(
-        sdata, "virtues", weights=tmp_path / "base", out=tmp_path / "group", label_key="group", level="tissue",
-        samples=names[:24], validation=0.34, steps=150, lr=3e-3, batch_size=16, patience=20, workers=0, **call,
-    )  # fmt: skip
-    assert pd.read_csv(tmp_path / "group" / "checks.csv")["validation_balanced_accuracy"].iloc[-1] > 0.85
-    sfm.tl.embed_cells(
-        sdata, "virtues", weights=tmp_path / "base", adapter=tmp_path / "group", outputs=["patch", "marker"], **call
-    )
-    table, found = sdata["table"], []
-    heat = np.hstack([table.obsm["X_virtues_group_patch"], table.obsm["X_virtues_group_marker"]])
-    for sample in names[24:]:  # of patients who took no part
-        rows = (table.obs["sample"] == sample).to_numpy()
-        if inside[rows].any():
-            found.append([roc_auc_score(inside[rows], heat[rows, column]) for column in range(4)])
-    _, cd3, cd20, cd68 = np.mean(found, axis=0)
-    low = stats.t.interval(0.95, len(found) - 1, cd20, stats.sem(np.array(found)[:, 2]))[0]
-    assert (len(found), low > 0.8) == (6, True)
-    assert max(cd3, cd68) < cd20 - 0.2
+def test_the_token_of_the_planted_marker_looks_at_the_planted_place(attention, tmp_path):
+    accuracy, auroc = attention.measured(tmp_path, 36, 150)
+    assert accuracy > 0.85
+    values = auroc["CD20"]
+    low = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))[0]
+    assert (len(values), low > 0.8) == (6, True)
+    assert auroc[["CD3", "CD68"]].mean().max() < values.mean() - 0.2
