@@ -34,8 +34,8 @@ import spatialfm as sfm
 from spatialfm._keys import PATIENT_KEY
 from spatialfm.cohort.intensities import intensities
 from spatialfm.learn.heads.auto import fit_of
-from spatialfm.learn.heads.blocks import Block, scaler_of
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import away_from, draw_per_class, quadrants
 from spatialfm.learn.temperature import calibration_error
@@ -146,8 +146,8 @@ def evaluate(
                 missing = [method for method in (BEFORE, *methods) if (rep, size, seed, method) not in done]
                 if not missing:
                     continue
-                blocks = [Block(rep, values.shape[1], means)]
-                cells = Cells(values[seen], scaler_of(blocks, values[seen]), groups, known, seed)
+                blocks = [ColumnBlock(rep, values.shape[1], means)]
+                cells = VisibleCells(values[seen], scaler_of(blocks, values[seen]), groups, known, seed)
                 for method in missing:
                     started = time.perf_counter()
                     if method == BEFORE:

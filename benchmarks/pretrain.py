@@ -244,7 +244,7 @@ def speed(args) -> None:
     from spatialfm.train.loop import train
     from spatialfm.train.objectives import new_objective
     from spatialfm.train.steps import batches_of
-    from spatialfm.train.trainer import Plan
+    from spatialfm.train.trainer import TrainingPlan
 
     _harness.part("speed")
     _harness.head("model", "bare forward and backward (windows/s)", "loop (windows/s)", "ratio")
@@ -255,7 +255,7 @@ def speed(args) -> None:
         windows = sfm.train.Windows(sources, encoder, **windows_of(model, sources, folder / "packed") | cut)
         objective = new_objective({"virtues": "masked", "kronos": "distill"}[model], encoder, **options)
         drawn = DrawnWindows(windows, 0, BATCH)
-        plan = Plan(STEPS_TIMED, BATCH, check_every=1000)
+        plan = TrainingPlan(STEPS_TIMED, BATCH, check_every=1000)
         made = next(batches_of(drawn, objective.views(), 0, range(1)))[1]
         objective.batch_size = BATCH
         alone = copy.deepcopy(objective)

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from spatialfm import _origin_match as match
 from spatialfm._origin import Origin, Reference, name_hashes, numbers_of
 from spatialfm._origin_chance import of_groups, of_numbers
-from spatialfm._origin_match import Rows, recognise, rows_of
+from spatialfm._origin_match import RowLookup, recognise, rows_of
 
 OUTCOME = ("time", "event")
 MADE = Origin("stratify", "selected", OUTCOME)
@@ -133,7 +133,7 @@ def test_a_turn_is_how_often_a_name_was_there():
     rows = rows_of(pd.Index(["b", "x", "a", "b"]), [])
     ((mine, theirs, turn),) = rows.shared(reference(["l", "h", "l"], ["a", "b", "c"]))
     assert (mine.tolist(), theirs.tolist(), turn.tolist()) == ([0, 2, 3], [1, 0, 1], [0, 0, 1])
-    assert isinstance(rows, Rows)
+    assert isinstance(rows, RowLookup)
 
 
 ALTERNATING = np.arange(40.0) % 2

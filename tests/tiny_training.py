@@ -17,7 +17,7 @@ from spatialfm.train.checkpoint import Checkpoints
 from spatialfm.train.fabric import new_fabric
 from spatialfm.train.loop import train
 from spatialfm.train.objectives import Group, Objective, Schedule, Term
-from spatialfm.train.trainer import Plan
+from spatialfm.train.trainer import TrainingPlan
 
 SIDE, MARKERS = 8, ("DAPI", "CD3", "CD8")
 CARD = ModelCard(
@@ -136,7 +136,7 @@ class Heard:
 def run_tiny(folder: Path, objective=None, data=None, heard=None, fabric=None, **plan):
     """Train, and give objective, what was heard, and what was seen."""
     objective, heard = objective or TinyObjective(), heard or Heard()
-    settled = Plan(**({"n_steps": 12, "batch_size": 4, "checkpoint_every": 3, "check_every": 5} | plan))
+    settled = TrainingPlan(**({"n_steps": 12, "batch_size": 4, "checkpoint_every": 3, "check_every": 5} | plan))
     fabric = fabric or new_fabric(accelerator="cpu")
     seen = train(fabric, objective, data or TinyWindows(), settled, Checkpoints(Path(folder) / "checkpoints"), heard)
     return objective, heard, seen

@@ -39,7 +39,7 @@ Follow = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownColumn:
     """A column that was recognised."""
 
     origin: Origin
@@ -48,7 +48,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowLookup:
     """Rows of a table as they are looked up: names, how often each was there before, and levels that may split them."""
 
     names: list[tuple[np.ndarray, np.ndarray]]
@@ -62,14 +62,14 @@ class Rows:
         return self.shared_of[id(one)][1]
 
 
-def rows_of(index: pd.Index, ids: Sequence[np.ndarray]) -> Rows:
+def rows_of(index: pd.Index, ids: Sequence[np.ndarray]) -> RowLookup:
     """Rows by the names of an index, and by further ones."""
-    return Rows([(hashes, _turn(hashes)) for hashes in (name_hashes(index), *ids)])
+    return RowLookup([(hashes, _turn(hashes)) for hashes in (name_hashes(index), *ids)])
 
 
 def recognise(
-    values: pd.Series, ids: Sequence[np.ndarray] | Rows, references: Sequence[Reference], place: str
-) -> list[Known]:
+    values: pd.Series, ids: Sequence[np.ndarray] | RowLookup, references: Sequence[Reference], place: str
+) -> list[KnownColumn]:
     """What a column follows from.
 
     Parameters
@@ -99,10 +99,10 @@ def recognise(
         return []
     numbers, _, texts = numbers_of(values)
     labels = label_hashes(numbers, texts)
-    rows = ids if isinstance(ids, Rows) else rows_of(values.index, ids)
+    rows = ids if isinstance(ids, RowLookup) else rows_of(values.index, ids)
     near = {(one.values.tobytes(), one.rows.tobytes()) for one in references if _is_near(rows, one)}
     chance = np.log(max(len(near), 1))
-    recognised: dict[Origin, Known] = {}
+    recognised: dict[Origin, KnownColumn] = {}
     for one in references:
         same_place = bool(one.place) and one.place == place
         by_labels = one.origin.how in TOLD_BY_LABELS and not same_place
@@ -113,12 +113,12 @@ def recognise(
             n, sure = len(numbers), True
         earlier = recognised.get(one.origin)
         if n and (earlier is None or (sure, n) > (earlier.sure, earlier.n)):
-            recognised[one.origin] = Known(one.origin, n, sure)
+            recognised[one.origin] = KnownColumn(one.origin, n, sure)
     certain = [one for one in recognised.values() if one.sure]
     return certain or list(recognised.values())
 
 
-def _is_near(rows: Rows, one: Reference) -> bool:
+def _is_near(rows: RowLookup, one: Reference) -> bool:
     """Whether a reference is of some of these rows: only such can be known by mistake."""
     return any(len(at) >= 2 for _, at, _ in rows.shared(one)) or len(rows.names[0][0]) == len(one.values)
 
@@ -138,7 +138,7 @@ def _known_rows(
     numbers: np.ndarray,
     labels: np.ndarray,
     texts: Sequence[str],
-    rows: Rows,
+    rows: RowLookup,
     one: Reference,
     chance: float,
     same_place: bool,
@@ -216,7 +216,7 @@ def _no_fractions(values: np.ndarray) -> int:
     return len(of_cells) - sum(of_cells)
 
 
-def _alike(numbers: np.ndarray, rows: Rows, one: Reference) -> int:
+def _alike(numbers: np.ndarray, rows: RowLookup, one: Reference) -> int:
     """Rows on which a column is the remembered one in all but name, too few or not near enough to be sure of it.
 
     Groups divide the rows alike; numbers are in nearly the same order, as with noise, and no feature of a model is.
@@ -377,7 +377,7 @@ def _but_for_some(made: np.ndarray, values: np.ndarray) -> float:
     return log_ways(sizes) - log_maps(len(counts), k) - float(log_binomial(len(made), moved)) - moved * np.log(k)
 
 
-def _renamed(rows: Rows, one: Reference, texts: Sequence[str]) -> bool:
+def _renamed(rows: RowLookup, one: Reference, texts: Sequence[str]) -> bool:
     """Whether a table's own groups are still there, though its rows have other names and another number."""
     named_alike = any(np.isin(mine, theirs).any() for mine, _ in rows.names for theirs, _ in one.looked_up)
     return not named_alike and 0 < len(texts) and set(texts) <= set(one.texts)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ._origin import Reference, numbers_of
 from ._origin_chance import log_separable, log_ways
-from ._origin_match import BY_CHANCE, MOST_LEVELS, Known, Rows, _monotone, recognise
+from ._origin_match import BY_CHANCE, MOST_LEVELS, KnownColumn, RowLookup, _monotone, recognise
 
 SPARE = 8  # rows more than columns, so that a sum without remainder rules out chance
 NOTHING = 1e-5  # remainder of a sum, of the column's standard deviation
@@ -18,14 +18,14 @@ MOST_MADE, MOST_PLANE, MOST_SPLITS = 60, 8, 40  # remembered columns that are tr
 MOST_FACTORS = 20  # columns that no tool made with which products are tried
 
 
-def splits_of(frame: pd.DataFrame, rows: Rows, references: Sequence[Reference]) -> list[np.ndarray]:
+def splits_of(frame: pd.DataFrame, rows: RowLookup, references: Sequence[Reference]) -> list[np.ndarray]:
     """Codes ``(n,)`` of columns of few levels, and of remembered groups: by these others may have been split."""
     splits = [pd.factorize(column)[0] for name in frame if 2 <= (column := frame[name]).nunique() <= MOST_LEVELS]
     made = [pd.factorize(aligned(rows, one))[0] for one in references if one.groups]
     return ([codes for codes in made if codes.max(initial=-1) >= 1] + splits)[:MOST_SPLITS]
 
 
-def aligned(rows: Rows, one: Reference) -> np.ndarray:
+def aligned(rows: RowLookup, one: Reference) -> np.ndarray:
     """Values ``(n,)`` of a reference on these rows, NaN where it has none."""
     remembered = np.full(len(rows.names[0][0]), np.nan)
     for positions, at, turn in rows.shared(one):
@@ -34,7 +34,7 @@ def aligned(rows: Rows, one: Reference) -> np.ndarray:
     return remembered
 
 
-def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]) -> list[Reference]:
+def calculated(columns: Mapping[str, pd.Series], rows: RowLookup, references: Sequence[Reference]) -> list[Reference]:
     """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
 
     A column may include others that were not made by a tool, as the age or points for a sex: those before it, since
@@ -78,7 +78,7 @@ def _points(codes: np.ndarray) -> list[np.ndarray]:
     return [np.where(np.isnan(codes), np.nan, codes == level) for level in np.unique(codes[~np.isnan(codes)])[1:]]
 
 
-def _points_made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
+def _points_made(rows: RowLookup, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
     """The same of remembered groups that an outcome made, the latest first."""
     columns: list[tuple[np.ndarray, Reference]] = []
     for one in reversed([one for one in references if one.groups and one.origin.uses_outcome]):
@@ -92,7 +92,7 @@ def _points_made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.n
     return columns[:MOST_MADE]
 
 
-def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
+def _made(rows: RowLookup, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
     columns: list[tuple[np.ndarray, Reference]] = []
     for one in reversed([one for one in references if not (one.groups or one.calculated) and one.origin.outcome]):
         values = aligned(rows, one)
@@ -202,7 +202,7 @@ def _least(target: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int
     return kept
 
 
-def divided(values: pd.Series, rows: Rows, references: Sequence[Reference]) -> list[Known]:
+def divided(values: pd.Series, rows: RowLookup, references: Sequence[Reference]) -> list[KnownColumn]:
     """Whose numbers, taken together, divide two groups without exception: they may be a cut of a sum of these."""
     numbers = numbers_of(values)[0]
     levels = np.unique(numbers[~np.isnan(numbers)])
@@ -220,10 +220,10 @@ def divided(values: pd.Series, rows: Rows, references: Sequence[Reference]) -> l
     evidence = log_ways(counts) - log_separable(len(upper), columns.shape[1]) if counts.all() else 0.0
     if evidence < BY_CHANCE or not _by_a_plane(columns, upper):
         return []
-    return [Known(one.origin, int(both.sum()), False) for one in {one.origin: one for _, one in made}.values()]
+    return [KnownColumn(one.origin, int(both.sum()), False) for one in {one.origin: one for _, one in made}.values()]
 
 
-def _explained(rows: Rows, one: Reference, numbers: np.ndarray) -> bool:
+def _explained(rows: RowLookup, one: Reference, numbers: np.ndarray) -> bool:
     """Whether a model's own features or outcome explain the groups."""
     columns = () if one.exempt is None else one.exempt.T
     parts = [aligned(rows, replace(one, values=column, exempt=None)) for column in columns]

@@ -31,7 +31,7 @@ UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, 
 }
 
 
-class Fields(Protocol):
+class KnowsFields(Protocol):
     """Knows which names are fields of an argument; for messages."""
 
     def of(self, arguments: Sequence[str]) -> Mapping[str, tuple[str, str]]:
@@ -46,11 +46,11 @@ def public(function: Callable[P, R]) -> Callable[P, R]: ...
 
 
 @overload
-def public(*, fields: Fields) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def public(*, fields: KnowsFields) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
 def public(
-    function: Callable[P, R] | None = None, *, fields: Fields | None = None
+    function: Callable[P, R] | None = None, *, fields: KnowsFields | None = None
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator of public functions; those that take further keywords check the names of these, with `meant`."""
     if function is None:
@@ -58,7 +58,7 @@ def public(
     return _public(function, fields)
 
 
-def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
+def _public(function: Callable[P, R], fields: KnowsFields | None) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters
     # of a class, as the user writes it
     spoken = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[-2]

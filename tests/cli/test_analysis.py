@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import InputFileError, RunError, SpatialfmError
-from spatialfm.cli._analysis import Analysis, Known, _undated, _update
+from spatialfm.cli._analysis import Analysis, EarlierNames, _undated, _update
 from spatialfm.cli._config import Config
 
 
@@ -21,7 +21,7 @@ def analysis(tmp_path):
     table = ad.AnnData(obs=pd.DataFrame({"area": [1.0, 2.0]}, index=["a", "b"]))
     table.uns = {"spatialfm": {"segment": {"x": 1}}, "title": "first"}
     made.write_table(made.place("stages", "segment.h5ad"), table)
-    before = Known(table)
+    before = EarlierNames(table)
     table.obsm["X_a"] = np.array([[1.0, 2], [3, 4]])
     table.obs["depth"] = [7, 8]
     table.uns = {"spatialfm": {"X_a": {"model": "a"}}, "title": "second"}
@@ -52,7 +52,7 @@ def test_the_embedding_is_left_where_it_is_not_wanted(analysis):
 
 def test_a_stage_may_not_change_what_was_there(analysis):
     table = analysis.cells("embed")
-    before = Known(table)
+    before = EarlierNames(table)
     table.obs["area"] = [1.0, 3.0]
     with pytest.raises(RunError, match="Stage 'phenotype' has changed column 'area' of the cells"):
         analysis.add_to_cells("phenotype", table, before)

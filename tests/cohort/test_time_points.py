@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 from spatialfm._errors import ClinicalError, TableError
-from spatialfm.cohort.time_points import read_cohort
+from spatialfm.cohort.time_points import read_time_points
 
 
 def cells(rows, **columns):
@@ -21,7 +21,7 @@ def cells(rows, **columns):
 def read(adata, **options):
     defaults = {"time_key": "time", "patient_key": "patient", "group_key": None, "library_key": None,
                 "time_points": None, "reference": None, "min_cells": 1, "on_missing": "raise"}  # fmt: skip
-    return read_cohort(adata, **defaults | options)
+    return read_time_points(adata, **defaults | options)
 
 
 ROWS = [("p", "0", 3), ("p", "1", 2), ("q", "0", 4), ("q", "1", 1), ("q", "2", 5)]

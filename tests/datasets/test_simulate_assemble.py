@@ -13,7 +13,7 @@ from spatialfm.datasets._simulate_assemble import assemble
 from spatialfm.datasets._simulate_difficulty import camera_of, settings_of
 from spatialfm.datasets._simulate_panel import NICHES, TYPES
 from spatialfm.datasets._simulate_patients import AGE_REFERENCE, draw_patient
-from spatialfm.datasets._simulate_sample import Sample
+from spatialfm.datasets._simulate_sample import SimulatedSample
 from spatialfm.datasets._simulate_slides import draw_slide
 from spatialfm.datasets._simulate_tissue import Tissue
 
@@ -45,7 +45,7 @@ def sample(patient, number, types, value, **more):
         "image": np.full((12, 6, 8), value, np.uint16), "true_cells": labels, "cells": labels * 2, "artifacts": None,
         "outline": None, "segmentation": {"merges": value},
     }  # fmt: skip
-    return Sample(**made | more)
+    return SimulatedSample(**made | more)
 
 
 @pytest.fixture(scope="module")

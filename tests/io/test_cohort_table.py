@@ -8,7 +8,7 @@ import pytest
 
 from spatialfm._errors import ClinicalError, InputFileError, SpatialfmWarning
 from spatialfm.io._cohort_table import (
-    Keys,
+    CohortKeys,
     clinical_columns,
     column_source,
     find_keys,
@@ -18,7 +18,7 @@ from spatialfm.io._cohort_table import (
     refuse_all,
 )
 
-KEYS = Keys("sample", "patient", "image", "labels", "mpp")
+KEYS = CohortKeys("sample", "patient", "image", "labels", "mpp")
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_names_that_would_be_stored_as_one_are_refused(names, frame, tmp_path):
 
 
 def test_kinds_are_known_ones(frame, tmp_path):
-    keys = Keys("sample", "patient", "image", None, None, "kind")
+    keys = CohortKeys("sample", "patient", "image", None, None, "kind")
     frame["kind"] = ["qupth", ""]
     with pytest.raises(InputFileError, match=r"'qupth' in column 'kind' is not one of .* \(did you mean 'qupath'\?\)"):
         plan_rows(frame, keys, tmp_path, column_source(frame, "image"), None)
@@ -143,7 +143,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
 
 def test_columns_that_have_a_default_name_alone_may_be_absent(frame):
     found = find_keys(frame.drop(columns=["labels", "mpp"]), "sample", "patient", "image", "labels", "mpp")
-    assert found == Keys("sample", "patient", "image", None, None)
+    assert found == CohortKeys("sample", "patient", "image", None, None)
     with pytest.raises(ClinicalError, match=r"no column 'mask'; .* Correct labels_column=, or pass labels_column=None"):
         find_keys(frame, "sample", "patient", "image", "mask", "mpp")
     with pytest.raises(ClinicalError, match=r"no column 'file' for the paths of the images; .* or a template such as"):
@@ -166,7 +166,7 @@ def test_clinical_columns_are_what_is_left(frame, tmp_path):
     assert list(clinical_columns(frame, rows, KEYS, ["mpp"], also=["stage"]).columns) == ["patient", "mpp", "stage"]
     with pytest.raises(ClinicalError, match="clinical_keys names 'grade'"):
         clinical_columns(frame, rows, KEYS, ["grade"])
-    other = Keys("image", "patient", "image", None, None)
+    other = CohortKeys("image", "patient", "image", None, None)
     with pytest.raises(ClinicalError, match="Column .sample. .* is not the one that library_key names"):
         clinical_columns(frame, rows, other, None)
 

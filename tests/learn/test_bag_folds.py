@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spatialfm.cohort.cases import Cases
-from spatialfm.learn.bag_folds import Held, Plan, _over_seeds, _shares_table, cross_validate, record_of
+from spatialfm.learn.bag_folds import BagTraining, Held, _over_seeds, _shares_table, cross_validate, record_of
 from spatialfm.learn.bag_tasks import NumberTask, SurvivalTask
 from spatialfm.learn.bag_training import BagRecipe
 
@@ -24,9 +24,9 @@ def cases():
     return Cases(np.arange(18), codes, codes, [f"p{i}" for i in range(9)], pd.DataFrame(), "patient", "patient", 0)
 
 
-def plan(**kwargs) -> Plan:
+def plan(**kwargs) -> BagTraining:
     recipe = BagRecipe(head="bcos", max_epochs=2, learning_rate=0.1)
-    return Plan(recipe, "patient", 3, 2, 0.3, 0, torch.device("cpu"), **kwargs)
+    return BagTraining(recipe, "patient", 3, 2, 0.3, 0, torch.device("cpu"), **kwargs)
 
 
 @pytest.fixture

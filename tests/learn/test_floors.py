@@ -9,7 +9,16 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 
 from spatialfm._errors import TableError
-from spatialfm.learn.floors import Rows, at_most, evaluated, floors, patient_folds, score_patients, split_of, summarise
+from spatialfm.learn.floors import (
+    HiddenRows,
+    at_most,
+    evaluated,
+    floors,
+    patient_folds,
+    score_patients,
+    split_of,
+    summarise,
+)
 
 NAMES = list("abcd")
 
@@ -20,7 +29,7 @@ def rows():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(240, 4))
     values[:, 0] = values[:, 1] + 0.5 * values[:, 2] + 0.3 * rng.normal(size=240)
-    return Rows(values, np.repeat([f"P{i}" for i in range(6)], 40))
+    return HiddenRows(values, np.repeat([f"P{i}" for i in range(6)], 40))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +37,7 @@ def masked(rows):
     rng = np.random.default_rng(1)
     hidden = rng.random(rows.measured.shape) < 0.5
     visible = np.repeat(rng.normal(size=(6, 4)), 40, axis=0)
-    return Rows(rows.measured, rows.patients, hidden, visible)
+    return HiddenRows(rows.measured, rows.patients, hidden, visible)
 
 
 def test_each_patient_is_judged_once_by_a_fit_to_others(rows):
@@ -58,7 +67,7 @@ def test_floors_see_no_more_than_the_model(masked):
     np.testing.assert_array_equal(found["mean"], masked.visible[:, [0, 2]])
     values = masked.measured.copy()
     values[:, [1, 3]] = np.where(masked.hidden[:, [1, 3]], 99.0, values[:, [1, 3]])
-    other = dict(floors(Rows(values, *(masked.patients, masked.hidden, masked.visible)), [0, 2], "independent",
+    other = dict(floors(HiddenRows(values, *(masked.patients, masked.hidden, masked.visible)), [0, 2], "independent",
                         ["correlated", "linear"], folds))  # fmt: skip
     for name, expected in other.items():
         np.testing.assert_array_equal(found[name], expected)
@@ -72,7 +81,7 @@ def test_where_all_channels_are_hidden_floors_see_what_is_around(rows):
     hidden = np.repeat(rng.random((240, 1)) < 0.6, 4, axis=1)
     measured[~hidden[:, 0], 0] = 50.0
     folds = patient_folds(rows.patients, 3, 0)
-    seen = Rows(measured, rows.patients, hidden, np.zeros_like(around), around)
+    seen = HiddenRows(measured, rows.patients, hidden, np.zeros_like(around), around)
     found = dict(floors(seen, [0], "niche", ["mean", "correlated", "linear", "knn"], folds))
     assert list(found) == ["mean", "linear"]
     assert (found["mean"] == 0).all()
@@ -85,7 +94,7 @@ def test_regression_also_sees_its_own_marker_around(masked):
     around, measured = np.random.default_rng(4).normal(size=masked.measured.shape), masked.measured.copy()
     other = np.where(masked.hidden[:, 1], around[:, 1], measured[:, 1])
     measured[:, 0] = np.where(masked.hidden[:, 0], 2 * other + 3 * around[:, 0], 50.0)
-    seen = Rows(measured, masked.patients, masked.hidden, masked.visible, around)
+    seen = HiddenRows(measured, masked.patients, masked.hidden, masked.visible, around)
     found = dict(floors(seen, [0], "independent", ["linear"], folds))["linear"][:, 0]
     hidden = masked.hidden[:, 0]
     np.testing.assert_allclose(found[hidden], measured[hidden, 0], atol=1e-3)
@@ -95,7 +104,7 @@ def test_a_marker_that_some_patients_lack_is_predicted_and_not_taken():
     rng = np.random.default_rng(2)
     values = rng.normal(size=(120, 3))
     values[:40, 2] = np.nan
-    rows = Rows(values, np.repeat(list("pqr"), 40))
+    rows = HiddenRows(values, np.repeat(list("pqr"), 40))
     folds = patient_folds(rows.patients, 3, 0)
     found = dict(floors(rows, [0, 2], "marker", ["linear"], folds))["linear"]
     assert np.isfinite(found).all()
@@ -116,7 +125,7 @@ def test_scores_are_of_hidden_values_by_patient(masked):
     np.testing.assert_allclose(table["mse"], 0.01)
     assert table["n"].tolist() == [masked.hidden[:40, 0].sum(), masked.hidden[:40, 3].sum(),
                                    masked.hidden[40:80, 0].sum(), masked.hidden[40:80, 3].sum()]  # fmt: skip
-    few = Rows(masked.measured, masked.patients, np.arange(960).reshape(240, 4) % 40 == 0, masked.visible)
+    few = HiddenRows(masked.measured, masked.patients, np.arange(960).reshape(240, 4) % 40 == 0, masked.visible)
     assert np.isnan(score_patients(few, ["a"], [0], predicted, np.arange(240) < 40)["r"]).all()
 
 

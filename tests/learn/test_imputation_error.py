@@ -8,9 +8,9 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from spatialfm.learn.imputation_error import (
-    Asked,
-    Known,
-    Ranks,
+    IntervalRequest,
+    MeasuredCells,
+    PatientRanks,
     by_patient,
     calibrated,
     levels_of,
@@ -20,7 +20,7 @@ from spatialfm.learn.imputation_error import (
 )
 from spatialfm.learn.intervals import Widths
 
-ASKED = Asked(0.8, 1, False, 100, 99, 0)
+ASKED = IntervalRequest(0.8, 1, False, 100, 99, 0)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def known():
     rng = np.random.default_rng(0)
     patients = np.repeat(["a", "b", "c", "d", "e"], [12, 12, 12, 12, 9])
     measured = rng.gamma(2, size=len(patients))
-    return Known(measured, measured + rng.normal(0, 0.3, len(patients)), patients, np.full(len(patients), 1.5))
+    return MeasuredCells(measured, measured + rng.normal(0, 0.3, len(patients)), patients, np.full(len(patients), 1.5))
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def test_nine_cells_are_too_few_and_counted_all_the_same(known, widths):
 def test_an_unknown_threshold_leaves_the_other_scores(known, widths):
     threshold = known.threshold.copy()
     threshold[0] = np.nan
-    row = by_patient(Known(known.measured, known.predicted, known.patients, threshold), widths).iloc[0]
+    row = by_patient(MeasuredCells(known.measured, known.predicted, known.patients, threshold), widths).iloc[0]
     assert np.isnan(row["f1"])
     assert np.isfinite(row["mse"])
 
 
 def test_a_patient_with_stained_cells_is_not_new(known):
-    ranks = Ranks(
+    ranks = PatientRanks(
         np.array(["a", "b", "c", "d", "e", "x"]), np.array([[0.1], [0.2], [0.3], [0.4], [0.5], [9]]), ("CD3",)
     )
     found = calibrated(known, np.array(["a", "x", "x"]), ranks, ASKED)
@@ -76,7 +76,7 @@ def test_a_patient_with_stained_cells_is_not_new(known):
 
 
 def test_without_new_patients_or_common_markers_there_is_no_test(known):
-    ranks = Ranks(np.array(["a", "x"]), np.zeros((2, 0)), ())
+    ranks = PatientRanks(np.array(["a", "x"]), np.zeros((2, 0)), ())
     assert shift_of(ranks, np.array(["a"]), np.array([]), ASKED) is None
     assert shift_of(ranks, np.array(["a"]), np.array(["x"]), ASKED) is None
     found = calibrated(known, np.array(["x"]), ranks, ASKED)
@@ -101,7 +101,7 @@ def test_intervals_stay_within_the_limits_of_a_score():
 
 
 def test_markers_are_rows_of_the_summary(known):
-    ranks = Ranks(np.array(["a"]), np.zeros((1, 0)), ())
+    ranks = PatientRanks(np.array(["a"]), np.zeros((1, 0)), ())
     one = calibrated(known, np.array([]), ranks, ASKED)
     tables = tables_of({"CD8/a": one, "CD4": one})
     assert list(tables["summary"].index) == ["CD8/a", "CD4"]

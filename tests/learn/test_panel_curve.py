@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from spatialfm.learn.panel_curve import (
-    Judged,
+    HeldOutPanels,
     Search,
     curve_table,
     judge_beside,
@@ -109,13 +109,13 @@ def test_two_tasks_are_scored_on_what_the_other_chooses():
 def test_the_table():
     chosen = np.array([[0.2, 0.4, 0.3], [0.6, 0.8, 0.7]])
     random = np.stack([chosen - 0.2, chosen - 0.1])
-    table = curve_table(Judged(chosen, chosen - 0.05, random, np.ones(3), np.zeros((2, 4))), [1, 2])
+    table = curve_table(HeldOutPanels(chosen, chosen - 0.05, random, np.ones(3), np.zeros((2, 4))), [1, 2])
     low, high = stats.t.interval(0.95, 2, chosen[1].mean(), stats.sem(chosen[1]))
     assert table.loc[1, ["score", "ci_low", "ci_high"]].tolist() == pytest.approx([0.7, low, min(high, 1)])
     assert table.loc[0, ["random", "variance", "gain_over_random"]].tolist() == pytest.approx([0.15, 0.25, 0.15])
     assert table.loc[0, ["random_low", "random_high"]].tolist() == pytest.approx([0.1025, 0.1975])
     assert table.loc[0, ["gain_over_random_low", "gain_over_variance_high"]].tolist() == pytest.approx([0.15, 0.05])
-    none = curve_table(Judged(chosen, chosen, np.zeros((0, 2, 3)), np.ones(3), np.zeros((2, 4))), [1, 2])
+    none = curve_table(HeldOutPanels(chosen, chosen, np.zeros((0, 2, 3)), np.ones(3), np.zeros((2, 4))), [1, 2])
     assert none["random"].isna().all()
     assert none["gain_over_random"].isna().all()
 

@@ -12,7 +12,7 @@ from spatialfm.learn.panel_discriminant import (
     balanced_weights,
     discriminant_scores,
 )
-from spatialfm.learn.panel_moments import PENALTY, Targets, moments_of
+from spatialfm.learn.panel_moments import PENALTY, PanelTargets, moments_of
 
 FOLD = np.array([0, 1, 2, 0, 1, 2])
 
@@ -29,7 +29,7 @@ def cells():
     return values, types, patient, moments
 
 
-TARGETS = Targets(4, np.arange(4, 7))
+TARGETS = PanelTargets(4, np.arange(4, 7))
 
 
 def densities(values, types, patient, train, panel, asked) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from spatialfm.learn.panel_moments import PENALTY, LinearPanel, Targets, linear_scores, moments_of
+from spatialfm.learn.panel_moments import PENALTY, LinearPanel, PanelTargets, linear_scores, moments_of
 
 FOLD = np.array([0, 1, 2, 0, 1, 2, 0])
 COUNTS = np.array([20, 60, 30, 90, 25, 40, 35])
@@ -62,7 +62,7 @@ def test_scores_of_patients_are_those_of_a_regression_on_their_cells(cells, pane
     train, test = np.array([0, 2, 3, 6]), np.array([1, 4, 5])
     found = moments_of(values, patient, 7)
     for targets, by_variance in ((np.arange(6), False), (np.array([6, 7]), True)):
-        scores = linear_scores(found.of(train), found.of(test), Targets(6, targets, by_variance), panel)
+        scores = linear_scores(found.of(train), found.of(test), PanelTargets(6, targets, by_variance), panel)
         expected = by_cells(values, patient, train, test, panel, targets, by_variance=by_variance)
         np.testing.assert_allclose(scores, expected, atol=1e-10)
 
@@ -70,7 +70,7 @@ def test_scores_of_patients_are_those_of_a_regression_on_their_cells(cells, pane
 def test_a_panel_and_its_neighbours_whatever_entered_and_left_before(cells):
     values, patient = cells
     for targets, by_variance in ((np.arange(6), False), (np.array([6, 7]), True)):
-        panel = LinearPanel(moments_of(values, patient, 7), Targets(6, targets, by_variance), FOLD)
+        panel = LinearPanel(moments_of(values, patient, 7), PanelTargets(6, targets, by_variance), FOLD)
         for marker in (3, 1, 5, 3, 0, 5):
             panel.toggle(marker)
         inside = [0, 1]
@@ -94,4 +94,4 @@ def test_a_constant_column_is_known_to_everybody():
     found = moments_of(values, np.repeat([0, 1, 2], 4), 3)
     _, scale = found.spread()
     assert scale[1] == 1
-    assert np.isfinite(linear_scores(found.of([0, 1]), found.of([2]), Targets(2, np.arange(2)), [0])).all()
+    assert np.isfinite(linear_scores(found.of([0, 1]), found.of([2]), PanelTargets(2, np.arange(2)), [0])).all()

@@ -15,7 +15,7 @@ from spatialfm.learn.positivity import (
     SPLIT,
     UNCLEAR,
     Components,
-    Sample,
+    MarkerSample,
     call_gate,
     call_mixture,
     call_otsu,
@@ -69,7 +69,7 @@ def test_separation_is_ashmans_d():
 
 def test_cells_are_called_as_they_were_drawn():
     values, positive = drawn(4_000, 0.1)
-    call = call_mixture(Sample(values), None, **RULES)
+    call = call_mixture(MarkerSample(values), None, **RULES)
     assert call.status == SPLIT
     errors = (call.probability > 0.5) != positive
     # the least error that any threshold can have on these two distributions
@@ -81,7 +81,7 @@ def test_cells_are_called_as_they_were_drawn():
 def test_one_population_is_not_split():
     for seed in range(20):
         values, _ = drawn(1_000, 0.0, seed)
-        call = call_mixture(Sample(values), None, **RULES)
+        call = call_mixture(MarkerSample(values), None, **RULES)
         assert call.status == UNCLEAR
         assert np.isnan(call.probability).all()
         assert np.isnan(call.threshold)
@@ -91,46 +91,46 @@ def test_samples_without_positives_or_negatives_are_known_from_the_others():
     both = [drawn(1_000, 0.3, seed)[0] for seed in range(6)]
     without, _ = drawn(1_000, 0.0, 10)
     only, _ = drawn(1_000, 1.0, 11)
-    reference = reference_of([Sample(values) for values in (*both, without, only)], 0.01)
+    reference = reference_of([MarkerSample(values) for values in (*both, without, only)], 0.01)
     assert reference is not None
-    call = call_mixture(Sample(without), reference, **RULES)
+    call = call_mixture(MarkerSample(without), reference, **RULES)
     assert call.status == NO_POSITIVES
     assert (call.probability > 0.5).mean() < 0.01
-    call = call_mixture(Sample(only), reference, **RULES)
+    call = call_mixture(MarkerSample(only), reference, **RULES)
     assert call.status == NO_NEGATIVES
     assert (call.probability > 0.5).mean() > 0.99
 
 
 def test_few_positive_cells_among_many_are_found_by_the_threshold_of_all():
-    reference = reference_of([Sample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
+    reference = reference_of([MarkerSample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
     values, positive = drawn(1_000, 0.005, 3)
-    call = call_mixture(Sample(values), reference, **RULES)
+    call = call_mixture(MarkerSample(values), reference, **RULES)
     assert call.status == NO_POSITIVES
     assert (call.probability[positive] > 0.5).sum() >= 4  # one of five lies where most cells are negative
 
 
 def test_noise_with_two_humps_below_the_positive_cells_is_not_split():
     """Half of the cells at zero and half dim: a mixture of its own would call the dim ones positive."""
-    reference = reference_of([Sample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
+    reference = reference_of([MarkerSample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 0.05, 500), rng.normal(0.8, 0.1, 500)])
-    assert call_mixture(Sample(values), None, **RULES).status == SPLIT
-    call = call_mixture(Sample(values), reference, **RULES)
+    assert call_mixture(MarkerSample(values), None, **RULES).status == SPLIT
+    call = call_mixture(MarkerSample(values), reference, **RULES)
     assert call.status == NO_POSITIVES
     assert not (call.probability > 0.5).any()
 
 
 def test_a_continuum_is_called_by_the_threshold_of_all():
-    reference = reference_of([Sample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
+    reference = reference_of([MarkerSample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
     values = np.linspace(0, 5, 1_000)
-    call = call_mixture(Sample(values), reference, **RULES)
+    call = call_mixture(MarkerSample(values), reference, **RULES)
     assert call.status == SHARED
     assert call.threshold == reference.threshold
 
 
 def test_a_marker_that_most_samples_lack_is_known_from_those_that_have_it():
     drawn_ones = [drawn(1_000, 0.0, seed)[0] for seed in range(17)] + [drawn(1_000, 0.02, seed)[0] for seed in range(3)]
-    samples = [Sample(values) for values in drawn_ones]
+    samples = [MarkerSample(values) for values in drawn_ones]
     reference = reference_of(samples, 0.01)
     assert reference is not None
     assert 1.5 < reference.threshold < 3
@@ -139,12 +139,12 @@ def test_a_marker_that_most_samples_lack_is_known_from_those_that_have_it():
 
 
 def test_few_cells_are_called_by_the_others():
-    reference = reference_of([Sample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
+    reference = reference_of([MarkerSample(drawn(1_000, 0.3, seed)[0]) for seed in range(6)], 0.01)
     values, positive = drawn(20, 0.5)
-    call = call_mixture(Sample(values), reference, **RULES)
+    call = call_mixture(MarkerSample(values), reference, **RULES)
     assert call.status == FEW
     assert ((call.probability > 0.5) == positive).all()
-    assert np.isnan(call_mixture(Sample(values), None, **RULES).probability).all()
+    assert np.isnan(call_mixture(MarkerSample(values), None, **RULES).probability).all()
 
 
 def test_otsu_splits_where_the_two_classes_have_the_least_squares():
@@ -153,7 +153,7 @@ def test_otsu_splits_where_the_two_classes_have_the_least_squares():
 
     for seed in range(5):
         values, _ = drawn(2_000, 0.3, seed)
-        call = call_otsu(Sample(values), None, **RULES)
+        call = call_otsu(MarkerSample(values), None, **RULES)
         x = np.sort(values)
         squares = [x[:k].var() * k + x[k:].var() * (len(x) - k) for k in range(1, len(x))]
         best = int(np.argmin(squares)) + 1
@@ -174,9 +174,9 @@ def test_otsu_in_closed_form():
 
 def test_otsu_gives_zeros_and_ones():
     values, _ = drawn(2_000, 0.3)
-    call = call_otsu(Sample(values), None, **RULES)
+    call = call_otsu(MarkerSample(values), None, **RULES)
     assert set(np.unique(call.probability)) == {0.0, 1.0}
-    assert call_otsu(Sample(drawn(1_000, 0.0)[0]), None, **RULES).status == UNCLEAR
+    assert call_otsu(MarkerSample(drawn(1_000, 0.0)[0]), None, **RULES).status == UNCLEAR
 
 
 def test_gates_are_taken_as_they_are():
@@ -188,7 +188,7 @@ def test_gates_are_taken_as_they_are():
 
 def test_constant_values_have_no_components():
     assert fit_components(np.full(100, 3.0)) is None
-    assert call_mixture(Sample(np.full(100, 3.0)), None, **RULES).status == UNCLEAR
+    assert call_mixture(MarkerSample(np.full(100, 3.0)), None, **RULES).status == UNCLEAR
 
 
 def test_populations_need_cells():
@@ -213,7 +213,7 @@ def test_a_sample_is_fitted_once(monkeypatch):
         "spatialfm.learn.positivity.fit_components",
         lambda values, *rest: fitted.append(len(values)) or fit_components(values, *rest),
     )
-    samples = [Sample(drawn(1_000 + seed, 0.0 if seed < 17 else 0.02, seed)[0]) for seed in range(20)]
+    samples = [MarkerSample(drawn(1_000 + seed, 0.0 if seed < 17 else 0.02, seed)[0]) for seed in range(20)]
     reference = reference_of(samples, 0.01)
     for sample in samples:
         call_mixture(sample, reference, **RULES)

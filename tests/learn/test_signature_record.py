@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from spatialfm.cohort.signature_patients import Patients
+from spatialfm.cohort.signature_patients import SignaturePatients
 from spatialfm.learn.signature_clusters import Clusters
-from spatialfm.learn.signature_record import Candidates, search_record
-from spatialfm.learn.signature_search import Chosen, Fold
+from spatialfm.learn.signature_record import CandidateClusters, search_record
+from spatialfm.learn.signature_search import JudgedClusters, RankedFold
 from spatialfm.stats.signature_outcome import Binary
 
 
@@ -20,19 +20,19 @@ def search():
     y = np.arange(8) < 4
     names = [f"p{i}" for i in range(8)]
     codes = np.repeat(np.arange(8), 2)
-    patients = Patients(
+    patients = SignaturePatients(
         np.arange(16), codes, names, pd.DataFrame({"responded": y}, index=names), Binary(y), "True", 0, np.full(8, 5)
     )
     clusters = Clusters(np.array([[0, 1] * 8, [0] * 6 + [1] * 10]), np.array([0, 0, 1]), np.array([0, 1, 0]),
                         np.array([0, 1, 0]))  # fmt: skip
     ranks = np.array([[3, 1, 0]] * 4 + [[1, 1, 2]] * 3 + [[1, 3, 2]])
     shares = np.array([[0.5, 0.5, 0.0]] * 4 + [[0.2, 0.1, 0.3]] * 4)
-    candidates = Candidates(clusters, shares, np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]), ranks)
+    candidates = CandidateClusters(clusters, shares, np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]), ranks)
     ratio = tuple(np.array(one) for one in ([4.0, 0.9, 0.5], [2.0, 0.5, 0.2], [8.0, 1.5, 0.9]))
-    observed = Chosen(np.array([1.0, 0.5, 0.8]), ratio, [0, 2])
+    observed = JudgedClusters(np.array([1.0, 0.5, 0.8]), ratio, [0, 2])
     held_out = np.full((2, 8), np.nan)
     held_out[0, ::2], held_out[1, 1::2] = y[::2], y[1::2]
-    folds = [Fold(np.arange(8) % 2 == k, ranks, 0) for k in (0, 1)]
+    folds = [RankedFold(np.arange(8) % 2 == k, ranks, 0) for k in (0, 1)]
     null = {"as published (optimistic)": np.array([0.6, 0.95, 0.7]), "nested": np.array([0.4, 0.5, np.nan]),
             "best cluster": np.array([0.85, 0.9, 0.75])}  # fmt: skip
     return patients, candidates, observed, np.array([0.9, 0.7]), held_out, folds, null, [0.5, 2.0], 0

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from spatialfm.learn.signature_search import (
-    Fold,
+    RankedFold,
     SearchPlan,
     _order,
     chosen_clusters,
@@ -69,7 +69,7 @@ def test_a_cluster_of_too_few_patients_is_not_chosen(outcome):
 
 def test_each_folds_model_speaks_of_its_own_patients_alone(ranks, outcome):
     test = np.arange(12) < 4
-    folds = [Fold(test, ranks, 0), Fold(~test, ranks, 0)]
+    folds = [RankedFold(test, ranks, 0), RankedFold(~test, ranks, 0)]
     found = nested_predictions(folds, outcome, PLAN, 0)
     np.testing.assert_array_equal(np.isfinite(found), [test, ~test])
     np.testing.assert_array_equal(fold_scores(found, outcome), [1, 1])
@@ -83,12 +83,14 @@ def test_clusters_are_chosen_without_the_held_out_patients(outcome):
     trap = np.where(y == ~test, 3, 1)
     good = np.where(y, 3, 1)
     good[[6, 7]] = good[[7, 6]]
-    found = nested_predictions([Fold(test, np.column_stack([trap, good, 4 - good]), 0)], outcome, PLAN, 0)
+    found = nested_predictions([RankedFold(test, np.column_stack([trap, good, 4 - good]), 0)], outcome, PLAN, 0)
     assert fold_scores(found, outcome).tolist() == [0]
 
 
 def test_a_fold_without_both_outcomes_has_no_score(ranks, outcome):
-    found = nested_predictions([Fold(outcome.y, ranks, 0)], outcome, PLAN, 0)  # only others are left to learn from
+    found = nested_predictions(
+        [RankedFold(outcome.y, ranks, 0)], outcome, PLAN, 0
+    )  # only others are left to learn from
     assert np.isnan(found).all()
     assert np.isnan(fold_scores(found, outcome)).all()
     assert np.isnan(interval_of(found, outcome, np.random.default_rng(0))).all()
@@ -96,13 +98,13 @@ def test_a_fold_without_both_outcomes_has_no_score(ranks, outcome):
 
 def test_a_fold_without_clusters_predicts_the_same_for_all(outcome):
     test = np.arange(12) < 4
-    found = nested_predictions([Fold(test, np.zeros((12, 2), int), 0)], outcome, PLAN, 0)
+    found = nested_predictions([RankedFold(test, np.zeros((12, 2), int), 0)], outcome, PLAN, 0)
     assert (found[0, test] == 0).all()
     assert fold_scores(found, outcome).tolist() == [0.5]
 
 
 def test_a_perfect_score_stays_perfect_when_patients_are_drawn_again(ranks, outcome):
-    found = nested_predictions([Fold(np.arange(12) < 6, ranks, 0)], outcome, PLAN, 0)
+    found = nested_predictions([RankedFold(np.arange(12) < 6, ranks, 0)], outcome, PLAN, 0)
     assert interval_of(found, outcome, np.random.default_rng(0)) == (1, 1)
 
 
@@ -116,7 +118,7 @@ def test_outcomes_change_places_within_blocks():
 
 def test_shuffles_within_blocks_of_one_repeat_what_was_seen(ranks, outcome):
     """Nobody can change places: each shuffle is the observed data."""
-    folds = [Fold(np.arange(12) < 4, ranks, 0), Fold(np.arange(12) >= 4, ranks, 0)]
+    folds = [RankedFold(np.arange(12) < 4, ranks, 0), RankedFold(np.arange(12) >= 4, ranks, 0)]
     found = shuffled(ranks, ranks, folds, outcome, PLAN, 2, 1, 0, blocks=np.arange(12))
     assert found["nested"].tolist() == [1, 1]
     assert found["best cluster"].tolist() == [1, 1]

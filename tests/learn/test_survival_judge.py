@@ -9,12 +9,12 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from spatialfm.learn.survival_judge import judge
-from spatialfm.learn.survival_nested import Cohort, Fitted, Model
+from spatialfm.learn.survival_nested import FittedSurvival, Model, SurvivalCases
 
 OPTIONS = {"n_folds": 3, "n_inner_folds": 2, "n_repeats": 2, "n_jobs": 1, "random_state": 0}
 
 
-class FirstColumn(Fitted):
+class FirstColumn(FittedSurvival):
     """Risk is the first column."""
 
     def risk(self, x):
@@ -42,7 +42,7 @@ def cohort():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(30, 2))
     rows = np.delete(np.arange(32), [4, 7])  # two patients have no outcome
-    return Cohort(x, rng.exponential(np.exp(-x[:, 0])), rng.random(30) < 0.7, ["a", "b"], rows, 2)
+    return SurvivalCases(x, rng.exponential(np.exp(-x[:, 0])), rng.random(30) < 0.7, ["a", "b"], rows, 2)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lifelines import CoxPHFitter
 from sksurv.metrics import concordance_index_censored
 
 from spatialfm.learn.survival_learners import CoxnetModel, ForestModel
-from spatialfm.learn.survival_nested import Cohort, event_folds
+from spatialfm.learn.survival_nested import SurvivalCases, event_folds
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def cohort():
     rng = np.random.default_rng(0)
     x = rng.normal(2, 3, (80, 3))
     time = rng.exponential(np.exp(-0.3 * x[:, 0])) + 0.01 * rng.random(80)
-    return Cohort(x, time, rng.random(80) < 0.7, ["a", "b", "c"], np.arange(80), 0)
+    return SurvivalCases(x, time, rng.random(80) < 0.7, ["a", "b", "c"], np.arange(80), 0)
 
 
 def test_without_penalty_coefficients_are_those_of_cox_regression(cohort):
@@ -80,7 +80,7 @@ def test_what_shuffling_costs_is_counted_in_pairs(forest, cohort):
     assert lost.shape == (4, 3)
     assert (lost[-1] == right + wrong + tied).all()
     assert lost[0].mean() > max(lost[1].mean(), lost[2].mean())
-    flat = Cohort(cohort.x * [1, 1, 0], cohort.time, cohort.event, ["a", "b", "c"], np.arange(80), 0)
+    flat = SurvivalCases(cohort.x * [1, 1, 0], cohort.time, cohort.event, ["a", "b", "c"], np.arange(80), 0)
     blind = ForestModel(None, [8], 5, 2, 0).fit(flat, {"min_samples_leaf": 8})
     assert (blind.explain(flat)[2] == 0).all()
 

@@ -20,7 +20,7 @@ import spatialfm as sfm
 from spatialfm import _origin
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._origin import Origin
-from spatialfm.stats.survival_scores import Patients, brier, concordance, dynamic_auc
+from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance, dynamic_auc
 
 
 def cohort(seed: int, n: int = 90, effect: float = 0.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,7 +82,7 @@ def test_weights_equal_repeated_rows():
     rng = np.random.default_rng(0)
     weights = rng.multinomial(90, np.full(90, 1 / 90), size=20).astype(float)
     weights[:, 0] = 1  # who is seen longest is in every draw
-    patients = Patients(time, event, risk, np.zeros(90, int))
+    patients = ScoredPatients(time, event, risk, np.zeros(90, int))
     times = np.array([2.0, 5.0, 9.0])
     survival = np.exp(-np.exp(risk)[:, None] * times / 12)
     harrell, uno = concordance(patients, weights)

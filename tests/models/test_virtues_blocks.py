@@ -11,10 +11,10 @@ from spatialfm.models.virtues_blocks import (
     FactorisedBlock,
     GroupAttention,
     Rotary,
-    TokenGrid,
     VirTuesConfig,
     VirTuesDecoderNet,
     VirTuesEncoderNet,
+    VisibleTokens,
 )
 
 CONFIG = VirTuesConfig(dim=16, hidden=24, heads=2, patch_size=2, marker_dim=5, encoder="v", decoder="", max_side=8)
@@ -66,7 +66,7 @@ def test_rotations_are_those_of_complex_numbers():
 
 def test_visible_tokens_are_packed_in_order_and_put_back():
     x = torch.arange(24.0).reshape(2, 3, 4, 1)
-    grid = TokenGrid(SHAPE, visible_tokens())
+    grid = VisibleTokens(SHAPE, visible_tokens())
     packed = grid.pack(x)
     assert packed.flatten().tolist() == [n for n in range(24) if n not in (6, 11, 20)]
     assert grid.unpack(packed).flatten().tolist() == [0.0 if n in (6, 11, 20) else n for n in range(24)]
@@ -75,7 +75,7 @@ def test_visible_tokens_are_packed_in_order_and_put_back():
 
 def test_groups_are_the_sequences_that_their_letter_says():
     x = torch.arange(24).reshape(2, 3, 4, 1, 1)
-    grid = TokenGrid(SHAPE)
+    grid = VisibleTokens(SHAPE)
     expected = {
         "h": [[4 * channel + place for place in range(4)] for channel in range(6)],
         "v": [[12 * window + 4 * channel + place for channel in range(3)] for window in range(2) for place in range(4)],
@@ -90,7 +90,7 @@ def test_groups_are_the_sequences_that_their_letter_says():
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_among_markers_is_that_of_torch(masked):
     attention, visible = GroupAttention(CONFIG, "v"), visible_tokens() if masked else None
-    grid, x = TokenGrid(SHAPE, visible), torch.randn(2, 3, 4, 16)
+    grid, x = VisibleTokens(SHAPE, visible), torch.randn(2, 3, 4, 16)
     sequences = x.transpose(1, 2).flatten(0, 1)  # of one position: its channels
     hidden = None if visible is None else ~visible.transpose(1, 2).flatten(0, 1)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_attention_among_markers_is_that_of_torch(masked):
 
 @pytest.mark.parametrize("along", ["h", "f"])
 def test_attention_among_positions_turns_queries_and_keys(along):
-    attention, grid, x = GroupAttention(CONFIG, along), TokenGrid(SHAPE), torch.randn(2, 3, 4, 16)
+    attention, grid, x = GroupAttention(CONFIG, along), VisibleTokens(SHAPE), torch.randn(2, 3, 4, 16)
     with torch.no_grad():
         projected = [weight(x).unflatten(-1, (2, 8)) for weight in (attention.W_q, attention.W_k, attention.W_v)]
         for part in projected[:2]:
@@ -124,7 +124,7 @@ def test_attention_among_positions_turns_queries_and_keys(along):
 
 
 def test_many_groups_go_through_in_parts(monkeypatch):
-    attention, grid, x = GroupAttention(CONFIG, "v"), TokenGrid(SHAPE), torch.randn(24, 16)
+    attention, grid, x = GroupAttention(CONFIG, "v"), VisibleTokens(SHAPE), torch.randn(24, 16)
     with torch.no_grad():
         sequences = x.reshape(2, 3, 4, 16).transpose(1, 2).flatten(0, 1)
         expected = attention_of_torch(attention)(sequences, sequences, sequences)[0]
@@ -145,7 +145,7 @@ def test_a_block_is_the_pre_norm_layer_of_torch():
     pairs = [(other.norm1, block.layernorm1), (other.norm2, block.layernorm2), (other.linear1, first)]
     for theirs, ours in [*pairs, (other.linear2, last)]:
         theirs.load_state_dict(ours.state_dict())
-    x, grid = torch.randn(2, 3, 4, 16), TokenGrid(SHAPE)
+    x, grid = torch.randn(2, 3, 4, 16), VisibleTokens(SHAPE)
     expected = other.train()(x.transpose(1, 2).flatten(0, 1))
     torch.testing.assert_close(
         block(grid.pack(x), grid), expected.unflatten(0, (2, 4)).transpose(1, 2).flatten(0, 2), rtol=1e-5, atol=1e-5

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spatialfm.models.vit import Attention, Block, VisionTransformer, ViTConfig
+from spatialfm.models.vit import Attention, TransformerBlock, VisionTransformer, ViTConfig
 
 TINY = ViTConfig(dim=24, depth=4, heads=3, patch_size=4, grid=5, in_channels=3, registers=2)
 
@@ -25,7 +25,7 @@ def _vit(**changes) -> VisionTransformer:
 
 
 def test_a_block_without_layer_scale_is_torchs_prenorm_encoder_layer():
-    block = Block(replace(TINY, layer_scale=False)).eval()
+    block = TransformerBlock(replace(TINY, layer_scale=False)).eval()
     other = torch.nn.TransformerEncoderLayer(
         24, 3, 96, 0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
     ).eval()
@@ -46,7 +46,7 @@ def test_a_block_without_layer_scale_is_torchs_prenorm_encoder_layer():
 
 
 def test_layer_scale_multiplies_the_residuals():
-    block = Block(TINY).eval()
+    block = TransformerBlock(TINY).eval()
     x = torch.randn(1, 5, 24)
     plain = block(x)
     with torch.no_grad():

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from spatialfm.pl._figure import MISSING
-from spatialfm.pl._raster import Window, composite, paint, read_raster, round_length
+from spatialfm.pl._raster import SlideWindow, composite, paint, read_raster, round_length
 from spatialfm.pp.arrays import AxisAffine
 
 HALF = AxisAffine(0.5, 0.5, 10.0, 0.0)  # half a µm a pixel, 10 µm down
@@ -16,17 +16,17 @@ HALF = AxisAffine(0.5, 0.5, 10.0, 0.0)  # half a µm a pixel, 10 µm down
 
 def test_the_window_is_read_and_where_it_lies():
     array = xr.DataArray(np.arange(200.0).reshape(1, 10, 20), dims=("c", "y", "x"))
-    pixels, extent = read_raster(array, HALF, Window(1.0, 11.0, 3.0, 12.4), 100)
+    pixels, extent = read_raster(array, HALF, SlideWindow(1.0, 11.0, 3.0, 12.4), 100)
     np.testing.assert_array_equal(pixels[0], array.values[0, 2:5, 2:6])
     assert extent == (1.0, 3.0, 12.5, 11.0)
 
 
 def test_large_images_are_averaged_and_labels_are_not():
     image = xr.DataArray(np.arange(64.0).reshape(1, 8, 8), dims=("c", "y", "x"))
-    pixels, extent = read_raster(image, AxisAffine(), Window(0, 0, 8, 8), 4)
+    pixels, extent = read_raster(image, AxisAffine(), SlideWindow(0, 0, 8, 8), 4)
     np.testing.assert_allclose(pixels[0], image.values[0].reshape(4, 2, 4, 2).mean((1, 3)))
     assert extent == (0, 8, 8, 0)
-    labels, _ = read_raster(image[0].drop_vars([]), AxisAffine(), Window(0, 0, 8, 8), 4)
+    labels, _ = read_raster(image[0].drop_vars([]), AxisAffine(), SlideWindow(0, 0, 8, 8), 4)
     np.testing.assert_array_equal(labels, image.values[0, 1::2, 1::2])
 
 

@@ -15,7 +15,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm import _origin
 from spatialfm._errors import SpatialfmError, TableError
-from spatialfm.pl._results import PARTS, Rows
+from spatialfm.pl._results import PARTS, TableWith
 
 FILE = Path(__file__).resolve().parents[1] / "test_round_trip.py"
 spec = importlib.util.spec_from_file_location("round_trip_registry", FILE)
@@ -171,7 +171,7 @@ def test_what_a_figure_needs_and_has_not_is_named(figure, made):
             with pytest.raises(TableError, match=r"uns\['?.*sfm\.tl\.|uns has") as caught:
                 draw(with_result(table, key, changed))
             assert len(str(caught.value)) < 900
-        for column, of in kind.columns.items() if isinstance(kind, Rows) else ():
+        for column, of in kind.columns.items() if isinstance(kind, TableWith) else ():
             if column.endswith("?"):
                 continue
             for change in ("gone", "text"):

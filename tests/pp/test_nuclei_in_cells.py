@@ -8,9 +8,9 @@ import pytest
 from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.measure import LabelGrid
 from spatialfm.pp.nuclei_in_cells import nuclei_of
-from spatialfm.pp.segment_run import Job
+from spatialfm.pp.segment_run import SegmentJob
 from spatialfm.pp.segmenters import Levels
-from spatialfm.pp.stitch import Grid
+from spatialfm.pp.stitch import StitchGrid
 
 SIDE = 96
 CENTRES = [(20, 20), (20, 60), (60, 48), (76, 80)]
@@ -33,7 +33,7 @@ def stained():
 def test_nuclei_are_counted_once_in_the_cell_that_holds_them(stained, side):
     """In one tile, and in tiles whose borders run through two of them."""
     image, labels = stained
-    job = Job("s", "image_s", image, ["DAPI"], ["DAPI"], [], 1.0, Grid((SIDE, SIDE), side, 16), 0, "")
+    job = SegmentJob("s", "image_s", image, ["DAPI"], ["DAPI"], [], 1.0, StitchGrid((SIDE, SIDE), side, 16), 0, "")
     levels = Levels(np.array([0.0]), np.array([1.0]), 0.4)
     found = nuclei_of(job, levels, LabelGrid(labels, AxisAffine()), np.array([3, 5, 7, 9, 11]), 14.0)
     assert found.n.tolist() == [1, 1, 0, 0, 0]

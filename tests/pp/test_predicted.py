@@ -8,7 +8,7 @@ import spatialdata as sd
 from spatialdata.models import Image2DModel
 
 from spatialfm._errors import ElementError, PanelError
-from spatialfm.pp.predicted import Predicted, channel_of, find_predicted, paired_pixels, predicted_images
+from spatialfm.pp.predicted import PredictedImage, channel_of, find_predicted, paired_pixels, predicted_images
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def sdata():
 
 
 def test_images_are_found_by_their_records(sdata):
-    assert find_predicted(sdata, "painted") == {"s": Predicted("image_s_painted", "image_s", "intensity")}
+    assert find_predicted(sdata, "painted") == {"s": PredictedImage("image_s_painted", "image_s", "intensity")}
     assert find_predicted(sdata, "other") == {}
     with pytest.raises(ElementError, match=r"ends in 'other' \(key=\); there are 'image_s_painted'"):
         predicted_images(sdata, "other")
@@ -68,8 +68,8 @@ def test_large_images_are_averaged_down_by_whole_numbers(sdata):
 
 def test_other_units_and_absent_markers_are_refused(sdata):
     with pytest.raises(ElementError, match="is standardised: it has no difference"):
-        paired_pixels(sdata, Predicted("image_s_painted", "image_s", "standardised"), "PD-1", 9)
-    image = Predicted("image_s_painted", "image_s", "intensity")
+        paired_pixels(sdata, PredictedImage("image_s_painted", "image_s", "standardised"), "PD-1", 9)
+    image = PredictedImage("image_s_painted", "image_s", "intensity")
     with pytest.raises(PanelError, match="'CD3' was not predicted in 'image_s_painted'"):
         paired_pixels(sdata, image, "CD3", 9)
     with pytest.raises(PanelError, match="'CD20' was not measured in 'image_s'"):

@@ -17,8 +17,8 @@ from spatialdata.transformations import Scale
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError
-from spatialfm.pp.segment_instanseg import STEP, Axis, InstanSegTiles, resampled
-from spatialfm.pp.stitch import Grid
+from spatialfm.pp.segment_instanseg import STEP, InstanSegTiles, TileAxis, resampled
+from spatialfm.pp.stitch import StitchGrid
 
 # as `eval_small_image` and `_instanseg_padding` of instanseg-torch 0.1.2 do it, with blocks of pooled pixels for cells
 LIBRARY = """
@@ -73,10 +73,10 @@ def weights(folder, pixel_size: float):
 def test_tiles_are_cut_out_of_what_the_network_sees_of_the_whole_image(scale):
     image = np.random.default_rng(0).random((2, 150, 170), np.float32)
     whole = torch.nn.functional.interpolate(torch.from_numpy(image)[None], scale_factor=scale, mode="bilinear")[0]
-    grid = Grid((150, 170), 60, 10, STEP / scale)
+    grid = StitchGrid((150, 170), 60, 10, STEP / scale)
     for core in grid.cores():
         y0, y1, x0, x1 = grid.outer(core)
-        rows, columns = Axis(y0, y1 - y0, scale), Axis(x0, x1 - x0, scale)
+        rows, columns = TileAxis(y0, y1 - y0, scale), TileAxis(x0, x1 - x0, scale)
         assert rows.start % STEP == columns.start % STEP == 0
         assert y0 <= core[0] - 10 or y0 == 0
         assert y0 > core[0] - 10 - STEP / scale - 1
@@ -87,7 +87,7 @@ def test_tiles_are_cut_out_of_what_the_network_sees_of_the_whole_image(scale):
 
 
 def test_labels_come_back_to_the_pixels_that_they_were_made_of():
-    rows = Axis(first=37, n=100, scale=16 / 18.5)  # 37 image pixels are two steps
+    rows = TileAxis(first=37, n=100, scale=16 / 18.5)  # 37 image pixels are two steps
     assert rows.start == 2 * STEP
     centres = (np.arange(37, 137) + 0.5) * 16 / 18.5  # in pixels of the network
     assert np.array_equal(rows.targets()[:-1], (np.floor(centres) - 32)[:-1])

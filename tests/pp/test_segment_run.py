@@ -7,15 +7,15 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, RunError
-from spatialfm.pp.segment_run import Job, Kept, find_levels, read_tile, segment_tiles, stitched, tile_of
-from spatialfm.pp.segmenters import Levels, Request
-from spatialfm.pp.stitch import Grid
+from spatialfm.pp.segment_run import Kept, SegmentJob, find_levels, read_tile, segment_tiles, stitched, tile_of
+from spatialfm.pp.segmenters import Levels, SegmentRequest
+from spatialfm.pp.stitch import StitchGrid
 
 
-def job(pixels, side=8, margin=2, min_area=0.0) -> Job:
+def job(pixels, side=8, margin=2, min_area=0.0) -> SegmentJob:
     names = [f"m{i}" for i in range(len(pixels))]
-    grid = Grid(pixels.shape[-2:], side, margin)
-    return Job("s", "image_s", pixels, names, names[:1], names[1:], 0.5, grid, min_area, "code")
+    grid = StitchGrid(pixels.shape[-2:], side, margin)
+    return SegmentJob("s", "image_s", pixels, names, names[:1], names[1:], 0.5, grid, min_area, "code")
 
 
 @pytest.fixture
@@ -25,24 +25,26 @@ def pixels():
 
 @pytest.mark.parametrize(("method", "percentiles"), [("cellpose", (1, 99)), ("instanseg", (0.1, 99.9))])
 def test_levels_are_percentiles_of_the_image_as_each_method_was_published(pixels, method, percentiles):
-    found = find_levels(job(pixels), Request(method, 10.0, 0.0, None, {}))
+    found = find_levels(job(pixels), SegmentRequest(method, 10.0, 0.0, None, {}))
     low, high = np.percentile(pixels.reshape(2, -1).astype(float), percentiles, axis=1)
     np.testing.assert_allclose(found.low, low)
     np.testing.assert_allclose(found.high, high)
 
 
 def test_a_threshold_that_was_given_is_taken_and_an_even_image_has_no_nucleus(pixels):
-    given = find_levels(job(pixels), Request("watershed", 2.0, 0.0, None, {"threshold": 0.3}))
+    given = find_levels(job(pixels), SegmentRequest("watershed", 2.0, 0.0, None, {"threshold": 0.3}))
     assert given.threshold == 0.3
-    even = find_levels(job(np.full((1, 16, 16), 5.0)), Request("watershed", 2.0, 0.0, None, {}))
+    even = find_levels(job(np.full((1, 16, 16), 5.0)), SegmentRequest("watershed", 2.0, 0.0, None, {}))
     assert even.threshold == np.inf
 
 
 def test_pixels_that_are_no_numbers_are_counted_and_refused(pixels):
     pixels[0, 3, 3], pixels[1, 15, 0] = np.nan, np.inf
     with pytest.raises(ElementError, match=r"has 2 values that are NaN or infinite .* \(m0, m1\)"):
-        find_levels(job(pixels), Request("cellpose", 10.0, 0.0, None, {}))
-    assert find_levels(job(pixels), Request(lambda: None, 10.0, 0.0, None, {})).low.size == 0  # the user's own affair
+        find_levels(job(pixels), SegmentRequest("cellpose", 10.0, 0.0, None, {}))
+    assert (
+        find_levels(job(pixels), SegmentRequest(lambda: None, 10.0, 0.0, None, {})).low.size == 0
+    )  # the user's own affair
 
 
 def bright(tile, nuclear, membrane, mpp, levels):

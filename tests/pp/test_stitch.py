@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spatialfm.pp.stitch import Grid, numbered, objects_of, overlaps, same_objects, stitch
+from spatialfm.pp.stitch import StitchGrid, numbered, objects_of, overlaps, same_objects, stitch
 
 
 def drawn(size=150, n=60, radius=6, seed=0):
@@ -41,7 +41,7 @@ def partition(labels):
 @pytest.mark.parametrize(("side", "margin"), [(150, 10), (64, 14), (40, 20), (37, 14), (149, 14)])
 def test_tiles_that_see_the_same_give_the_whole_image(side, margin):
     labels = drawn()
-    grid = Grid(labels.shape, side, margin)
+    grid = StitchGrid(labels.shape, side, margin)
     out = np.zeros(labels.shape, np.uint32)
     n = stitch(grid, tiles_of(labels, grid), out)
     assert partition(out) == partition(labels)
@@ -52,14 +52,14 @@ def test_tiles_that_see_the_same_give_the_whole_image(side, margin):
 def test_an_object_larger_than_the_margin_is_one_object_drawn_by_all_tiles():
     labels = np.zeros((90, 200), np.int64)
     labels[40:50, 5:195] = 7  # over five tiles
-    grid = Grid(labels.shape, 40, 8)
+    grid = StitchGrid(labels.shape, 40, 8)
     out = np.zeros(labels.shape, np.uint32)
     assert stitch(grid, tiles_of(labels, grid), out) == 1
     assert np.array_equal(out > 0, labels > 0)
 
 
 def test_views_that_differ_at_the_border_give_one_object_with_the_outline_of_one_view():
-    grid = Grid((40, 80), 40, 12)
+    grid = StitchGrid((40, 80), 40, 12)
     y, x = np.mgrid[:40, :80]
     left, right = np.hypot(y - 20, x - 39) <= 6, np.hypot(y - 20, x - 40.6) <= 5  # each places it in its own core
     views = [left[:, :52].astype(np.uint32), right[:, 28:].astype(np.uint32)]
@@ -69,7 +69,7 @@ def test_views_that_differ_at_the_border_give_one_object_with_the_outline_of_one
 
 
 def test_views_that_place_it_in_the_other_core_do_not_lose_it():
-    grid = Grid((40, 80), 40, 12)
+    grid = StitchGrid((40, 80), 40, 12)
     y, x = np.mgrid[:40, :80]
     left, right = np.hypot(y - 20, x - 40.4) <= 6, np.hypot(y - 20, x - 38.6) <= 6
     views = [left[:, :52].astype(np.uint32), right[:, 28:].astype(np.uint32)]
@@ -78,7 +78,7 @@ def test_views_that_place_it_in_the_other_core_do_not_lose_it():
 
 
 def test_what_only_the_neighbour_sees_beyond_its_core_does_not_count():
-    grid = Grid((40, 80), 40, 12)
+    grid = StitchGrid((40, 80), 40, 12)
     seen = np.zeros((40, 52), np.uint32)
     seen[10:16, 42:48] = 1  # in the core of the right tile, which has nothing there
     views = [seen, np.zeros((40, 52), np.uint32)]
@@ -87,7 +87,7 @@ def test_what_only_the_neighbour_sees_beyond_its_core_does_not_count():
 
 def test_one_view_sees_two_where_the_other_sees_one():
     """No object is drawn over another, and none in pieces."""
-    grid = Grid((40, 80), 40, 12)
+    grid = StitchGrid((40, 80), 40, 12)
     one, two = np.zeros((40, 52), np.uint32), np.zeros((40, 52), np.uint32)
     one[10:20, 34:46] = 1
     two[10:20, 34 - 28 : 41 - 28], two[10:20, 41 - 28 : 46 - 28] = 1, 2
@@ -102,7 +102,7 @@ def test_one_view_sees_two_where_the_other_sees_one():
 def test_small_objects_are_left_out():
     labels = drawn()
     labels[0, 0] = 999
-    grid = Grid(labels.shape, 64, 14)
+    grid = StitchGrid(labels.shape, 64, 14)
     out = np.zeros(labels.shape, np.uint32)
     stitch(grid, tiles_of(labels, grid), out, min_area=2)
     assert out[0, 0] == 0

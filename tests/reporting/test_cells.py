@@ -11,7 +11,7 @@ import pytest
 
 from spatialfm.reporting import cells as module
 from spatialfm.reporting.elements import Html
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def source(phenotype="type", niche="niche", markers=()):
     )
     values = np.arange(9 * len(markers), dtype=np.float32).reshape(9, len(markers))
     table = ad.AnnData(values, obs=obs, var=pd.DataFrame(index=list(markers)))
-    keys = Keys("sample", "patient", phenotype, niche, None, None, None, ())
+    keys = ReportKeys("sample", "patient", phenotype, niche, None, None, None, ())
     return read_source(table, samples=None, patients=None, keys=keys)
 
 

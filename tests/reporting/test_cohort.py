@@ -22,9 +22,9 @@ from spatialfm.reporting.cohort import (
     patients_of,
     sample_table,
 )
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 
-KEYS = Keys("sample", "patient", None, None, None, None, None, ())
+KEYS = ReportKeys("sample", "patient", None, None, None, None, None, ())
 
 
 @pytest.fixture

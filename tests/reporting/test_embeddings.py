@@ -9,7 +9,7 @@ import pytest
 
 from spatialfm._keys import UNTRAINED
 from spatialfm.reporting.embeddings import described, embeddings_section, records_of, spread
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 
 RECORD = {"model": "m", "n_cells": 4, "weights": "/data/w.pt", "commercial_use": 1, "markers": ["CD3", "CD20"]}
 
@@ -19,7 +19,7 @@ def source(*keys, **changes):
     table.obsm["X_m"] = table.obsm["X_bare"] = np.zeros((4, 3))
     table.uns["spatialfm"] = {"X_m": RECORD | changes}
     return read_source(
-        table, samples=None, patients=None, keys=Keys("sample", "patient", None, None, None, None, None, keys)
+        table, samples=None, patients=None, keys=ReportKeys("sample", "patient", None, None, None, None, None, keys)
     )
 
 

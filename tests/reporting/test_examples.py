@@ -11,7 +11,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
 from spatialfm.reporting.examples import N_EXAMPLES, _channels, _limits, choose, example_cells
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 from spatialfm.reporting.summaries import marker_means
 
 
@@ -28,7 +28,7 @@ def sdata():
 
 
 def source_of(sdata, samples=None):
-    keys = Keys("sample", "patient", "phenotype", None, None, None, None, ())
+    keys = ReportKeys("sample", "patient", "phenotype", None, None, None, None, ())
     return read_source(sdata, samples=samples, patients=None, keys=keys)
 
 

@@ -22,9 +22,9 @@ from spatialfm.reporting.patients import (
     numbers_at_risk,
     survival_section,
 )
-from spatialfm.reporting.source import Keys, Source
+from spatialfm.reporting.source import ReportKeys, Source
 
-KEYS = Keys("sample", "patient", None, None, None, None, None, ())
+KEYS = ReportKeys("sample", "patient", None, None, None, None, None, ())
 OUTCOMES = pd.DataFrame(
     {"time": [2.0, 5.0, 5.0, 12.0], "event": [1, 0, 1, 0], "arm": pd.Categorical(list("aabb"))},
     index=["p1", "p2", "p3", "p4"],

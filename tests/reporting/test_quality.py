@@ -10,7 +10,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm.reporting.methods import sentences
 from spatialfm.reporting.quality import _flagged, quality_section, segmentations
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def sdata():
 
 
 def source_of(sdata):
-    keys = Keys("sample", "patient", None, None, None, None, None, ())
+    keys = ReportKeys("sample", "patient", None, None, None, None, None, ())
     return read_source(sdata, samples=None, patients=None, keys=keys)
 
 
@@ -63,7 +63,7 @@ def test_cells_of_no_sample_are_left_out_and_samples_that_were_not_looked_at_hav
     obs = pd.DataFrame({"sample": ["a", "a", "a", "b", "b", None], "segmentation_cut": flag}, index=list("123456"))
     source = read_source(
         ad.AnnData(np.zeros((6, 1)), obs=obs), samples=None, patients=None,
-        keys=Keys("sample", "patient", None, None, None, None, None, ()),
+        keys=ReportKeys("sample", "patient", None, None, None, None, None, ()),
     )  # fmt: skip
     for categorical in (False, True):
         if categorical:

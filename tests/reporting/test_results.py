@@ -17,9 +17,9 @@ from spatialfm.reporting.results import (
     results_of,
     results_section,
 )
-from spatialfm.reporting.source import Keys, Source
+from spatialfm.reporting.source import ReportKeys, Source
 
-KEYS = Keys("sample", "patient", None, None, None, None, None, ())
+KEYS = ReportKeys("sample", "patient", None, None, None, None, None, ())
 PLENTY = {"n": [SMALL], "events": [FEW_EVENTS], "observed": [10.0], "expected": [10.0]}
 
 

@@ -14,9 +14,9 @@ from spatialdata.models import Image2DModel
 from spatialfm._errors import ElementError, TableError
 from spatialfm.reporting import source as module
 from spatialfm.reporting.cohort import patients_of
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 
-KEYS = Keys("sample", "patient", None, None, None, None, None, ())
+KEYS = ReportKeys("sample", "patient", None, None, None, None, None, ())
 
 
 def cells(**columns):

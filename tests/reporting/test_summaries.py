@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.source import ReportKeys, read_source
 from spatialfm.reporting.summaries import marker_means, sizes
 
 
@@ -44,7 +44,7 @@ def test_sparse_values_are_the_same(cells):
 
 
 def test_sizes(cells):
-    keys = Keys("sample", "patient", "type", None, None, None, None, ())
+    keys = ReportKeys("sample", "patient", "type", None, None, None, None, ())
     found = sizes(read_source(cells, samples=None, patients=None, keys=keys), "type")
     assert found["cells"].to_dict() == {"B": 2, "T": 2}
     assert found["share"].to_dict() == {"B": 0.5, "T": 0.5}
@@ -55,7 +55,7 @@ def test_sizes(cells):
 def test_cells_of_no_sample_or_patient_are_those_of_none_more(cells):
     cells.obs["sample"] = ["a", None, "b", "b", "b"]
     cells.obs["patient"] = pd.Categorical(["p", "p", None, "p", None])
-    keys = Keys("sample", "patient", "type", None, None, None, None, ())
+    keys = ReportKeys("sample", "patient", "type", None, None, None, None, ())
     found = sizes(read_source(cells, samples=None, patients=None, keys=keys), "type")
     assert found["samples"].to_dict() == {"B": 1, "T": 1}
     assert found["patients"].to_dict() == {"B": 0, "T": 1}

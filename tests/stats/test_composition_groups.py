@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spatialfm.stats.composition_groups import Rows, changes, clr_t, compare, described, of_patients, pooled, rank_test
+from spatialfm.stats.composition_groups import (
+    ComparedRows,
+    changes,
+    clr_t,
+    compare,
+    described,
+    of_patients,
+    pooled,
+    rank_test,
+)
 
 
 def rows_of(counts, codes, **more):
-    return Rows(np.asarray(counts, float), True, np.asarray(codes), ["a", "b"], np.zeros((len(counts), 0)), **more)
+    return ComparedRows(
+        np.asarray(counts, float), True, np.asarray(codes), ["a", "b"], np.zeros((len(counts), 0)), **more
+    )
 
 
 @pytest.fixture

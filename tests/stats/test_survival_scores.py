@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sksurv.metrics import brier_score, concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
 
-from spatialfm.stats.survival_scores import Patients, brier, concordance, decile_times, dynamic_auc, integrated
+from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance, decile_times, dynamic_auc, integrated
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def cohort():
     time, event = rng.uniform(0.1, 10, 60), rng.random(60) < 0.6
     time[time.argmax()], event[time.argmax()] = 10.0, False
     risk = -time + rng.normal(0, 3, 60)
-    return Patients(time, event, risk, np.zeros(60, int))
+    return ScoredPatients(time, event, risk, np.zeros(60, int))
 
 
 def outcome(patients, rows=slice(None)):
@@ -54,7 +54,9 @@ def test_auc_and_brier_score(cohort, draws):
 
 def test_pairs_are_within_folds():
     """In fold 0 the order is right, in fold 1 it is wrong; the pairs between folds do not count."""
-    patients = Patients(np.arange(1.0, 5), np.ones(4, bool), np.array([9.0, 1.0, 2.0, 8.0]), np.array([0, 0, 1, 1]))
+    patients = ScoredPatients(
+        np.arange(1.0, 5), np.ones(4, bool), np.array([9.0, 1.0, 2.0, 8.0]), np.array([0, 0, 1, 1])
+    )
     assert concordance(patients, np.ones((1, 4)))[0][0] == 0.5
 
 
@@ -72,7 +74,7 @@ def test_at_one_time_events_come_before_censoring():
     rng = np.random.default_rng(2)
     time, event = rng.integers(1, 9, 80).astype(float), rng.random(80) < 0.5
     time[:2], event[:2] = 9.0, False
-    patients = Patients(time, event, -time + rng.normal(0, 3, 80), np.zeros(80, int))
+    patients = ScoredPatients(time, event, -time + rng.normal(0, 3, 80), np.zeros(80, int))
     y, times = outcome(patients), np.array([3.0, 6.0])
     survival = np.clip(rng.random((80, 2)), 0.1, 0.9)
     found = brier(patients, np.ones((1, 80)), times, survival)[0]

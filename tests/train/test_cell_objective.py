@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from spatialfm.train.cell_objective import CellObjective, Rates, Targets, as_read
+from spatialfm.train.cell_objective import CellObjective, CellTargets, Rates, as_read
 from spatialfm.train.trainer import loss_of
 
 
@@ -29,7 +29,7 @@ def encoding(encoder, samples):
     return VALUES[[one.window for one in samples]] @ encoder.matrix + encoder.shift
 
 
-def objective_of(targets: Targets) -> CellObjective:
+def objective_of(targets: CellTargets) -> CellObjective:
     return CellObjective(
         Given(), encoding, targets, VALUES.mean(0), VALUES.std(0, correction=0), Rates(1e-3, 1e-2, 0.1)
     )
@@ -39,7 +39,7 @@ def windows(*numbers: int) -> list:
     return [SimpleNamespace(window=number) for number in numbers]
 
 
-LABELS = Targets(np.array([0, 1, 1, 2]), classes=("a", "b", "c"))
+LABELS = CellTargets(np.array([0, 1, 1, 2]), classes=("a", "b", "c"))
 
 
 def test_columns_are_standardised_and_the_layer_begins_at_zero():
@@ -69,7 +69,7 @@ def test_each_class_weighs_alike_on_held_out_cells():
 
 
 def test_numbers_that_are_not_known_count_nothing():
-    targets = Targets(np.array([[1.0, np.nan], [2.0, 0.5], [np.nan, np.nan], [0.0, 1.0]]), columns=("age", "score"))
+    targets = CellTargets(np.array([[1.0, np.nan], [2.0, 0.5], [np.nan, np.nan], [0.0, 1.0]]), columns=("age", "score"))
     objective = objective_of(targets)
     term = objective(windows(0, 1, 2))["target"]
     assert (float(term.total), int(term.count)) == (1 + 4 + 0.25, 3)

@@ -12,7 +12,7 @@ from tiny_training import register_mean_of_pixels
 import spatialfm as sfm
 from spatialfm._errors import ClinicalError, PanelError, SpatialfmWarning, TableError
 from spatialfm.train import cell_probe
-from spatialfm.train.cell_probe import CellProbe, ProbeCells, Reading, cells_of, embedded, probed, reading_of
+from spatialfm.train.cell_probe import CellProbe, CellReading, ProbeCells, cells_of, embedded, probed, reading_of
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_cells_are_read_as_the_windows_are(cohort, monkeypatch):
     tiles = {"window": 16, "stride": 5, "padding": 15}
     asked = {"panel": told, "recipe": recipe | tiles, "copy": True, "key_added": "X", "on_missing": "drop"}
     np.testing.assert_allclose(found, sfm.tl.embed_cells(cells.sdata, encoder, **asked).obsm["X"], rtol=1e-4, atol=1e-5)
-    assert np.abs(found - embedded(encoder, cells, Reading(panel=told))).max() > 0.01
+    assert np.abs(found - embedded(encoder, cells, CellReading(panel=told))).max() > 0.01
 
 
 def test_cells_are_told_the_markers_of_the_training(cohort, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import ModelError, SpatialfmWarning
 from spatialfm.train.augment import NOTHING
-from spatialfm.train.layout import Settings, large_enough, strata_of, text_of
+from spatialfm.train.layout import WindowSettings, large_enough, strata_of, text_of
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_one_patient_has_one_name_whatever_type_its_column_has(value, text):
 def test_cells_are_read_in_tiles_as_large_as_what_a_step_sees(crop, tiles):
     """A third of the side apart, and 15/16 of it beyond the image, as published for 128."""
     recipe = sfm.models.card("virtues").recipe
-    settings = Settings("virtues", recipe, 256, crop, 256, 0.3, "share", NOTHING, (), "patient", None)
+    settings = WindowSettings("virtues", recipe, 256, crop, 256, 0.3, "share", NOTHING, (), "patient", None)
     reading = settings.reading
     assert (reading.window, reading.stride, reading.padding) == tiles
     assert reading.replace(window=128, stride=42, padding=120) == recipe

@@ -16,7 +16,7 @@ from tiny_training import CARD, TinyObjective, TinyWindows, run_tiny
 from spatialfm._errors import RunError, SpatialfmWarning
 from spatialfm.models import Encoder, EncoderOutput, Weights
 from spatialfm.train.batch import WindowSample
-from spatialfm.train.monitor import Collapse, Monitor, Rows, embeddings_of, spread_of
+from spatialfm.train.monitor import Collapse, Monitor, RowsFile, embeddings_of, spread_of
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 5), (6, 20)])
@@ -39,12 +39,12 @@ def test_spread_of_isotropic_vectors_is_near_one_and_of_one_direction_zero():
 
 
 def test_rows_go_on_after_a_kill(tmp_path):
-    table = Rows(tmp_path / "losses.csv")
+    table = RowsFile(tmp_path / "losses.csv")
     for step in range(1, 6):
         table.add({"step": step, "loss": 1 / step, "seconds": step * 2.5})
     with table.path.open("a") as file:
         file.write("6,0.1")  # the process was killed while it wrote
-    again = Rows(table.path)
+    again = RowsFile(table.path)
     again.keep(3)
     assert again.last("seconds") == 7.5
     again.add({"step": 4, "loss": 0.5, "seconds": 9, "extra": 7})
@@ -81,7 +81,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on(tmp_path, monkeypatch, step, f
     """Room for steps until one; then the disk is full, and afterwards it is not."""
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def write(self, row, at_place=Rows.add):
+    def write(self, row, at_place=RowsFile.add):
         if row["step"] == step and self.path.name == file:
             raise full
         at_place(self, row)
@@ -91,7 +91,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on(tmp_path, monkeypatch, step, f
 
     checks = [lambda done: {"effective_rank": done + 2.0}]
     with monkeypatch.context() as patch:
-        patch.setattr(Rows, "add", write)
+        patch.setattr(RowsFile, "add", write)
         if file == "curves.png":
             patch.setattr("spatialfm.train.monitor.draw_curves", draw)
         with pytest.raises(RunError, match=f"could not be written: No space left on device. Make space.*{said}"):

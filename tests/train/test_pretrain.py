@@ -252,14 +252,14 @@ def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
     from spatialfm.train.asked import seconds_of_a_step
     from spatialfm.train.drawn import DrawnWindows
     from spatialfm.train.fabric import new_fabric
-    from spatialfm.train.trainer import Plan
+    from spatialfm.train.trainer import TrainingPlan
 
     encoder = sfm.models.new_encoder("virtues", **SHAPES["virtues"])
     windows = sfm.train.Windows(cohort, encoder, panel=PANEL, **SMALL)
     objective = MeanOfPixels(encoder)
     before = {name: value.clone() for name, value in objective.state_dict().items()}
     fabric = new_fabric(accelerator="cpu")
-    seconds = seconds_of_a_step(fabric, objective, DrawnWindows(windows, 0, 4), Plan(100, 4))
+    seconds = seconds_of_a_step(fabric, objective, DrawnWindows(windows, 0, 4), TrainingPlan(100, 4))
     assert 0 < seconds < 60
     assert all(torch.equal(objective.state_dict()[name], value) for name, value in before.items())
 

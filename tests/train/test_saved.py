@@ -12,7 +12,7 @@ from tiny_training import TinyEncoder, TinyObjective
 
 from spatialfm.train import saved as module
 from spatialfm.train.saved import as_loaded, card_of_run, checks_of, whole_result
-from spatialfm.train.trainer import Plan
+from spatialfm.train.trainer import TrainingPlan
 
 
 def windows(strata=(), settings=None):
@@ -33,7 +33,7 @@ def windows(strata=(), settings=None):
 
 def card(data, seen=None, license=None):
     record = {"parameters": {"lr": 0.1}, "versions": {"torch": "2"}}
-    return card_of_run(record, data, seen or {}, Plan(n_steps=40, batch_size=2), license)
+    return card_of_run(record, data, seen or {}, TrainingPlan(n_steps=40, batch_size=2), license)
 
 
 def test_images_of_two_sources_are_apart_and_patients_are_counted_once():
@@ -102,7 +102,7 @@ def test_collapse_is_looked_at_on_held_out_windows_and_scores_only_where_there_a
     monkeypatch.setattr(module, "CellProbe", lambda result, cells, **told: ("cells", cells, told))
     monkeypatch.setattr(module, "reading_of", lambda windows, cells: (windows, cells))
     fabric, learner = SimpleNamespace(is_global_zero=False), TinyObjective()
-    plan = Plan(n_steps=4, batch_size=3, seed=5)
+    plan = TrainingPlan(n_steps=4, batch_size=3, seed=5)
     assert len(checks_of(fabric, learner, "train", None, None, plan)) == 1
     _, validation, cells = checks_of(fabric, learner, "train", "held out", "cells", plan)
     assert asked == [("train", 5, 32), ("held out", 5, 32)]

@@ -14,7 +14,7 @@ from spatialfm.train import stopped as module
 from spatialfm.train.early import BEST
 from spatialfm.train.run_folder import RunFolder
 from spatialfm.train.stopped import tidied, train_stopped, trained_state
-from spatialfm.train.trainer import Plan
+from spatialfm.train.trainer import TrainingPlan
 
 
 class Learner(nn.Module):
@@ -45,7 +45,7 @@ def stopped(tmp_path, monkeypatch):
         scores = lambda fabric, learner, drawn: lambda step: {"validation_loss": losses[step]}  # noqa: E731
         monkeypatch.setattr(module, "Validation", scores)
         monkeypatch.setattr(module, "draw_curves", lambda losses, checks, path: path.write_bytes(b""))
-        result = train_stopped(learner, "training", "held out", folder, Plan(len(losses), 2), patience)
+        result = train_stopped(learner, "training", "held out", folder, TrainingPlan(len(losses), 2), patience)
         return learner, folder, taken, result
 
     return run

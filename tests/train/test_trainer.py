@@ -13,7 +13,7 @@ from spatialfm.train.fabric import new_fabric
 from spatialfm.train.objectives import Group, Objective, Schedule, Term
 from spatialfm.train.pace import Pace
 from spatialfm.train.steps import Made
-from spatialfm.train.trainer import Plan, Trainer, loss_of, seed_of_step
+from spatialfm.train.trainer import Trainer, TrainingPlan, loss_of, seed_of_step
 
 
 class Slope(Objective):
@@ -49,7 +49,7 @@ class Slope(Objective):
 
 
 def trainer(**options) -> Trainer:
-    return Trainer(new_fabric(accelerator="cpu"), Slope(**options), Plan(n_steps=10, batch_size=2))
+    return Trainer(new_fabric(accelerator="cpu"), Slope(**options), TrainingPlan(n_steps=10, batch_size=2))
 
 
 MADE = [Made(0, views=1.0), Made(1, views=1.0)]
@@ -146,8 +146,8 @@ def test_two_processes_minimise_what_one_would():
 
 
 def test_the_length_is_fixed_or_that_of_the_pace():
-    assert (Plan(7, 2).length(3), Plan(7, 2).taken) == (7, 7)
-    plan = Plan(7, 2, pace=Pace(60, [(0, 7, 0.0), (4, 9, 10.0)], clock=lambda: 0.0))
+    assert (TrainingPlan(7, 2).length(3), TrainingPlan(7, 2).taken) == (7, 7)
+    plan = TrainingPlan(7, 2, pace=Pace(60, [(0, 7, 0.0), (4, 9, 10.0)], clock=lambda: 0.0))
     assert [plan.length(done) for done in (0, 3, 4)] == [7, 7, 9]
     assert plan.taken == 9
     one = trainer()

@@ -15,7 +15,7 @@ from torch import nn
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models.adapter import base_digest
 from spatialfm.train import tuning as module
-from spatialfm.train.cell_objective import Targets
+from spatialfm.train.cell_objective import CellTargets
 from spatialfm.train.tuning import FineTuning, _check_reached, _learner, _prepared, card_of_tuning, embeddings
 
 from .tiny import encoder_of
@@ -137,7 +137,7 @@ def all_drawn(monkeypatch):
     monkeypatch.setattr(module, "draw", lambda windows, seed, step, n: np.array([3, 0, 1, 2, 4, 4]))
 
 
-CELLS = SimpleNamespace(training=None, targets=Targets(np.array([0, 1, 0, 1, 1]), classes=("a", "b")))
+CELLS = SimpleNamespace(training=None, targets=CellTargets(np.array([0, 1, 0, 1, 1]), classes=("a", "b")))
 
 
 @pytest.mark.parametrize(("method", "head"), [("linear", "linear"), ("bcos", "linear"), ("linear", "bcos")])

@@ -114,7 +114,7 @@ class Analysis:
             attrs["region"] = [str(name) for name in np.atleast_1d(attrs["region"])]
         return table
 
-    def add_to_cells(self, stage: str, table: AnnData, before: Known) -> None:
+    def add_to_cells(self, stage: str, table: AnnData, before: EarlierNames) -> None:
         """Write what a stage has added to the table; it must not change what was there, which stays as it is."""
         import anndata as ad
 
@@ -162,7 +162,7 @@ class Analysis:
             plt.close(figure)
 
 
-class Known:
+class EarlierNames:
     """Names in a table of cells before a stage adds its own."""
 
     def __init__(self, table: AnnData) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import SpatialfmError
 from .._keys import TABLE, UNS, image_name
-from ._analysis import Analysis, Known
+from ._analysis import Analysis, EarlierNames
 from ._config import Draft, named_markers
 from ._stage import Done, Stage
 from ._without_images import NO_IMAGES, is_table_only, said_for_images
@@ -68,7 +68,7 @@ def embed(
     from ..tl import embed_cells
 
     sdata = analysis.whole("segment")
-    before = Known(sdata[TABLE])
+    before = EarlierNames(sdata[TABLE])
     if is_table_only(sdata):
         analysis.add_to_cells("embed", sdata[TABLE], before)
         return Done([f"left out: {NO_IMAGES}, and models look at images"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from .._errors import counted
 from .._keys import SAMPLE_KEY
 from .._ranges import above
-from ._analysis import Analysis, Known
+from ._analysis import Analysis, EarlierNames
 from ._config import Draft
 from ._stage import Done, Stage
 from .phenotype import PHENOTYPE, example
@@ -42,7 +42,7 @@ def niches(
     from .. import tl
 
     table = analysis.cells("phenotype", embedding=False)
-    before = Known(table)
+    before = EarlierNames(table)
     tl.neighborhood_composition(
         table, PHENOTYPE, library_key=SAMPLE_KEY, radius=radius, n_neighbors=n_neighbors, include_self=include_self
     )

@@ -12,7 +12,7 @@ from .._demo import SIGNATURES, marker_scores
 from .._errors import TableError, counted, listed
 from .._imputed import is_imputed
 from .._keys import TABLE
-from ._analysis import Analysis, Known
+from ._analysis import Analysis, EarlierNames
 from ._config import Draft, marker_names, named_markers, stored_names
 from ._stage import Done, Stage
 from ._without_images import GIVEN, MARKERS, PHENOTYPE, complete, is_table_only, scaled_markers
@@ -72,7 +72,7 @@ def phenotype(
     from ..tl import leiden_sweep
 
     table = analysis.cells("embed")
-    before = Known(table)
+    before = EarlierNames(table)
     key = use_rep or (MARKERS if is_table_only(analysis.images()) else _embedding(table))
     if key == MARKERS and label_key is None and use_rep is None and GIVEN in table.obs:
         label_key = GIVEN

@@ -10,7 +10,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES
 from .._storable import write_uns
-from ._analysis import Analysis, Known
+from ._analysis import Analysis, EarlierNames
 from ._config import Draft, stored_names
 from ._stage import Done, Stage
 from ._without_images import MARKERS, is_table_only
@@ -47,7 +47,7 @@ def signatures(
     from ..tl import discover_signatures, score_signatures
 
     table = analysis.cells("phenotype")
-    before = Known(table)
+    before = EarlierNames(table)
     if outcome is None:
         analysis.add_to_cells("signatures", table, before)
         return Done(["skipped: no outcome is named. Name a column of the cohort table: signatures.outcome."])

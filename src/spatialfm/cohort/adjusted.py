@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..stats.composition_groups import Rows, fitted, modelled
+from ..stats.composition_groups import ComparedRows, fitted, modelled
 from ..stats.group_tests import placements, ranks_of
 from ..stats.patient_groups import LEAST, SHUFFLES
 from .checks import as_names, obs_column
@@ -39,11 +39,11 @@ class Adjustment:
         parts = (None if part is None else part.loc[units] for part in (self.blocks, self.pairs))
         return Adjustment(self.covariates.loc[units], *parts)
 
-    def rows(self, codes: np.ndarray) -> Rows:
+    def rows(self, codes: np.ndarray) -> ComparedRows:
         """As what compositions are compared as: one mechanism for all comparisons of groups. Codes are 0 and 1."""
         columns = {str(name): column for name, column in self.covariates.items()}
         codes = np.asarray(codes)
-        return Rows(
+        return ComparedRows(
             counts=np.ones((len(codes), 1)),
             known=False,
             codes=codes,
@@ -100,7 +100,7 @@ def check_adjustment(
         check_terms(adjustment.rows(codes), group_key, names, block_key)
 
 
-def compared(values: np.ndarray, rows: Rows, n_permutations: int = SHUFFLES) -> dict[str, float]:
+def compared(values: np.ndarray, rows: ComparedRows, n_permutations: int = SHUFFLES) -> dict[str, float]:
     """Code 1 against 0 at equal covariates, within blocks or within pairs; NaN if these patients do not suffice.
 
     Ranks and values are linear in the group and the other terms. Without blocks and pairs errors do not assume
@@ -150,7 +150,7 @@ def welch(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
     return apart, float(interval.low), float(interval.high)
 
 
-def _without_repeats(rows: Rows) -> Rows | None:
+def _without_repeats(rows: ComparedRows) -> ComparedRows | None:
     """Without covariates that are redundant in these patients; None if they determine the group or leave no error."""
     rank = np.linalg.matrix_rank
     kept = np.zeros((len(rows.codes), 0))

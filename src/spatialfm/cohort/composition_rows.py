@@ -14,7 +14,7 @@ from .._dense import dense
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._outcome import numbers_of
-from ..stats.composition_groups import Rows, pooled
+from ..stats.composition_groups import ComparedRows, pooled
 from ..stats.patient_groups import LEAST
 from .checks import listed, named, obs_column, order_of_names
 from .outcome import check_patients, patient_column
@@ -34,7 +34,7 @@ def read_rows(
     block_key: str | None,
     model: str | None,
     on_missing: str,
-) -> Rows:
+) -> ComparedRows:
     """Rows with a value in all columns that are asked for."""
     _check_choices(model, pair_key, time_key, block_key)
     if group_key not in patients.obs:
@@ -63,7 +63,7 @@ def read_rows(
     kept = kept[order_of_names(patients.obs_names[kept])]
     columns = {key: column.iloc[kept] for key, column in columns.items()}
     counts, known = _counts(patients)
-    rows = Rows(
+    rows = ComparedRows(
         counts=counts[kept],
         known=known,
         codes=codes[kept],
@@ -183,7 +183,7 @@ def _time(column: pd.Series, time_key: str) -> pd.Categorical:
     return values.array
 
 
-def _paired(rows: Rows, group_key: str) -> Rows:
+def _paired(rows: ComparedRows, group_key: str) -> ComparedRows:
     """One row per patient and level, of the patients that have both."""
     rows = pooled(rows)
     second = rows.codes if rows.time is None else rows.time
@@ -210,7 +210,7 @@ def _paired(rows: Rows, group_key: str) -> Rows:
     return replace(rows, **columns, units=units, time=time, blocks=blocks)
 
 
-def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None) -> None:
+def _check_of_patients(rows: ComparedRows, covariates: list[str], block_key: str | None) -> None:
     """Changes are of patients: what they are adjusted for is, too."""
     parts = [*rows.covariates.T, *([] if rows.blocks is None else [rows.blocks])]
     if any(pd.Series(part).groupby(rows.units).nunique().max() > 1 for part in parts):
@@ -221,7 +221,7 @@ def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None)
         )
 
 
-def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
+def _check_design(rows: ComparedRows, group_key: str, covariates: list[str], block_key: str | None) -> None:
     """Enough patients in each group, and an effect of the group that can be separated from all else."""
     units = np.arange(len(rows.codes)) if rows.units is None else rows.units
     sizes = {name: len(np.unique(units[rows.codes == i])) for i, name in enumerate(rows.names)}
@@ -243,7 +243,7 @@ def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: 
     check_terms(rows, group_key, covariates, block_key)
 
 
-def check_terms(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
+def check_terms(rows: ComparedRows, group_key: str, covariates: list[str], block_key: str | None) -> None:
     """Refuse covariates and blocks that determine the group, repeat each other, or are too many.
 
     Raises
@@ -270,7 +270,7 @@ def check_terms(rows: Rows, group_key: str, covariates: list[str], block_key: st
         )
 
 
-def least_p(rows: Rows) -> float:
+def least_p(rows: ComparedRows) -> float:
     """Smallest p-value that shuffling labels can give."""
     if rows.model == "mixed" or (rows.blocks is None and rows.linear and rows.model != "pairs"):
         return 0.0

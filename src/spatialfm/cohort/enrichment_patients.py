@@ -19,7 +19,7 @@ from .one_value import leave_out, value_of_each
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..stats.composition_groups import Rows
+    from ..stats.composition_groups import ComparedRows
 
 
 def read_units(
@@ -106,7 +106,7 @@ def compare_patients(
         for key, part in patients.groupby(["cell_type", "neighbour", "group"], observed=True)
     }
     empty = pd.Series(dtype=float)
-    designs: dict[tuple[str, str], Rows] = {}
+    designs: dict[tuple[str, str], ComparedRows] = {}
     for (cell_type, neighbour), (group_1, group_2) in product(pairs, combinations(groups, 2)):
         both = [values_of.get((cell_type, neighbour, group), empty) for group in (group_1, group_2)]
         one, two = (part.dropna().to_numpy() for part in both)

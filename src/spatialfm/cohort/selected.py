@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._origin import FEW, MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
-from .._origin_match import MOST_SPLIT, Known, recognise, rows_of
+from .._origin_match import MOST_SPLIT, KnownColumn, recognise, rows_of
 from .._origin_mixed import calculated, divided, splits_of
 from .patient_names import like_patients
 
@@ -53,7 +53,7 @@ class Selected:
     optimistic: bool  # whether it was the outcome of these same patients
 
 
-def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[Known]]:
+def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[KnownColumn]]:
     """What each column (by its place, ``"obs:<name>"``) is known to be made of."""
     references = known(table)
     if not references:
@@ -190,9 +190,9 @@ def check_selected(
     """
     if on_selected not in ("raise", "mark", None):
         raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
-    known_origins: list[tuple[str, Known]] = []
-    perhaps: list[tuple[str, Known]] = []
-    external: list[tuple[str, Known]] = []
+    known_origins: list[tuple[str, KnownColumn]] = []
+    perhaps: list[tuple[str, KnownColumn]] = []
+    external: list[tuple[str, KnownColumn]] = []
     known_places = origins(table, columns)
     for place, origins_here in known_places.items():
         for one in origins_here:
@@ -231,7 +231,7 @@ def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
     return [*(["optimistic: " + short(selected.text)] if selected.optimistic else []), *doubts]
 
 
-def said(known_origins: Iterable[tuple[str, Known]]) -> str:
+def said(known_origins: Iterable[tuple[str, KnownColumn]]) -> str:
     """One sentence for a record or a figure."""
     return "; ".join(
         dict.fromkeys(f"{at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in known_origins)

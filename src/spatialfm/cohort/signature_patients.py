@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Patients:
+class SignaturePatients:
     """Who the cells belong to, and what became of them."""
 
     rows: np.ndarray  # cells of patients with outcome
@@ -45,7 +45,7 @@ def read_patients(
     event_value: EventValue,
     n_folds: int,
     on_missing: str,
-) -> Patients:
+) -> SignaturePatients:
     """Patients with their outcome.
 
     Raises
@@ -89,14 +89,14 @@ def read_patients(
     _check_sizes(outcome_and_name, n_folds, keys)
     codes = new_code[codes[rows]]
     n_cells = np.bincount(codes, minlength=len(table))
-    return Patients(rows, codes, list(table.index), table, outcome_and_name, name, int(missing.sum()), n_cells)
+    return SignaturePatients(rows, codes, list(table.index), table, outcome_and_name, name, int(missing.sum()), n_cells)
 
 
 @dataclass(frozen=True)
 class Draw:
     """The cells that clusters and ranks are made of, and whose they are."""
 
-    patients: Patients
+    patients: SignaturePatients
     part: np.ndarray  # places among the cells of patients with outcome
     depth: dict[str, Any]  # numbers of cells for ``params``
     in_proportion: bool  # whether patients of more cells have more of them here
@@ -104,7 +104,7 @@ class Draw:
 
 
 def drawn(
-    patients: Patients, cells: Depth, keys: list[str], random_state: int, size: int | None, names: pd.Index
+    patients: SignaturePatients, cells: Depth, keys: list[str], random_state: int, size: int | None, names: pd.Index
 ) -> Draw:
     """The same patients with equally many cells, `size` together at most, or, of ``"all"``, in proportion.
 

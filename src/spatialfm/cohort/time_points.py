@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class TimePoints:
     """Who has cells when.
 
     Attributes
@@ -50,7 +50,7 @@ class Cohort:
     adjustment: Adjustment | None = None
 
 
-def read_cohort(
+def read_time_points(
     adata: AnnData,
     *,
     time_key: str,
@@ -63,7 +63,7 @@ def read_cohort(
     on_missing: str,
     covariates: str | Sequence[str] | None = None,
     block_key: str | None = None,
-) -> Cohort:
+) -> TimePoints:
     """Cells of each patient and time point.
 
     Raises
@@ -105,7 +105,7 @@ def read_cohort(
             compared = [name for name in pairs_of if group_of[name] in (one, two)]
             codes = np.array([int(group_of[name] == two) for name in compared])
             check_adjustment(adjustment.of(compared), codes, str(group_key), block_key)
-    return Cohort(rows, times, pairs, pairs_of, group_of, groups, adjustment)
+    return TimePoints(rows, times, pairs, pairs_of, group_of, groups, adjustment)
 
 
 def _beside(

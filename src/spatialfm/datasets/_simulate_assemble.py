@@ -30,14 +30,14 @@ from ._simulate_optics import Camera
 from ._simulate_options import ARTIFACTS
 from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
 from ._simulate_patients import Patient, effect_record, fractions, outcomes
-from ._simulate_sample import Sample
+from ._simulate_sample import SimulatedSample
 from ._simulate_slides import Slide, draw_slide
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def assemble(patients: list[Patient], samples: list[Sample], parameters: dict, camera: Camera) -> SpatialData:
+def assemble(patients: list[Patient], samples: list[SimulatedSample], parameters: dict, camera: Camera) -> SpatialData:
     """The elements and tables of all samples; what `simulate_cohort` returns."""
     from spatialdata import SpatialData
     from spatialdata.models import Image2DModel, Labels2DModel
@@ -75,7 +75,7 @@ def assemble(patients: list[Patient], samples: list[Sample], parameters: dict, c
     )
 
 
-def _samples_table(samples: list[Sample], clinical: pd.DataFrame):
+def _samples_table(samples: list[SimulatedSample], clinical: pd.DataFrame):
     import anndata as ad
     from spatialdata.models import TableModel
 
@@ -87,7 +87,7 @@ def _samples_table(samples: list[Sample], clinical: pd.DataFrame):
     return TableModel.parse(ad.AnnData(np.zeros((len(obs), 0), np.float32), obs=obs))
 
 
-def _truth_table(samples: list[Sample], patient, niche, types, markers: SimulatedPanel):
+def _truth_table(samples: list[SimulatedSample], patient, niche, types, markers: SimulatedPanel):
     import anndata as ad
     from spatialdata.models import TableModel
 

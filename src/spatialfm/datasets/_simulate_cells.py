@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
 from ._simulate_difficulty import Biology, biology_of, settings_of
-from ._simulate_expression import Mixture, expression, mixture_columns
+from ._simulate_expression import TypeMixture, expression, mixture_columns
 from ._simulate_optics import rescaled
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
 from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
@@ -33,7 +33,7 @@ _NICHE_WEIGHT = 0.5  # length of the niche's direction in the embedding; the typ
 class _Sample:
     name: str
     tissue: Tissue
-    mixture: Mixture | None
+    mixture: TypeMixture | None
     values: np.ndarray
     latent: np.ndarray
 
@@ -225,7 +225,7 @@ def _directions(n_latent: int, random_state: int) -> np.ndarray:
 
 
 def _embedding(
-    tissue: Tissue, mixture: Mixture | None, directions: np.ndarray, noise: float, rng: np.random.Generator
+    tissue: Tissue, mixture: TypeMixture | None, directions: np.ndarray, noise: float, rng: np.random.Generator
 ) -> np.ndarray:
     kinds = list(dict.fromkeys(STATES.values()))
     kind_of_type = np.array([kinds.index(STATES[name]) for name in TYPES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._simulate_fields import STEP, Fields, smooth_noise
+from ._simulate_fields import STEP, NicheFields, smooth_noise
 from ._simulate_panel import TYPES
 
 _SIZE_SCALE = 12.0  # µm over which cells are alike in size
@@ -15,7 +15,7 @@ _ROUNDS = 3  # cells differ in their log-odds, so that one step does not reach t
 RARE = {"Dendritic": 1.0, "Neutrophil": 2.0, "Treg": 4.0}
 
 
-def size_field(layout: Fields, spread: float, rng: np.random.Generator) -> np.ndarray | None:
+def size_field(layout: NicheFields, spread: float, rng: np.random.Generator) -> np.ndarray | None:
     """Factor of the size of cells ``(g, g)`` by place; with `INDIVIDUAL` its logs have the standard deviation `spread`.
 
     Cells keep a distance that grows with it, so that large cells have the room that they need.

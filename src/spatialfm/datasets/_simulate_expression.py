@@ -30,7 +30,7 @@ _TAIL_LIMIT = 4.0  # natural logs after which heavy tails are cut: a factor of 5
 
 
 @dataclass(frozen=True)
-class Mixture:
+class TypeMixture:
     """Cells between two types.
 
     Attributes
@@ -45,7 +45,7 @@ class Mixture:
     share: np.ndarray
 
 
-def mixture_columns(mixtures: Sequence[Mixture | None]) -> dict[str, pd.Categorical | np.ndarray]:
+def mixture_columns(mixtures: Sequence[TypeMixture | None]) -> dict[str, pd.Categorical | np.ndarray]:
     """Columns ``other_type`` and ``other_share`` of the cells of all samples; none where types are apart."""
     drawn = [mixture for mixture in mixtures if mixture is not None]
     if len(drawn) < len(mixtures):
@@ -56,14 +56,14 @@ def mixture_columns(mixtures: Sequence[Mixture | None]) -> dict[str, pd.Categori
     }
 
 
-def draw_mixture(types: np.ndarray, continuum: float, rng: np.random.Generator) -> Mixture:
+def draw_mixture(types: np.ndarray, continuum: float, rng: np.random.Generator) -> TypeMixture:
     """Which cells are between their type and a related one (a share `continuum` of them), and how far."""
     related = [[TYPES.index(name) for name in RELATED[own]] for own in TYPES]
     pick = rng.random(len(types))
     other = np.array([related[t][int(u * len(related[t]))] for t, u in zip(types, pick, strict=True)], np.int64)
     between = rng.random(len(types)) < continuum
     share = np.where(between, 0.5 * rng.random(len(types)), 0.0)
-    return Mixture(other.reshape(len(types)), share)
+    return TypeMixture(other.reshape(len(types)), share)
 
 
 def shared(level: np.ndarray, sharing: float) -> np.ndarray:
@@ -82,7 +82,7 @@ def expression(
     n_markers: int,
     biology: Biology = Biology(),  # noqa: B008  frozen
     further: Callable[[str], np.random.Generator] | None = None,
-) -> tuple[np.ndarray, Mixture | None]:
+) -> tuple[np.ndarray, TypeMixture | None]:
     """Relative expression ``(n, M)`` of cells of given type and state, and which of them are between types.
 
     Random numbers are drawn for the large panel in any case, so that a cohort with 12 markers is the same

@@ -17,7 +17,7 @@ _WALL_SPACING = 7.5  # µm between endothelial cells along a vessel
 
 
 @dataclass(frozen=True)
-class Fields:
+class NicheFields:
     """Niches of a square of tissue, on a grid of `STEP` µm.
 
     Attributes
@@ -63,7 +63,7 @@ def smooth_noise(shape: tuple[int, int], sigma: float, rng: np.random.Generator)
     return (field - field.mean()) / max(float(field.std()), 1e-9)
 
 
-def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> Fields:
+def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> NicheFields:
     """Lay out a square of `side` µm whose niches take the given shares of the area."""
     g = int(np.ceil(side / STEP))
     centre = (np.arange(g) + 0.5) * STEP
@@ -85,7 +85,7 @@ def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> Fi
     _claim(niche, TUMOR, nests, shares[TUMOR])
     grown = ndimage.gaussian_filter(nests, 4 / STEP)
     gradient = np.stack([ndimage.sobel(grown, axis=1), ndimage.sobel(grown, axis=0)])
-    return Fields(niche, _depth(niche == TUMOR), aggregate_depth, to_wall, gradient, lumen, wall)
+    return NicheFields(niche, _depth(niche == TUMOR), aggregate_depth, to_wall, gradient, lumen, wall)
 
 
 def _claim(niche: np.ndarray, index: int, score: np.ndarray, share: float) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ._simulate_artifacts import add_artifacts
 from ._simulate_difficulty import biology_of
-from ._simulate_expression import Mixture, expression
-from ._simulate_fields import Fields
+from ._simulate_expression import TypeMixture, expression
+from ._simulate_fields import NicheFields
 from ._simulate_glass import STRAY_LIGHT, draw_outline, on_tissue
 from ._simulate_masks import displaced, nuclei_of
 from ._simulate_optics import Camera, Scene, autofluorescence, detected, expected_photons, expose, rescaled
@@ -29,14 +29,14 @@ _MARGIN = 12.0  # µm of tissue beyond the image, so that its edge cuts through 
 
 
 @dataclass(frozen=True)
-class Sample:
+class SimulatedSample:
     """What is known of one sample, and what a user would have of it."""
 
     name: str
     patient: Patient
     tissue: Tissue
     expression: np.ndarray
-    mixture: Mixture | None
+    mixture: TypeMixture | None
     centroids: np.ndarray
     image: np.ndarray
     true_cells: np.ndarray
@@ -46,7 +46,7 @@ class Sample:
     segmentation: dict[str, Any]
 
 
-def draw_sample(patient: Patient, s: int, parameters: dict[str, Any], camera: Camera) -> Sample:
+def draw_sample(patient: Patient, s: int, parameters: dict[str, Any], camera: Camera) -> SimulatedSample:
     """Sample number `s` of a patient; depends on no other sample."""
     size, mpp, n_markers, seed = (parameters[key] for key in ("image_size", "mpp", "n_markers", "random_state"))
 
@@ -78,11 +78,13 @@ def draw_sample(patient: Patient, s: int, parameters: dict[str, Any], camera: Ca
     cells, counts = _segmentation(shapes, parameters, rng)
     centres = centroids(shapes.labels, len(tissue.xy), mpp)
     name = f"{patient.name}_{s + 1}"
-    return Sample(name, patient, tissue, level, mixture, centres, image, shapes.labels, cells, mask, outline, counts)
+    return SimulatedSample(
+        name, patient, tissue, level, mixture, centres, image, shapes.labels, cells, mask, outline, counts
+    )
 
 
 def _scene(
-    layout: Fields,
+    layout: NicheFields,
     shapes: Shapes,
     outline: np.ndarray | None,
     parameters: dict[str, Any],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._simulate_fields import Fields, smooth_noise
+from ._simulate_fields import NicheFields, smooth_noise
 from ._simulate_panel import MARKERS
 
 _FIBRE_SCALE = 5.0  # µm over which fibres turn
@@ -22,7 +22,13 @@ def spectrum(n_markers: int) -> np.ndarray:
 
 
 def structures(
-    layout: Fields, size: int, mpp: float, margin: float, collagen: float, red_cells: float, rng: np.random.Generator
+    layout: NicheFields,
+    size: int,
+    mpp: float,
+    margin: float,
+    collagen: float,
+    red_cells: float,
+    rng: np.random.Generator,
 ) -> np.ndarray | None:
     """Light ``(size, size)`` of fibres and red blood cells, in units of a marker's background; None: there is none."""
     fibre_rng, red_rng = rng.spawn(2)
@@ -41,7 +47,7 @@ def fibres(size: int, mpp: float, rng: np.random.Generator) -> np.ndarray:
     return np.max(levels, axis=0).astype(np.float32)
 
 
-def red_blood_cells(layout: Fields, size: int, mpp: float, margin: float, rng: np.random.Generator) -> np.ndarray:
+def red_blood_cells(layout: NicheFields, size: int, mpp: float, margin: float, rng: np.random.Generator) -> np.ndarray:
     """Red blood cells ``(size, size)`` in the lumina of vessels, 0 to 1, paler in their middle."""
     x, y, radius = layout.lumen.T
     # discs of one vessel are a µm apart, so that each stands for a strip of the lumen

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from ._simulate_crowding import INDIVIDUAL, made_rare, size_field
 from ._simulate_difficulty import Biology
-from ._simulate_fields import AGGREGATE, STEP, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
+from ._simulate_fields import AGGREGATE, STEP, TUMOR, VESSEL, NicheFields, draw_fields, smooth_noise
 from ._simulate_panel import TYPES
 from ._simulate_patients import Patient, niche_shares
 
@@ -92,7 +92,7 @@ def draw_tissue(
     rng: np.random.Generator,
     biology: Biology = Biology(),  # noqa: B008  frozen
     size_rng: np.random.Generator | None = None,
-) -> tuple[Tissue, Fields]:
+) -> tuple[Tissue, NicheFields]:
     """Grow a square of `side` µm of a patient's tissue: its cells, and their niches.
 
     `size_rng` draws where cells are large, for tissue whose cells differ in size by more than from cell to cell.
@@ -152,7 +152,7 @@ def pack(xy: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 def _place(
-    layout: Fields, side: float, rng: np.random.Generator, room: np.ndarray | None
+    layout: NicheFields, side: float, rng: np.random.Generator, room: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centres ``(n, 2)``, and the angle of the vessel for those that line one (NaN for the others)."""
     densest = _SPACING.min() * (1 if room is None else float(room.min()))

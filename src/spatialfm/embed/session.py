@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
     from .call import Request, Run
     from .plan import RunPlan
-    from .result.finish import Result
+    from .result.finish import FinishedEmbedding
     from .run.block import Block
     from .run.engine import Job
     from .run.store import BlockStore
@@ -100,7 +100,7 @@ def choose_components(request: Request, n_rows: int, what: str) -> int | None:
 
 def run_plan(
     plan: RunPlan, request: Request, devices: Sequence[torch.device], n_components: int | None
-) -> tuple[dict[str, Result], float]:
+) -> tuple[dict[str, FinishedEmbedding], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from .plan import check_reduction
     from .result.finish import call_of, finish_rows, finished, remove_finished
@@ -204,7 +204,7 @@ def spread_over(how: Run, batch_size: int) -> Callable | None:
     return spread
 
 
-def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
+def _noted(results: dict[str, FinishedEmbedding], **notes: object) -> dict[str, FinishedEmbedding]:
     for result in results.values():
         result.notes.update(notes)
     return results
@@ -288,7 +288,7 @@ def grid_obs(
 
 
 def write_result(
-    adata: AnnData, key: str, result: Result, values: object, plan: RunPlan, output: str, **fields: Any
+    adata: AnnData, key: str, result: FinishedEmbedding, values: object, plan: RunPlan, output: str, **fields: Any
 ) -> None:
     """Embedding, record and basis into a table whose rows are those of `values`."""
     from .result.record import basis_key, write_record

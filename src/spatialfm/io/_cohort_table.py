@@ -30,7 +30,7 @@ _LONGEST = 200  # bytes of a sample's name; file systems take 255, of which pref
 
 
 @dataclass(frozen=True)
-class Keys:
+class CohortKeys:
     """Names of the columns that are not clinical; None where the table has none."""
 
     sample: str
@@ -112,7 +112,7 @@ def find_keys(
     mpp: str | None,
     kind: str | None = None,
     measurements: str | None = None,
-) -> Keys:
+) -> CohortKeys:
     """Columns that are there; the ones that only have a default name may be absent, and that of images may be None."""
     for argument, key, meaning in (
         ("library_key", sample, "names of the samples"),
@@ -145,7 +145,7 @@ def find_keys(
                 f"Correct {argument}=, or pass {argument}=None."
             )
     present = [key if key in frame else None for key in (labels, mpp, kind, measurements)]
-    return Keys(sample, patient, image, *present)
+    return CohortKeys(sample, patient, image, *present)
 
 
 def measurements_named(
@@ -162,7 +162,12 @@ def column_source(frame: pd.DataFrame, column: str | None) -> PathSource | None:
 
 
 def plan_rows(
-    frame: pd.DataFrame, keys: Keys, folder: Path, images: PathSource, masks: PathSource | None, kind: str | None = None
+    frame: pd.DataFrame,
+    keys: CohortKeys,
+    folder: Path,
+    images: PathSource,
+    masks: PathSource | None,
+    kind: str | None = None,
 ) -> list[Row]:
     """Every sample, checked; `kind` is that of all rows, in place of a column.
 
@@ -229,7 +234,11 @@ def refuse_all(problems: Sequence[str], error: type[Exception] = InputFileError)
 
 
 def clinical_columns(
-    frame: pd.DataFrame, rows: Sequence[Row], keys: Keys, wanted: Sequence[str] | None, also: Sequence[str | None] = ()
+    frame: pd.DataFrame,
+    rows: Sequence[Row],
+    keys: CohortKeys,
+    wanted: Sequence[str] | None,
+    also: Sequence[str | None] = (),
 ) -> pd.DataFrame:
     """`obs` of the sample table: patient, then the clinical columns and those of `also`, indexed by sample.
 
@@ -296,7 +305,7 @@ def _text(value: object) -> str:
     return "" if value is None or pd.isna(value) else str(value).strip()
 
 
-def _kind(frame: pd.DataFrame, keys: Keys, i: int, kind: str | None) -> tuple[str, str | None]:
+def _kind(frame: pd.DataFrame, keys: CohortKeys, i: int, kind: str | None) -> tuple[str, str | None]:
     text = _text(frame[keys.kind].iloc[i]) if keys.kind is not None else ""
     chosen = text or kind or PLAIN
     if chosen in KINDS:
@@ -321,7 +330,9 @@ def _path(value: object, folder: Path, said: str, *, needed: bool, kind: str = P
     return path, None
 
 
-def _measurements(frame: pd.DataFrame, keys: Keys, i: int, kind: str, folder: Path) -> tuple[Path | None, str | None]:
+def _measurements(
+    frame: pd.DataFrame, keys: CohortKeys, i: int, kind: str, folder: Path
+) -> tuple[Path | None, str | None]:
     """Path of the table of another program; of other kinds than QuPath's there is none."""
     if keys.measurements is None:
         return None, None

@@ -15,7 +15,7 @@ from .._public import public
 from .._types import present
 from ..pp.joins import counted, listed
 from ._cohort_table import (
-    Keys,
+    CohortKeys,
     Row,
     clinical_columns,
     column_source,
@@ -257,7 +257,7 @@ def _one_of(argument: str, template: str | None, column: str | None) -> str | No
 
 
 def _path_sources(
-    table: pd.DataFrame | str | PathLike, frame: pd.DataFrame, keys: Keys, given: Mapping[str, str | None]
+    table: pd.DataFrame | str | PathLike, frame: pd.DataFrame, keys: CohortKeys, given: Mapping[str, str | None]
 ) -> tuple[PathSource, PathSource | None]:
     """Paths of images and of masks, from columns or templates."""
     templates = {name: parse_template(name, text) for name, text in given.items() if text is not None}

@@ -35,7 +35,7 @@ class PublishedTarget:
 
 
 @dataclass(frozen=True)
-class Applied:
+class BagPredictions:
     """Predictions ``(bags, columns)``, attention ``(cells,)`` and, where asked for, gradients ``(cells, outputs)``."""
 
     predicted: np.ndarray
@@ -73,7 +73,7 @@ def class_names(classes: list[str] | None, told: object, n_outputs: int) -> list
 
 def apply(
     network: StampMIL | HistoBistroMIL, bags: Bags, target: PublishedTarget, gradients: bool, device: torch.device
-) -> Applied:
+) -> BagPredictions:
     """Predict each bag from all its cells."""
     width, n_cells = bags.values.shape[1], len(bags.values)
     whole, same = BagRecipe(max_cells=WHOLE), np.zeros(width, np.float32)
@@ -86,4 +86,4 @@ def apply(
         predicted.append(output)
         if gradient is not None:
             gradient[rows] = gradient_shares(trained, bags, bag, whole, device).cells
-    return Applied(np.array(predicted), attention, gradient)
+    return BagPredictions(np.array(predicted), attention, gradient)

@@ -27,7 +27,7 @@ RISK_GROUPS = ("low", "high")
 
 
 @dataclass(frozen=True)
-class Plan:
+class BagTraining:
     """How networks are trained and judged.
 
     Attributes
@@ -73,7 +73,9 @@ class Held:
     columns: np.ndarray | None = None  # (cases, outputs, columns + 2): shares, intercept, and the output
 
 
-def cross_validate(values: np.ndarray, cases: Cases, task: Task, plan: Plan, bar: tqdm, *, alone: bool = False) -> Held:
+def cross_validate(
+    values: np.ndarray, cases: Cases, task: Task, plan: BagTraining, bar: tqdm, *, alone: bool = False
+) -> Held:
     """Train the networks of all folds and seeds; nothing of a held-out case is seen, not by early stopping either.
 
     Parameters
@@ -118,7 +120,7 @@ def cross_validate(values: np.ndarray, cases: Cases, task: Task, plan: Plan, bar
 
 
 def _empty(
-    values: np.ndarray, cases: Cases, task: Task, plan: Plan, fold: np.ndarray, n_outputs: int, alone: bool
+    values: np.ndarray, cases: Cases, task: Task, plan: BagTraining, fold: np.ndarray, n_outputs: int, alone: bool
 ) -> Held:
     held = Held(fold, np.zeros((len(cases.names), len(task.columns))), np.zeros(len(values), np.float32))
     if alone:
@@ -133,7 +135,9 @@ def _empty(
     return held
 
 
-def _follow(held: Held, trained: Trained, bags: Bags, chosen: np.ndarray, case_of_bag: np.ndarray, plan: Plan) -> None:
+def _follow(
+    held: Held, trained: Trained, bags: Bags, chosen: np.ndarray, case_of_bag: np.ndarray, plan: BagTraining
+) -> None:
     """Add what the outputs for held-out bags rest on; the output of a case is the mean over its bags and the seeds."""
     for bag in chosen:
         case = case_of_bag[bag]
@@ -149,7 +153,7 @@ def _follow(held: Held, trained: Trained, bags: Bags, chosen: np.ndarray, case_o
 
 
 def shuffled_scores(
-    values: np.ndarray, cases: Cases, task: Task, plan: Plan, n_permutations: int, bar: tqdm
+    values: np.ndarray, cases: Cases, task: Task, plan: BagTraining, n_permutations: int, bar: tqdm
 ) -> np.ndarray:
     """The first score of the task for each shuffle of the outcomes."""
     null = []

@@ -41,7 +41,7 @@ class ProbeRecipe:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class ProbePredictions:
     """Predictions ``(rows, targets)``, and what the fit came to."""
 
     values: np.ndarray
@@ -51,7 +51,7 @@ class Predicted:
 
 def fit_predict(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, new: np.ndarray, recipe: ProbeRecipe, seed: int, n_jobs: int = 1
-) -> Predicted:
+) -> ProbePredictions:
     """Fit to rows and predict others.
 
     The published ridge has no intercept, and its targets are not centred. As the columns are, its coefficients are
@@ -74,7 +74,7 @@ def fit_predict(
 
         forest = RandomForestRegressor(recipe.n_trees, random_state=seed, n_jobs=n_jobs)
         predicted = forest.fit(features, y if y.shape[1] > 1 else y[:, 0]).predict(others)
-        return Predicted(predicted.reshape(len(others), y.shape[1]), features.shape[1], np.nan)
+        return ProbePredictions(predicted.reshape(len(others), y.shape[1]), features.shape[1], np.nan)
     from sklearn.linear_model import Ridge
 
     alpha = recipe.alpha
@@ -85,7 +85,7 @@ def fit_predict(
     mean = y.mean(axis=0)
     ridge: Any = Ridge(alpha=float(alpha), solver="lsqr", fit_intercept=False, max_iter=MAX_ITER, tol=TOLERANCE)
     predicted = ridge.fit(features, y - mean).predict(others).reshape(len(others), y.shape[1])
-    return Predicted(predicted + mean, features.shape[1], float(alpha))
+    return ProbePredictions(predicted + mean, features.shape[1], float(alpha))
 
 
 def _features(x: np.ndarray, new: np.ndarray, pca: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ Split = Sequence[tuple[np.ndarray, np.ndarray]]  # rows to fit and rows to judge
 
 
 @dataclass(frozen=True)
-class Rows:
+class HiddenRows:
     """Cells or pixels whose markers were measured, and what was hidden of them.
 
     Attributes
@@ -78,7 +78,7 @@ def split_of(
 
 
 def floors(
-    rows: Rows, places: Sequence[int], mode: str, methods: Sequence[str], split: Split, random_state: int = 0
+    rows: HiddenRows, places: Sequence[int], mode: str, methods: Sequence[str], split: Split, random_state: int = 0
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each floor and what it predicts of some markers ``(n, len(places))``; NaN where nothing was judged.
 
@@ -114,7 +114,7 @@ def floors(
 
 
 def score_patients(
-    rows: Rows, names: Sequence[str], places: Sequence[int], predicted: np.ndarray, judged: np.ndarray
+    rows: HiddenRows, names: Sequence[str], places: Sequence[int], predicted: np.ndarray, judged: np.ndarray
 ) -> pd.DataFrame:
     """Scores of each marker in each patient, on values that were hidden; NaN of fewer than 10.
 
@@ -167,7 +167,7 @@ def summarise(patients: pd.DataFrame, n_bootstrap: int, random_state: int) -> pd
 
 
 def evaluated(
-    rows: Rows,
+    rows: HiddenRows,
     names: Sequence[str],
     targets: Sequence[str],
     mode: str,

@@ -14,7 +14,7 @@ from .intervals import Widths, fit_widths
 
 
 @dataclass(frozen=True)
-class Known:
+class MeasuredCells:
     """Cells of which a marker was measured, and predicted without it.
 
     Attributes
@@ -34,7 +34,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Asked:
+class IntervalRequest:
     """What is asked of intervals.
 
     Attributes
@@ -53,7 +53,7 @@ class Asked:
     random_state: int
 
 
-def by_patient(known: Known, widths: Widths) -> pd.DataFrame:
+def by_patient(known: MeasuredCells, widths: Widths) -> pd.DataFrame:
     """Scores of each patient, NaN where it has fewer than 10 cells; and its coverage by the widths of all others."""
     names = np.unique(known.patients)
     rows = []
@@ -69,7 +69,7 @@ def by_patient(known: Known, widths: Widths) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Ranks:
+class PatientRanks:
     """Mean ranks of patients (`mean_ranks`) in markers that were measured of all of them."""
 
     patients: np.ndarray  # (patients,) names, in order
@@ -99,7 +99,7 @@ class Calibrated:
     new: pd.DataFrame
 
 
-def calibrated(known: Known, new: np.ndarray, ranks: Ranks, options: Asked) -> Calibrated:
+def calibrated(known: MeasuredCells, new: np.ndarray, ranks: PatientRanks, options: IntervalRequest) -> Calibrated:
     """Scores, intervals, and whether new patients are like those calibrated on.
 
     Parameters
@@ -179,7 +179,7 @@ def levels_of(widths: Widths) -> pd.DataFrame:
     )
 
 
-def shift_of(ranks: Ranks, known: np.ndarray, new: np.ndarray, options: Asked) -> Shift | None:
+def shift_of(ranks: PatientRanks, known: np.ndarray, new: np.ndarray, options: IntervalRequest) -> Shift | None:
     """Test of new patients against known ones; None without new ones, or without a marker that all have."""
     if not len(new) or not ranks.means.shape[1]:
         return None

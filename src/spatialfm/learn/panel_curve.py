@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from ..stats.folds import stratified_folds
-from .panel_search import Chosen, search_panels
+from .panel_search import BestPanel, search_panels
 from .panel_tasks import Task
 
 
@@ -63,14 +63,14 @@ class Search:
             n_folds = n_patients
         return stratified_folds(np.zeros(n_patients, int), n_folds, rng)
 
-    def run(self, task: Task, patients: np.ndarray, number: int = 0) -> dict[int, Chosen]:
+    def run(self, task: Task, patients: np.ndarray, number: int = 0) -> dict[int, BestPanel]:
         """Panels of all sizes that these patients choose."""
         panel = task.panel(patients, self.folds(len(patients), number))
         return search_panels(panel, self.n_markers, keep=self.keep, costs=self.costs)
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeldOutPanels:
     """Scores on held-out patients.
 
     Attributes
@@ -94,7 +94,7 @@ class Judged:
 
 def judge_panels(
     task: Task, n_patients: int, variance: np.ndarray, search: Search, over: Iterable[int] | None = None
-) -> Judged:
+) -> HeldOutPanels:
     """Score panels of all sizes, chosen without the patients that they are scored on.
 
     Parameters
@@ -123,7 +123,7 @@ def judge_panels(
             by_variance[i, test] = task.scores(train, test, sorted(order[:size]))
             for draw, one in enumerate(orders):
                 drawn[draw, i, test] = task.scores(train, test, sorted(one[:size]))
-    return Judged(chosen, by_variance, drawn, whole, times)
+    return HeldOutPanels(chosen, by_variance, drawn, whole, times)
 
 
 def judge_beside(task: Task, other: Task, n_patients: int, search: Search) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +149,7 @@ def kept_first(order: np.ndarray, keep: Sequence[int]) -> list[int]:
     return [*keep, *(int(marker) for marker in order if marker not in keep)]
 
 
-def curve_table(judged: Judged, sizes: Sequence[int], level: float = 0.95) -> pd.DataFrame:
+def curve_table(judged: HeldOutPanels, sizes: Sequence[int], level: float = 0.95) -> pd.DataFrame:
     """Mean over patients of each size, with its interval; of random panels the mean over draws, and where 95 % lie."""
     low, high = mean_interval(judged.chosen, level)
     table = pd.DataFrame(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import softmax
 
-from .panel_moments import PENALTY, Moments, Targets, sweep, weights_of_counts
+from .panel_moments import PENALTY, Moments, PanelTargets, sweep, weights_of_counts
 
 
-def discriminants(fitted: Moments, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+def discriminants(fitted: Moments, targets: PanelTargets) -> tuple[np.ndarray, np.ndarray]:
     """Covariance ``(M, M)`` within types, with its penalty, and means ``(T, M)``; NaN of types that nobody has."""
     product, mean = fitted.average(fitted.product), fitted.average(fitted.mean)
     m, shares = targets.n_markers, mean[targets.columns]
@@ -21,7 +21,7 @@ def discriminants(fitted: Moments, targets: Targets) -> tuple[np.ndarray, np.nda
     return within, centers
 
 
-def discriminant_scores(fitted: Moments, targets: Targets, panel: list[int], values: np.ndarray) -> np.ndarray:
+def discriminant_scores(fitted: Moments, targets: PanelTargets, panel: list[int], values: np.ndarray) -> np.ndarray:
     """Log probabilities ``(n, T)``, up to a constant, of types of cells by the markers of a panel ``(n, panel)``."""
     within, centers = discriminants(fitted, targets)
     there = np.isfinite(centers).all(axis=1)
@@ -70,7 +70,7 @@ class DiscriminantPanel:
     def __init__(
         self,
         moments: Moments,
-        targets: Targets,
+        targets: PanelTargets,
         fold: np.ndarray,
         values: np.ndarray,
         types: np.ndarray,

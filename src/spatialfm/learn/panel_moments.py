@@ -76,7 +76,7 @@ def weights_of_counts(counts: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Targets:
+class PanelTargets:
     """What is to be predicted.
 
     Attributes
@@ -138,7 +138,7 @@ class LinearPanel:
         ``(patients,)`` fold of each patient.
     """
 
-    def __init__(self, moments: Moments, targets: Targets, fold: np.ndarray, penalty: float = PENALTY) -> None:
+    def __init__(self, moments: Moments, targets: PanelTargets, fold: np.ndarray, penalty: float = PENALTY) -> None:
         self._targets = targets
         self._inside = np.zeros(moments.mean.shape[1], bool)
         fitted, held, weights = [], [], []
@@ -187,7 +187,7 @@ class LinearPanel:
         self._inside[k] = ~self._inside[k]
 
 
-def linear_scores(train: Moments, test: Moments, targets: Targets, panel: list[int]) -> np.ndarray:
+def linear_scores(train: Moments, test: Moments, targets: PanelTargets, panel: list[int]) -> np.ndarray:
     """Scores ``(patients,)`` of a panel on the patients of `test`, with regressions fitted to those of `train`."""
     center, scale = train.spread()
     matrix, held = train.average(train.around(center, scale)), test.around(center, scale)

@@ -16,7 +16,7 @@ import numpy as np
 BETTER = 1e-9  # by which a smaller panel must be better: rounding would go in circles
 
 
-class Panel(Protocol):
+class ScoredPanel(Protocol):
     """A panel, its score, and the scores of the panels beside it."""
 
     @property
@@ -34,7 +34,7 @@ class Panel(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BestPanel:
     """The best panel of a size.
 
     Attributes
@@ -53,8 +53,8 @@ class Chosen:
 
 
 def search_panels(
-    panel: Panel, n_markers: int, *, keep: Sequence[int] = (), costs: np.ndarray | None = None
-) -> dict[int, Chosen]:
+    panel: ScoredPanel, n_markers: int, *, keep: Sequence[int] = (), costs: np.ndarray | None = None
+) -> dict[int, BestPanel]:
     """The best panel of each size up to `n_markers`.
 
     Parameters
@@ -71,14 +71,14 @@ def search_panels(
     """
     price = np.ones(panel.n_markers) if costs is None else np.asarray(costs, float)
     inside: list[int] = []
-    best: dict[int, Chosen] = {}
+    best: dict[int, BestPanel] = {}
 
     def toggle(marker: int) -> None:
         inside.remove(marker) if marker in inside else inside.append(marker)
         panel.toggle(marker)
 
     def note() -> None:
-        known, now = best.get(len(inside)), Chosen(tuple(inside), panel.score(), float(price[inside].sum()))
+        known, now = best.get(len(inside)), BestPanel(tuple(inside), panel.score(), float(price[inside].sum()))
         if known is None or now.score > known.score + BETTER:
             best[len(inside)] = now
             return
@@ -104,7 +104,7 @@ def search_panels(
 
 
 def _leaves(
-    panel: Panel, inside: list[int], stay: Sequence[int], best: dict[int, Chosen], price: np.ndarray
+    panel: ScoredPanel, inside: list[int], stay: Sequence[int], best: dict[int, BestPanel], price: np.ndarray
 ) -> int | None:
     """The marker without which the panel is better than the best of that size; None: there is none."""
     free = [marker for marker in inside if marker not in stay]
@@ -136,7 +136,7 @@ class Role:
     loss_with_substitute: float
 
 
-def roles(panel: Panel, markers: Sequence[int], *, keep: Sequence[int] = ()) -> dict[int, Role]:
+def roles(panel: ScoredPanel, markers: Sequence[int], *, keep: Sequence[int] = ()) -> dict[int, Role]:
     """The role of each marker of a panel, which is the state of `panel`; those that are kept have none."""
     whole, out = panel.score(), {}
     for marker in (one for one in markers if one not in keep):

@@ -10,16 +10,16 @@ import numpy as np
 from .._types import present
 from .imputers import drawn_evenly
 from .panel_discriminant import DiscriminantPanel, balanced_accuracies, discriminant_scores
-from .panel_moments import LinearPanel, Targets, linear_scores, moments_of
+from .panel_moments import LinearPanel, PanelTargets, linear_scores, moments_of
 from .panel_neighbours import NeighbourPanel, neighbours_say, patient_weights
-from .panel_search import Panel
+from .panel_search import ScoredPanel
 
 N_SCORED = 10_000  # cells whose types are called to score a panel: more of them move no score by its interval
 N_SEARCHED = 4_000  # and to choose its markers
 
 
 @dataclass(frozen=True)
-class Cells:
+class PanelCells:
     """Cells with all that panels are made of, and are to predict.
 
     Attributes
@@ -54,16 +54,18 @@ class Cells:
             return self.targets
         return (self.types[:, None] == np.arange(self.types.max() + 1)).astype(float)
 
-    def of(self, rows: np.ndarray) -> Cells:
+    def of(self, rows: np.ndarray) -> PanelCells:
         """The same of some cells."""
         targets = None if self.targets is None else self.targets[rows]
-        return Cells(self.markers[rows], targets, None if self.types is None else self.types[rows], self.patient[rows])
+        return PanelCells(
+            self.markers[rows], targets, None if self.types is None else self.types[rows], self.patient[rows]
+        )
 
 
 class Task(Protocol):
     """How panels are searched and scored."""
 
-    def panel(self, patients: np.ndarray, fold: np.ndarray) -> Panel:
+    def panel(self, patients: np.ndarray, fold: np.ndarray) -> ScoredPanel:
         """An empty panel, scored by folds of these patients."""
 
     def scores(self, train: np.ndarray, test: np.ndarray, panel: list[int]) -> np.ndarray:
@@ -73,16 +75,16 @@ class Task(Protocol):
 class LinearTask:
     """By ridge regression; types by linear discriminants, in which all of them weigh alike."""
 
-    def __init__(self, cells: Cells, random_state: int) -> None:
+    def __init__(self, cells: PanelCells, random_state: int) -> None:
         beside, m = cells.beside(), cells.markers.shape[1]
         values = cells.markers if beside is None else np.hstack([cells.markers, beside])
         self._moments = moments_of(values, cells.patient, cells.n_patients)
         columns = np.arange(m) if beside is None else np.arange(m, values.shape[1])
-        self._targets = Targets(m, columns, by_variance=cells.targets is not None)
+        self._targets = PanelTargets(m, columns, by_variance=cells.targets is not None)
         self._cells = None if cells.types is None else cells.of(drawn_evenly(cells.patient, N_SCORED, random_state))
         self._random_state = random_state
 
-    def panel(self, patients: np.ndarray, fold: np.ndarray) -> Panel:
+    def panel(self, patients: np.ndarray, fold: np.ndarray) -> ScoredPanel:
         """An empty panel, scored by folds of these patients."""
         moments = self._moments.of(patients)
         if self._cells is None:
@@ -105,13 +107,13 @@ class LinearTask:
 class NeighbourTask:
     """By the nearest cells, of as many as can be compared in pairs; types by the shares among them."""
 
-    def __init__(self, cells: Cells, random_state: int, max_cells: int) -> None:
+    def __init__(self, cells: PanelCells, random_state: int, max_cells: int) -> None:
         self._cells = cells.of(drawn_evenly(cells.patient, max_cells, random_state))
 
-    def _of(self, patients: np.ndarray) -> Cells:
+    def _of(self, patients: np.ndarray) -> PanelCells:
         return self._cells.of(np.isin(self._cells.patient, patients))
 
-    def panel(self, patients: np.ndarray, fold: np.ndarray) -> Panel:
+    def panel(self, patients: np.ndarray, fold: np.ndarray) -> ScoredPanel:
         """An empty panel; each patient is held out by itself."""
         own = self._of(patients)
         scale, weights = _scale_and_weights(own)
@@ -139,7 +141,7 @@ class NeighbourTask:
         return 1 - np.array([errors[own.patient == one].mean() for one in test])
 
 
-def _scale_and_weights(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+def _scale_and_weights(cells: PanelCells) -> tuple[np.ndarray, np.ndarray]:
     """Scales of markers, and weights of the squared errors of targets: patients weigh alike."""
     row = patient_weights(cells.patient)
     center = row @ cells.markers

@@ -156,7 +156,7 @@ def lie_apart(components: Components, values: np.ndarray, min_share: float) -> b
 
 
 @dataclass(frozen=True)
-class Sample:
+class MarkerSample:
     """One marker in one sample: values ``(n,)``, transformed so that populations are about normal."""
 
     values: np.ndarray
@@ -176,7 +176,7 @@ class Sample:
         return own if own is not None and lie_apart(own, self.values, min_share) else None
 
 
-def reference_of(samples: list[Sample], min_share: float, random_state: int = 0) -> Components | None:
+def reference_of(samples: list[MarkerSample], min_share: float, random_state: int = 0) -> Components | None:
     """Populations that samples share, each sample counting alike; None where they lie apart in hardly any.
 
     They are those of all samples together where these lie apart. Otherwise, as where most samples have no positive cell
@@ -198,7 +198,7 @@ def reference_of(samples: list[Sample], min_share: float, random_state: int = 0)
     return Components((float(means[0]), float(means[1])), (float(sds[0]), float(sds[1])), share)
 
 
-def call_mixture(sample: Sample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
+def call_mixture(sample: MarkerSample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
     """Split one sample by a mixture of its own, or by the threshold of all samples where it holds one population.
 
     Parameters
@@ -223,7 +223,7 @@ def call_mixture(sample: Sample, reference: Components | None, *, min_cells: int
     return replace(_one_population(values, reference, min_share), own=own.threshold)
 
 
-def call_otsu(sample: Sample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
+def call_otsu(sample: MarkerSample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
     """As `call_mixture`, with Otsu's threshold where the populations lie apart; probabilities are 0 or 1."""
     call = call_mixture(sample, reference, min_cells=min_cells, min_share=min_share)
     values, threshold = sample.values, call.threshold

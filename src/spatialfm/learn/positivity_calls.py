@@ -9,7 +9,17 @@ import pandas as pd
 
 from .._identity import fingerprint
 from .._progress import progress_bar
-from .positivity import NETWORK, NOT_MEASURED, UNCLEAR, Call, Sample, call_gate, call_mixture, call_otsu, reference_of
+from .positivity import (
+    NETWORK,
+    NOT_MEASURED,
+    UNCLEAR,
+    Call,
+    MarkerSample,
+    call_gate,
+    call_mixture,
+    call_otsu,
+    reference_of,
+)
 
 WHOLE = 0.99  # share of positive cells above which somebody's calls split nothing
 Calls = dict[tuple[int, int], Call]  # by number of the sample and of the marker
@@ -43,7 +53,7 @@ def fitted_calls(
     for j in progress_bar(range(values.shape[1]), desc="markers", unit="marker"):
         column = np.arcsinh(values[:, j] / cofactors[j])
         parts = [column[codes == i] for i in range(n_samples)]
-        measured = [Sample(part[~np.isnan(part)], random_state) for part in parts]
+        measured = [MarkerSample(part[~np.isnan(part)], random_state) for part in parts]
         reference = reference_of(measured, min_share, random_state)
         for i, (part, known) in enumerate(zip(parts, measured, strict=True)):
             if not len(known):

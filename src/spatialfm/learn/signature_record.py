@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..cohort.signature_patients import Patients
+from ..cohort.signature_patients import SignaturePatients
 from ..stats.permutation import permutation_p
 from ..stats.signature_outcome import Outcome
 from . import signature_clusters as clustering
 from .signature_search import (
     NESTED,
     OPTIMISTIC,
-    Chosen,
-    Fold,
+    JudgedClusters,
+    RankedFold,
     fold_scores,
     interval_of,
     mean_of_folds,
@@ -26,7 +26,7 @@ from .signature_search import (
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateClusters:
     """Clusters of the cells that were drawn, and how much of each a patient has."""
 
     clusters: clustering.Clusters
@@ -36,12 +36,12 @@ class Candidates:
 
 
 def search_record(
-    patients: Patients,
-    candidates: Candidates,
-    observed: Chosen,
+    patients: SignaturePatients,
+    candidates: CandidateClusters,
+    observed: JudgedClusters,
     model: np.ndarray,
     held_out: np.ndarray,
-    folds: list[Fold],
+    folds: list[RankedFold],
     null: dict[str, np.ndarray],
     resolutions: Sequence[float],
     random_state: int,
@@ -109,7 +109,7 @@ def _row(scores: np.ndarray, null: np.ndarray, interval: tuple[float, float]) ->
     }
 
 
-def _names(observed: Chosen, outcome: Outcome) -> dict[int, str]:
+def _names(observed: JudgedClusters, outcome: Outcome) -> dict[int, str]:
     letters = {"response": "RS", "non-response": "NRS", "favorable": "FS", "adverse": "AS"}
     names, counts = {}, {}
     for k in observed.chosen:

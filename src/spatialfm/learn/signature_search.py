@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cohort.signature_patients import Patients
+from ..cohort.signature_patients import SignaturePatients
 from ..stats.folds import fold_masks
 from ..stats.signature_outcome import Outcome, multivariate, univariate
 from . import signature_clusters as clustering
@@ -27,7 +27,7 @@ class SearchPlan:
 
 
 @dataclass(frozen=True)
-class Fold:
+class RankedFold:
     """Ranks of all patients by clusters of the training patients."""
 
     test: np.ndarray  # (patients,) bool
@@ -36,7 +36,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class JudgedClusters:
     """Clusters judged on all patients."""
 
     scores: np.ndarray  # (clusters,)
@@ -46,7 +46,7 @@ class Chosen:
 
 def nested_folds(
     values: np.ndarray,
-    patients: Patients,
+    patients: SignaturePatients,
     resolutions: Sequence[float],
     limit: float,
     overlap: float,
@@ -56,7 +56,7 @@ def nested_folds(
     n_repeats: int,
     n_jobs: int,
     random_state: int,
-) -> Iterator[Fold]:
+) -> Iterator[RankedFold]:
     """Clusters and ranks of every fold; the outcome plays no part, not even in who is in which fold."""
     from .._progress import progress_bar
 
@@ -75,7 +75,7 @@ def nested_folds(
         cuts = clustering.cut_points(shares)
         assigned = clustering.assign(values[~held_out], codes, values[held_out], n_assign, random_state)
         shares += clustering.fractions(clusters, patients.codes[held_out], n, assigned)
-        yield Fold(test, clustering.ranks_of(shares, cuts), i // n_folds)
+        yield RankedFold(test, clustering.ranks_of(shares, cuts), i // n_folds)
 
 
 def _choose(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, seed: tuple[int, ...]) -> tuple:
@@ -91,9 +91,9 @@ def _choose(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, seed: tuple[i
     return scores, ratio, chosen
 
 
-def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, random_state: int) -> Chosen:
+def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, random_state: int) -> JudgedClusters:
     """Clusters that the search chooses, and their model."""
-    return Chosen(*_choose(ranks, outcome, plan, (random_state, 2)))
+    return JudgedClusters(*_choose(ranks, outcome, plan, (random_state, 2)))
 
 
 def published_score(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, random_state: int) -> np.ndarray:
@@ -104,7 +104,7 @@ def published_score(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, rando
     return multivariate(outcome, ranks[:, chosen], tests) if chosen else np.full(len(tests), 0.5)
 
 
-def nested_predictions(folds: list[Fold], outcome: Outcome, plan: SearchPlan, random_state: int) -> np.ndarray:
+def nested_predictions(folds: list[RankedFold], outcome: Outcome, plan: SearchPlan, random_state: int) -> np.ndarray:
     """Prediction of each fold's model for its held-out patients ``(folds, patients)``; NaN elsewhere."""
     out = np.full((len(folds), len(outcome)), np.nan)
     for i, fold in enumerate(folds):
@@ -146,7 +146,7 @@ def mean_score(scores: np.ndarray) -> float:
 def shuffled(
     ranks: np.ndarray,
     published: np.ndarray,
-    folds: list[Fold],
+    folds: list[RankedFold],
     outcome: Outcome,
     plan: SearchPlan,
     n_permutations: int,

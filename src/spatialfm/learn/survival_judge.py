@@ -14,9 +14,9 @@ from ..stats.permutation import permutation_p
 from ..stats.survival_scores import decile_times
 from .survival_learners import CoxnetFit
 from .survival_nested import (
-    Cohort,
-    Fitted,
+    FittedSurvival,
     Model,
+    SurvivalCases,
     event_folds,
     log_scores,
     nested,
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 def judge(
     what: str,
     model: Model,
-    cohort: Cohort,
+    cohort: SurvivalCases,
     patients: AnnData,
     n_permutations: int,
     n_bootstrap: int,
     options: dict[str, int],
-) -> tuple[dict[str, Any], Fitted]:
+) -> tuple[dict[str, Any], FittedSurvival]:
     """Nested score, optimistic score and p-value; and the model of all patients."""
     times = decile_times(cohort.time, cohort.event)
     plan = {name: value for name, value in options.items() if name not in ("n_repeats", "random_state")}
@@ -68,7 +68,9 @@ def judge(
     return result, final
 
 
-def final_record(cohort: Cohort, final: Fitted, chosen: dict[str, float], names: pd.Index) -> dict[str, Any]:
+def final_record(
+    cohort: SurvivalCases, final: FittedSurvival, chosen: dict[str, float], names: pd.Index
+) -> dict[str, Any]:
     """The model of all patients, for other cohorts; a forest is grown again from these arguments."""
     record = features_record(cohort.features, cohort.n_covariates, cohort.x, cohort.columns)
     record |= {"risk": final.risk(cohort.x), "time": cohort.time, "chosen": json.dumps(chosen)}

@@ -10,7 +10,7 @@ import numpy as np
 from .._errors import SurvivalError
 from ..stats.concordance import concordant_pairs
 from ..stats.cox import baseline_hazard, partial_log_likelihoods
-from .survival_nested import Cohort, Fitted, Model, preprocess, step_values
+from .survival_nested import FittedSurvival, Model, SurvivalCases, preprocess, step_values
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 4000  # of shuffled patients: bounds the memory of their hazards
 
 
 @dataclass(frozen=True)
-class CoxnetFit(Fitted):
+class CoxnetFit(FittedSurvival):
     """Linear predictor on prepared features, 0 for the average training patient."""
 
     prepare: Pipeline
@@ -37,7 +37,7 @@ class CoxnetFit(Fitted):
         hazard = step_values(self.steps, self.hazard[None, :], times, 0.0)
         return np.exp(-hazard * np.exp(np.minimum(self.risk(x), 50.0))[:, None])
 
-    def explain(self, test: Cohort | None) -> np.ndarray:
+    def explain(self, test: SurvivalCases | None) -> np.ndarray:
         """Coefficients of standardised features, through the principal components where there are any."""
         return self.coef if len(self.prepare) == 1 else self.coef @ self.prepare[-1].components_
 
@@ -50,7 +50,7 @@ class CoxnetModel(Model):
     l1_ratios: np.ndarray
     n_alphas: int
 
-    def choose(self, train: Cohort, folds: np.ndarray) -> dict[str, float]:
+    def choose(self, train: SurvivalCases, folds: np.ndarray) -> dict[str, float]:
         """Penalty of highest cross-validated partial likelihood."""
         best = {"inner_score": -np.inf}
         prepared = preprocess(self.n_components).fit_transform(train.x)
@@ -73,7 +73,7 @@ class CoxnetModel(Model):
             raise SurvivalError("No penalty gave a finite likelihood. Pass n_components=, or check extreme features.")
         return best
 
-    def fit(self, train: Cohort, chosen: dict[str, float]) -> CoxnetFit:
+    def fit(self, train: SurvivalCases, chosen: dict[str, float]) -> CoxnetFit:
         """Fit with the chosen penalty, reached along the path."""
         prepare = preprocess(self.n_components)
         x = prepare.fit_transform(train.x)
@@ -82,7 +82,7 @@ class CoxnetModel(Model):
         coef = _path(x, train, alphas, chosen["l1_ratio"])[:, -1]
         return CoxnetFit(prepare, coef, *baseline_hazard(x @ coef, train.time, train.event))
 
-    def _alphas(self, x: np.ndarray, train: Cohort, ratio: float) -> np.ndarray:
+    def _alphas(self, x: np.ndarray, train: SurvivalCases, ratio: float) -> np.ndarray:
         """From the weakest penalty that leaves no feature down, in equal steps of its logarithm."""
         gradient = np.abs(_null_gradient(x, train)).max()
         highest = max(gradient / (len(x) * ratio), 1e-6) * (1 + 1e-6)
@@ -90,7 +90,7 @@ class CoxnetModel(Model):
 
 
 @dataclass(frozen=True)
-class ForestFit(Fitted):
+class ForestFit(FittedSurvival):
     """A forest on prepared features."""
 
     prepare: Pipeline
@@ -108,7 +108,7 @@ class ForestFit(Fitted):
         curves = self.forest.predict_survival_function(self.prepare.transform(x), return_array=True)
         return np.clip(step_values(self.forest.unique_times_, curves, times, 1.0), 0, 1)
 
-    def explain(self, test: Cohort | None) -> np.ndarray:
+    def explain(self, test: SurvivalCases | None) -> np.ndarray:
         """Pairs in the right order that are lost by shuffling each feature ``(n_features + 1, n_importance)``.
 
         The last row is the number of comparable pairs.
@@ -139,7 +139,7 @@ class ForestModel(Model):
     n_importance: int
     random_state: int
 
-    def choose(self, train: Cohort, folds: np.ndarray) -> dict[str, float]:
+    def choose(self, train: SurvivalCases, folds: np.ndarray) -> dict[str, float]:
         """Size of leaves of highest concordance within inner folds."""
         if len(self.leaves) == 1:
             return {"min_samples_leaf": self.leaves[0], "inner_score": np.nan}
@@ -155,7 +155,7 @@ class ForestModel(Model):
         best = int(np.argmax(scores))
         return {"min_samples_leaf": self.leaves[best], "inner_score": float(scores[best])}
 
-    def fit(self, train: Cohort, chosen: dict[str, float]) -> ForestFit:
+    def fit(self, train: SurvivalCases, chosen: dict[str, float]) -> ForestFit:
         """Fit with the chosen size of leaves."""
         from sksurv.ensemble import RandomSurvivalForest
         from sksurv.util import Surv
@@ -169,7 +169,7 @@ class ForestModel(Model):
         return ForestFit(prepare, forest, average, self.n_importance, self.random_state)
 
 
-def _path(x: np.ndarray, train: Cohort, alphas: np.ndarray, ratio: float) -> np.ndarray:
+def _path(x: np.ndarray, train: SurvivalCases, alphas: np.ndarray, ratio: float) -> np.ndarray:
     """Coefficients ``(n_features, n_alphas)`` along falling penalties; NaN below where they overflow."""
     from sksurv.linear_model import CoxnetSurvivalAnalysis
     from sksurv.util import Surv
@@ -194,7 +194,7 @@ def _path(x: np.ndarray, train: Cohort, alphas: np.ndarray, ratio: float) -> np.
     return coefs
 
 
-def _null_gradient(x: np.ndarray, train: Cohort) -> np.ndarray:
+def _null_gradient(x: np.ndarray, train: SurvivalCases) -> np.ndarray:
     """Derivative of the partial likelihood (ties after Breslow) where all coefficients are 0."""
     steps, hazard = baseline_hazard(np.zeros(len(x)), train.time, train.event)
     return (train.event - hazard[np.searchsorted(steps, train.time)]) @ x

@@ -29,7 +29,7 @@ _ROW = column_as("row", "position")
 
 
 @dataclass(frozen=True)
-class Cohort:
+class SurvivalCases:
     """What a survival model learns from."""
 
     x: np.ndarray  # (n, n_features)
@@ -42,17 +42,17 @@ class Cohort:
     columns: str = "{}"  # JSON, what the covariates among the features were made of
     n_covariates: int = 0  # features that come from them, the last ones
 
-    def part(self, rows: np.ndarray) -> Cohort:
+    def part(self, rows: np.ndarray) -> SurvivalCases:
         """Some of the patients."""
-        return Cohort(self.x[rows], self.time[rows], self.event[rows], self.features, self.rows[rows], 0)
+        return SurvivalCases(self.x[rows], self.time[rows], self.event[rows], self.features, self.rows[rows], 0)
 
-    def shuffled(self, rng: np.random.Generator) -> Cohort:
+    def shuffled(self, rng: np.random.Generator) -> SurvivalCases:
         """Outcomes shuffled between patients."""
         order = rng.permutation(len(self.time))
-        return Cohort(self.x, self.time[order], self.event[order], self.features, self.rows, 0)
+        return SurvivalCases(self.x, self.time[order], self.event[order], self.features, self.rows, 0)
 
 
-class Fitted(ABC):
+class FittedSurvival(ABC):
     """A fitted model."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Fitted(ABC):
         """Probability ``(n, n_times)`` of being without event."""
 
     @abstractmethod
-    def explain(self, test: Cohort | None) -> np.ndarray:
+    def explain(self, test: SurvivalCases | None) -> np.ndarray:
         """All that the model reports of its features, learned without or with held-out patients."""
 
 
@@ -72,11 +72,11 @@ class Model(ABC):
     """A kind of model, and how its settings are chosen."""
 
     @abstractmethod
-    def choose(self, train: Cohort, folds: np.ndarray) -> dict[str, float]:
+    def choose(self, train: SurvivalCases, folds: np.ndarray) -> dict[str, float]:
         """Settings that do best within the training patients, and ``inner_score``, by which they do."""
 
     @abstractmethod
-    def fit(self, train: Cohort, chosen: dict[str, float]) -> Fitted:
+    def fit(self, train: SurvivalCases, chosen: dict[str, float]) -> FittedSurvival:
         """Fit with given settings."""
 
 
@@ -91,7 +91,7 @@ class Nested:
     explained: list[np.ndarray]
 
 
-def read_cohort(
+def read_survival_cases(
     patients: AnnData,
     what: str,
     *,
@@ -104,7 +104,7 @@ def read_cohort(
     patient_key: str | None,
     on_missing: OnMissing,
     on_selected: OnSelected = "raise",
-) -> Cohort:
+) -> SurvivalCases:
     """Features and outcomes of the patients, after all refusals."""
     check_anndata(patients, what)
     taken = [covariates] if isinstance(covariates, str) else list(covariates or ())
@@ -160,7 +160,7 @@ def read_cohort(
             "nothing can be learned."
         )
     _tell_depth(patients, rows, time, event, (time_key, event_key))
-    return Cohort(x, time, event, features, rows, outcome.n_dropped, selected.text, columns, n_covariates)
+    return SurvivalCases(x, time, event, features, rows, outcome.n_dropped, selected.text, columns, n_covariates)
 
 
 def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np
 
 
 def check_plan(
-    cohort: Cohort, n_folds: int, n_inner_folds: int, n_repeats: int, n_components: int | None, n_bootstrap: int
+    cohort: SurvivalCases, n_folds: int, n_inner_folds: int, n_repeats: int, n_components: int | None, n_bootstrap: int
 ) -> None:
     """Refuse what cannot be cross-validated."""
     if n_repeats < 1:
@@ -230,7 +230,7 @@ def preprocess(n_components: int | None) -> Pipeline:
 
 def nested(
     model: Model,
-    cohort: Cohort,
+    cohort: SurvivalCases,
     times: np.ndarray,
     *,
     n_folds: int,
@@ -269,7 +269,7 @@ def partition_seeds(random_state: int, n_repeats: int) -> list[int]:
     return [random_state, *np.random.default_rng((random_state, 11)).integers(2**31, size=n_repeats - 1).tolist()]
 
 
-def within_folds(cohort: Cohort, risk: np.ndarray, fold: np.ndarray) -> float:
+def within_folds(cohort: SurvivalCases, risk: np.ndarray, fold: np.ndarray) -> float:
     """Harrell's concordance over the pairs of patients of one fold."""
     counts = [concordant_pairs(cohort.time[m], cohort.event[m], risk[m]) for m in (fold == k for k in np.unique(fold))]
     right, pairs = np.sum(counts, axis=0)
@@ -278,7 +278,7 @@ def within_folds(cohort: Cohort, risk: np.ndarray, fold: np.ndarray) -> float:
 
 def permutation_scores(
     model: Model,
-    cohort: Cohort,
+    cohort: SurvivalCases,
     *,
     n_folds: int,
     n_inner_folds: int,
@@ -318,7 +318,7 @@ def step_values(steps: np.ndarray, values: np.ndarray, times: np.ndarray, before
     return padded[:, np.searchsorted(steps, times, side="right")]
 
 
-def log_scores(what: str, scores: pd.DataFrame, optimistic: float, cohort: Cohort) -> None:
+def log_scores(what: str, scores: pd.DataFrame, optimistic: float, cohort: SurvivalCases) -> None:
     """One line of the result."""
     row = scores.loc["harrell"]
     logger.info(

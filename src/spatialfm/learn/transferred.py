@@ -23,7 +23,7 @@ from ..cohort.transferred_columns import (
     tell_shift,
 )
 from .survival_learners import ForestModel
-from .survival_nested import read_cohort, step_values
+from .survival_nested import read_survival_cases, step_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -161,7 +161,7 @@ def _forest(source: AnnData, target: AnnData, key: str, model: Mapping, params: 
     x = target_features(source, target, model, params)
     doubts = tell_shift(json.loads(model["features"]), x, model["scale"])
     text = str(params["event_value"])
-    cohort = read_cohort(
+    cohort = read_survival_cases(
         source, "predict_survival", use_rep=str(params["use_rep"]) or None, layer=str(params["layer"]) or None,
         covariates=[str(name) for name in params["covariates"]], time_key=str(params["time_key"]),
         event_key=str(params["event_key"]), event_value=json.loads(text) if text else None, patient_key=None,

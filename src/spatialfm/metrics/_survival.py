@@ -11,7 +11,7 @@ from .._errors import SurvivalError, counted, listed, warn
 from .._origin import remembered
 from .._origin_match import recognise
 from .._public import public
-from ..stats.survival_scores import Patients, brier, concordance, decile_times, dynamic_auc, integrated
+from ..stats.survival_scores import ScoredPatients, brier, concordance, decile_times, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 
@@ -148,7 +148,7 @@ def _tell_selected(risk: Sequence | np.ndarray) -> None:
         )
 
 
-def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> list[Patients]:
+def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> list[ScoredPatients]:
     """Patients with the predictions and folds of each partition."""
     risks, parts = np.asarray(risk), None if folds is None else np.asarray(folds)
     if risks.ndim < 2:
@@ -162,7 +162,7 @@ def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence
 
 
 def _curves(
-    survival: np.ndarray | None, patients: Patients, at: np.ndarray, times: Sequence[float] | None, n: int
+    survival: np.ndarray | None, patients: ScoredPatients, at: np.ndarray, times: Sequence[float] | None, n: int
 ) -> list[np.ndarray | None]:
     """Predicted survival of each partition."""
     if survival is None:
@@ -183,7 +183,7 @@ def _widened(draws: np.ndarray, value: np.ndarray, of_partitions: list[np.ndarra
     return value + (draws - value) * factor
 
 
-def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> Patients:
+def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> ScoredPatients:
     columns = {"time": time, "event": event, "risk": risk}
     values = {name: pd.to_numeric(pd.Series(np.asarray(value).ravel()), errors="coerce").to_numpy(dtype=np.float64)
               for name, value in columns.items()}  # fmt: skip
@@ -212,10 +212,10 @@ def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence |
         raise SurvivalError(f"No event among {counted(n, 'patient')}: there is nothing to score. 1 encodes the event.")
     if (folds < 0).any():
         raise SurvivalError(f"{counted(int((folds < 0).sum()), 'patient has', 'patients have')} no fold (folds=).")
-    return Patients(values["time"], values["event"] == 1, values["risk"], folds)
+    return ScoredPatients(values["time"], values["event"] == 1, values["risk"], folds)
 
 
-def _times(patients: Patients, times: Sequence[float] | None) -> np.ndarray:
+def _times(patients: ScoredPatients, times: Sequence[float] | None) -> np.ndarray:
     first, last = patients.time[patients.event].min(), patients.time.max()
     if times is None:
         return decile_times(patients.time, patients.event)
@@ -232,7 +232,9 @@ def _times(patients: Patients, times: Sequence[float] | None) -> np.ndarray:
     return at
 
 
-def _survival(survival: np.ndarray, patients: Patients, at: np.ndarray, times: Sequence[float] | None) -> np.ndarray:
+def _survival(
+    survival: np.ndarray, patients: ScoredPatients, at: np.ndarray, times: Sequence[float] | None
+) -> np.ndarray:
     values = np.asarray(survival, dtype=np.float64)
     if times is None or values.shape != (len(patients.time), at.size):
         raise SurvivalError(
@@ -247,7 +249,7 @@ def _survival(survival: np.ndarray, patients: Patients, at: np.ndarray, times: S
 
 
 def _all_scores(
-    patients: Patients, weights: np.ndarray, at: np.ndarray, predicted: np.ndarray | None
+    patients: ScoredPatients, weights: np.ndarray, at: np.ndarray, predicted: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Each score as ``(n_draws, 1)`` or ``(n_draws, n_times)``."""
     harrell, uno = concordance(patients, weights)
@@ -264,7 +266,7 @@ def _all_scores(
 
 
 def _bootstrap(
-    patients: Patients,
+    patients: ScoredPatients,
     at: np.ndarray,
     predicted: np.ndarray | None,
     n_bootstrap: int,
@@ -291,7 +293,7 @@ def _interval(draws: np.ndarray | None, alpha: float, n: int) -> tuple[np.ndarra
     return limits[0], limits[1]
 
 
-def _counts(patients: Patients, at: np.ndarray) -> dict[str, np.ndarray]:
+def _counts(patients: ScoredPatients, at: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "at_risk": (patients.time[None, :] >= at[:, None]).sum(axis=1),
         "events": ((patients.time[None, :] <= at[:, None]) & patients.event).sum(axis=1),

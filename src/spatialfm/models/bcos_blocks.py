@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .._errors import ModelError
 from .virtues_blocks import FactorisedBlock
-from .vit import Attention, Block, Mlp
+from .vit import Attention, Mlp, TransformerBlock
 
 if TYPE_CHECKING:
     from .encoder import Encoder
@@ -143,7 +143,8 @@ def convert(encoder: Encoder, blocks: int) -> list[nn.Module]:
     of_encoder = encoder.transformer_blocks()
     chosen = of_encoder[-blocks:]
     known = bool(chosen) and all(
-        isinstance(one, FactorisedBlock) or (isinstance(one, Block) and isinstance(one.mlp, Mlp)) for one in chosen
+        isinstance(one, FactorisedBlock) or (isinstance(one, TransformerBlock) and isinstance(one.mlp, Mlp))
+        for one in chosen
     )
     holder, name, norm = _final_norm(encoder)
     if not known or not isinstance(norm, nn.LayerNorm):
@@ -154,7 +155,7 @@ def convert(encoder: Encoder, blocks: int) -> list[nn.Module]:
     for block in chosen:
         if isinstance(block, FactorisedBlock):
             _of_virtues(block)
-        elif isinstance(block, Block):
+        elif isinstance(block, TransformerBlock):
             _of_vit(block)
     _put(holder, **{name: DynamicNorm(norm)})
     converted = [*chosen, holder.get_submodule(name)]
@@ -190,7 +191,7 @@ def _of_virtues(block: FactorisedBlock) -> None:
     _put(block, feedforward=feedforward)
 
 
-def _of_vit(block: Block) -> None:
+def _of_vit(block: TransformerBlock) -> None:
     mlp = block.mlp
     if isinstance(mlp, Mlp):
         _put(block, mlp=nn.Sequential(BcosUnits(mlp.fc1), BcosUnits(mlp.fc2)))

@@ -26,7 +26,7 @@ from .encoder import Encoder, EncoderOutput, MarkerEntry
 from .openphenom import sincos_positions
 from .recipe import Recipe
 from .registry import register
-from .vit import Block, PatchEmbed, ViTConfig
+from .vit import PatchEmbed, TransformerBlock, ViTConfig
 
 EVA = ModelCard(
     name="eva",
@@ -228,7 +228,7 @@ def _patches(config: EvaConfig) -> PatchEmbed:
 
 def _blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:
     shape = ViTConfig(dim=dim, depth=depth, heads=heads, patch_size=1, grid=1, layer_scale=False, eps=1e-5)
-    return nn.ModuleList(Block(shape) for _ in range(depth))
+    return nn.ModuleList(TransformerBlock(shape) for _ in range(depth))
 
 
 def _projection(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

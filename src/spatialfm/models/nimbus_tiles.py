@@ -91,7 +91,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 @dataclass(frozen=True)
-class Window:
+class NetworkPass:
     """A pass of the network.
 
     Attributes
@@ -110,16 +110,16 @@ class Window:
     whole: bool
 
 
-def windows_of(shape: tuple[int, int], augmentation: Augmentation) -> list[list[Window]]:
+def windows_of(shape: tuple[int, int], augmentation: Augmentation) -> list[list[NetworkPass]]:
     """Passes over an image of a shape; each list is one unit of work. Every pixel is kept once by each view."""
     views = VIEWS[augmentation]
     if max(shape) <= LARGEST:
         height, width = (max(SMALLEST, -(-side // POOLED) * POOLED) for side in shape)
-        return [[Window(view, (0, height, 0, width), (0, shape[0], 0, shape[1]), True) for view in views]]
+        return [[NetworkPass(view, (0, height, 0, width), (0, shape[0], 0, shape[1]), True) for view in views]]
     return [[window] for view in views for window in _tiles(view, shape, augmentation)]
 
 
-def _tiles(view: View, shape: tuple[int, int], augmentation: Augmentation) -> Iterator[Window]:
+def _tiles(view: View, shape: tuple[int, int], augmentation: Augmentation) -> Iterator[NetworkPass]:
     side = SIDES[augmentation]
     margin = (side - OUTPUT) // 2
     rows, columns = (starts_of(length, augmentation) for length in view.shape(shape))
@@ -127,7 +127,7 @@ def _tiles(view: View, shape: tuple[int, int], augmentation: Augmentation) -> It
         for x in columns:
             read = view.box_back((y, y + side, x, x + side), shape)
             inner = (y + margin, y + margin + OUTPUT, x + margin, x + margin + OUTPUT)
-            yield Window(view, read, view.box_back(inner, shape), False)
+            yield NetworkPass(view, read, view.box_back(inner, shape), False)
 
 
 def starts_of(length: int, augmentation: Augmentation) -> list[int]:

@@ -96,7 +96,7 @@ class ParallelBlock(nn.Module):
         return self.ls(x, attention + self.mlp_out_proj(F.gelu(hidden)))
 
 
-class PatchEmbed(nn.Module):
+class ChannelPatchEmbed(nn.Module):
     """One convolution, the same for every channel, turns each patch of pixels into a token."""
 
     def __init__(self, config: CaMaeConfig) -> None:
@@ -116,7 +116,7 @@ class CaMae(nn.Module):
         super().__init__()
         self.config = config
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.patch_embed = PatchEmbed(config)
+        self.patch_embed = ChannelPatchEmbed(config)
         self.blocks = nn.ModuleList(ParallelBlock(config) for _ in range(config.depth))
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ def _directions(distances: Tensor, near: Tensor) -> tuple[Tensor, Tensor | None]
     return (piece * n + row) * n + column, (piece * n + column) * n + row
 
 
-class Attention(nn.Module):
+class PairAttention(nn.Module):
     """Self-attention whose logits go on to the next layer."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -175,7 +175,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: StofmConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(config.dim, config.heads)
+        self.self_attn = PairAttention(config.dim, config.heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.dim)
         self.fc1, self.fc2 = nn.Linear(config.dim, config.hidden), nn.Linear(config.hidden, config.dim)
         self.final_layer_norm = nn.LayerNorm(config.dim)

@@ -21,7 +21,7 @@ from .family import Family, add_family, shaped_card
 from .registry import register
 from .saved import saved_in
 from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
-from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
+from .virtues_blocks import VirTuesConfig, VirTuesNet, VisibleTokens
 from .virtues_cards import VIRTUES, VIRTUES_IMC14, VIRTUES_SP32
 from .virtues_inputs import checked
 from .virtues_tissue import OUTPUTS, ChannelSummaries, read_tissue
@@ -299,7 +299,7 @@ class VirTuesEncoder(Encoder):
             summary=paid[:, 0] if "summary" in wanted else None,
         )
 
-    def _importance(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
+    def _importance(self, tokens: Tensor, grid: VisibleTokens) -> Tensor:
         net, first = self.backbone.encoder, self._layer("v", 0)
         entering = net.before(tokens, grid, (first,))[first]
         total = net.blocks()[first].multi_head_attention.total_weights(entering, grid)
@@ -315,7 +315,7 @@ class VirTuesEncoder(Encoder):
             )
         return layers[number]
 
-    def _place(self, query: tuple[int, int], grid: TokenGrid) -> int:
+    def _place(self, query: tuple[int, int], grid: VisibleTokens) -> int:
         row, column = query
         if not (0 <= row < grid.height and 0 <= column < grid.width):
             raise ModelError(f"query={query} is outside the {grid.height} x {grid.width} tokens of the window.")
@@ -410,7 +410,7 @@ add_family(
 )
 
 
-def _mean_visible(token: Tensor, grid: TokenGrid) -> Tensor:
+def _mean_visible(token: Tensor, grid: VisibleTokens) -> Tensor:
     """Mean ``(B, M, D)`` over the visible tokens; over all of a marker that is hidden altogether."""
     if grid.visible is None:
         return token.mean(2)

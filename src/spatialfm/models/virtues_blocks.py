@@ -48,7 +48,7 @@ class VirTuesConfig:
     max_side: int = 1200
 
 
-class TokenGrid:
+class VisibleTokens:
     """A grid of tokens ``(B, C, h * w)``, and which of them are visible.
 
     Parameters
@@ -158,25 +158,25 @@ class GroupAttention(nn.Module):
         if along != "v":
             self.pos_emb = Rotary(config.dim // config.heads, config.max_side)
 
-    def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def forward(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """Packed tokens ``(N, D)`` to packed tokens."""
         query, key, value = (self._project(x, weight, grid) for weight in (self.W_q, self.W_k, self.W_v))
         out = _attend(self._place(query, grid), self._place(key, grid), value, grid.keys(self.along))
         return self.W_o(grid.pack(grid.ungroup(out, self.along)))
 
-    def summary(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def summary(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """What `forward` of a ``v`` block gives for the summary tokens alone, ``(B * L, D)``."""
         first = grid.unpack(x)[:, 0].flatten(0, 1)
         query = self.W_q(first).unflatten(-1, (self.heads, 1, -1))
         key, value = (self._project(x, weight, grid) for weight in (self.W_k, self.W_v))
         return self.W_o(_attend(query, key, value, grid.keys("v")).flatten(1))
 
-    def weights(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def weights(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """Softmax attention ``(G, heads, S, S)`` of every token (rows) to the tokens of its group."""
         query, key = self._query_key(x, grid)
         return self._softmax(query, key, grid.keys(self.along))
 
-    def total_weights(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def total_weights(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """Attention of a ``v`` block summed over the positions, ``(B, heads, C, C)``; hidden tokens add nothing."""
         query, key = self._query_key(x, grid)
         keys, length = grid.keys("v"), grid.shape[2]
@@ -189,7 +189,7 @@ class GroupAttention(nn.Module):
             sums.append(weights.unflatten(0, (-1, length)).sum(1))
         return torch.cat(sums)
 
-    def mean_weights(self, x: Tensor, grid: TokenGrid, query: int | None = None) -> Tensor:
+    def mean_weights(self, x: Tensor, grid: VisibleTokens, query: int | None = None) -> Tensor:
         """Attention ``(G, heads, S)`` of one token of each group, or the mean over its visible tokens."""
         queries, key = self._query_key(x, grid)
         keys = grid.keys(self.along)
@@ -207,13 +207,13 @@ class GroupAttention(nn.Module):
             ]
         )
 
-    def _project(self, x: Tensor, weight: nn.Linear, grid: TokenGrid) -> Tensor:
+    def _project(self, x: Tensor, weight: nn.Linear, grid: VisibleTokens) -> Tensor:
         return grid.groups(grid.unpack(weight(x)).unflatten(-1, (self.heads, -1)), self.along)
 
-    def _place(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def _place(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         return x if self.along == "v" else self.pos_emb(x, grid.height, grid.width)
 
-    def _query_key(self, x: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
+    def _query_key(self, x: Tensor, grid: VisibleTokens) -> tuple[Tensor, Tensor]:
         query, key = (self._place(self._project(x, weight, grid), grid) for weight in (self.W_q, self.W_k))
         return query, key
 
@@ -246,12 +246,12 @@ class FactorisedBlock(nn.Module):
         self.layernorm1 = nn.LayerNorm(config.dim)
         self.layernorm2 = nn.LayerNorm(config.dim)
 
-    def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def forward(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """Packed tokens ``(N, D)`` to packed tokens."""
         x = x + self.multi_head_attention(self.layernorm1(x), grid)
         return x + self.feedforward(self.layernorm2(x))
 
-    def summary(self, x: Tensor, grid: TokenGrid) -> Tensor:
+    def summary(self, x: Tensor, grid: VisibleTokens) -> Tensor:
         """What `forward` of a ``v`` block gives for the summary tokens alone, ``(B * L, D)``."""
         first = grid.unpack(x)[:, 0].flatten(0, 1)
         first = first + self.multi_head_attention.summary(self.layernorm1(x), grid)
@@ -275,7 +275,7 @@ class VirTuesEncoderNet(nn.Module):
         self.layer_norm = nn.LayerNorm(config.dim)
         self.encoder = _stack(config, config.encoder)
 
-    def embed(self, pixels: Tensor, markers: Tensor, hidden: Tensor | None) -> tuple[Tensor, TokenGrid]:
+    def embed(self, pixels: Tensor, markers: Tensor, hidden: Tensor | None) -> tuple[Tensor, VisibleTokens]:
         """Tokens ``(B, 1 + M, L, D)`` that enter the blocks, and their grid.
 
         `pixels` ``(B, M, H, W)``, `markers` ``(B or 1, M, d)``, `hidden` ``(B, M, h, w)`` or None.
@@ -291,14 +291,14 @@ class VirTuesEncoderNet(nn.Module):
             visible = F.pad(~hidden, (0, 0, 1, 0), value=True)
         tokens = tokens + self.prior_embedding_encoder(markers)[:, :, None]
         summary = self.patch_summary_token.to(tokens.dtype).expand(len(tokens), 1, *tokens.shape[2:])
-        return torch.cat([summary, tokens], dim=1).float(), TokenGrid(shape, visible)
+        return torch.cat([summary, tokens], dim=1).float(), VisibleTokens(shape, visible)
 
     def blocks(self) -> list[FactorisedBlock]:
         """The blocks in order."""
         layers = [entry.get_submodule("encoder_layer") for entry in self.encoder]
         return [layer for layer in layers if isinstance(layer, FactorisedBlock)]
 
-    def run(self, tokens: Tensor, grid: TokenGrid, *, summary_only: bool = False) -> Tensor:
+    def run(self, tokens: Tensor, grid: VisibleTokens, *, summary_only: bool = False) -> Tensor:
         """All blocks and the final norm, ``(B, 1 + M, L, D)``; hidden tokens pass the blocks untouched.
 
         With `summary_only`, ``(B, 1, L, D)``: the last block works for the summary tokens alone.
@@ -312,7 +312,7 @@ class VirTuesEncoderNet(nn.Module):
         out = self.layer_norm(grid.unpack(last(x, grid), hidden=tokens))
         return out[:, :1] if summary_only else out
 
-    def summaries(self, tokens: Tensor, grid: TokenGrid, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    def summaries(self, tokens: Tensor, grid: VisibleTokens, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """Summary tokens ``(B, L, D)`` at the end, with the final norm, and after each of these blocks, without.
 
         Blocks are counted from 1, in ascending order.
@@ -329,7 +329,7 @@ class VirTuesEncoderNet(nn.Module):
                 after_blocks.append(summary)
         return self.layer_norm(summary), after_blocks
 
-    def before(self, tokens: Tensor, grid: TokenGrid, blocks: Sequence[int]) -> dict[int, Tensor]:
+    def before(self, tokens: Tensor, grid: VisibleTokens, blocks: Sequence[int]) -> dict[int, Tensor]:
         """What enters the attention of each of the blocks named, packed and normed."""
         x, inputs = grid.pack(tokens), {}
         for number, block in enumerate(self.blocks()[: max(blocks) + 1]):
@@ -354,7 +354,7 @@ class VirTuesDecoderNet(nn.Module):
         """Encoded tokens ``(B, 1 + M, h * w, D)`` to pixels ``(B, M, H, W)``."""
         n_windows, n_markers = len(tokens), tokens.shape[1] - 1
         pairs = torch.stack([tokens[:, :1].expand(-1, n_markers, -1, -1), tokens[:, 1:]], dim=2).flatten(0, 1)
-        grid = TokenGrid((len(pairs), 2, height, width))
+        grid = VisibleTokens((len(pairs), 2, height, width))
         x = grid.pack(pairs)
         for entry in self.decoder:
             x = entry.get_submodule("encoder_layer")(x, grid)

@@ -24,7 +24,7 @@ from .encoder import Encoder, EncoderOutput
 from .recipe import Recipe
 from .registry import register
 from .virtues_m2_pixels import ClipScaleBlur
-from .vit import Block, PatchEmbed, ViTConfig, resized_positions
+from .vit import PatchEmbed, TransformerBlock, ViTConfig, resized_positions
 
 HE_MEAN = (0.7068, 0.5755, 0.722)  # of the H&E images, for pixels from 0 to 1 (spora's statistics "hibou")
 HE_STD = (0.195, 0.2316, 0.1816)
@@ -174,7 +174,7 @@ class M2Network(nn.Module):
         )
         self.mx_embed_layer = Tokenizer(config)
         self.he_embed_layer = HeEmbed(shape)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
 
     def positions(self, height: int, width: int) -> Tensor:

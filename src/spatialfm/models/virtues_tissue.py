@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .virtues_blocks import FactorisedBlock, Rotary, TokenGrid
+from .virtues_blocks import FactorisedBlock, Rotary, VisibleTokens
 
 if TYPE_CHECKING:
     from .virtues_blocks import VirTuesEncoderNet
@@ -80,7 +80,7 @@ def read_tissue(
     return net.layer_norm(x[:, 0, -1]), attention.unflatten(-1, (grid.height, grid.width))
 
 
-def _through(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> Tensor:
+def _through(block: FactorisedBlock, x: Tensor, grid: VisibleTokens) -> Tensor:
     """One block on tokens ``(B, C, L + 1, D)``, the last of each channel its summary."""
     part = block.multi_head_attention
     query, key, value = _heads(block, x, grid)
@@ -95,7 +95,7 @@ def _through(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> Tensor:
     return x + block.feedforward(block.layernorm2(x))
 
 
-def _paid(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> Tensor:
+def _paid(block: FactorisedBlock, x: Tensor, grid: VisibleTokens) -> Tensor:
     """Attention of each channel's summary to the positions of its channel ``(B, C, L)``, over that of the average."""
     query, key, _ = _heads(block, x, grid)  # (B * C, heads, L + 1, d)
     logits = (query[:, :, -1:] @ key[:, :, :-1].transpose(-2, -1) * query.shape[-1] ** -0.5).float()
@@ -103,7 +103,7 @@ def _paid(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> Tensor:
     return (paid * paid.shape[-1]).unflatten(0, x.shape[:2])
 
 
-def _heads(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(block: FactorisedBlock, x: Tensor, grid: VisibleTokens) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of the sequences that attend to each other, ``(G, heads, S, d)``."""
     part, normed = block.multi_head_attention, block.layernorm1(x)
     heads = []
@@ -121,7 +121,7 @@ def _heads(block: FactorisedBlock, x: Tensor, grid: TokenGrid) -> tuple[Tensor, 
     return heads[0], heads[1], heads[2]
 
 
-def _placed(rotary: Rotary, y: Tensor, grid: TokenGrid) -> Tensor:
+def _placed(rotary: Rotary, y: Tensor, grid: VisibleTokens) -> Tensor:
     """Queries or keys ``(B, C, L + 1, heads, d)`` turned: tokens by their position, summaries by the middle."""
     y = y.permute(0, 1, 3, 2, 4)  # (B, C, heads, L + 1, d)
     tokens = rotary(y[..., :-1, :].flatten(0, 1), grid.height, grid.width).unflatten(0, y.shape[:2])

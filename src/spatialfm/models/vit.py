@@ -155,7 +155,7 @@ class LayerScale(nn.Module):
         return torch.addcmul(x, residual, self.gamma)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block."""
 
     def __init__(self, config: ViTConfig) -> None:
@@ -212,7 +212,7 @@ class VisionTransformer(nn.Module):
         if config.mask_token:
             self.mask_token = nn.Parameter(torch.zeros(1, config.dim))
         self.patch_embed = PatchEmbed(config)
-        self.blocks = _name_blocks([Block(config) for _ in range(config.depth)], config.chunks)
+        self.blocks = _name_blocks([TransformerBlock(config) for _ in range(config.depth)], config.chunks)
         self.norm = nn.LayerNorm(config.dim, eps=config.eps)
         self._resized: dict[tuple[int, int], tuple[Tensor, tuple, Tensor]] = {}
 
@@ -286,13 +286,13 @@ class VisionTransformer(nn.Module):
             x = block(x)
         return chosen[-1].first(x) if first_only else chosen[-1](x)
 
-    def block_list(self) -> list[Block]:
+    def block_list(self) -> list[TransformerBlock]:
         """The blocks in order, however their names are chunked."""
         if not self.config.chunks:
             parts = list(self.blocks.children())
         else:
             parts = [block for chunk in self.blocks.children() for block in chunk.children()]
-        return [block for block in parts if isinstance(block, Block)]
+        return [block for block in parts if isinstance(block, TransformerBlock)]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``(B, C, H, W)`` to normed tokens ``(B, 1 + registers + h * w, D)``, all blocks run."""
@@ -338,7 +338,7 @@ def _drop_path(x: Tensor, gain: Tensor, branch: Callable[[Tensor], Tensor], add:
     return x.index_copy(0, rows, add(part, scaled).to(x.dtype))
 
 
-def _name_blocks(blocks: list[Block], chunks: int) -> nn.Module:
+def _name_blocks(blocks: list[TransformerBlock], chunks: int) -> nn.Module:
     if not chunks:
         return nn.ModuleList(blocks)
     size = len(blocks) // chunks

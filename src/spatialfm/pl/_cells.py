@@ -20,7 +20,7 @@ from ..pp.arrays import AxisAffine, channel_names, image_array
 from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._figure import MISSING, Palette, category_colors, finish, new_axes, with_unit
-from ._raster import Window, composite, draw_scale_bar, paint, read_raster
+from ._raster import SlideWindow, composite, draw_scale_bar, paint, read_raster
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -198,13 +198,13 @@ def _indexer(sdata: SpatialData, pair: SampleElements, channels: list[str]) -> l
 
 def _window(
     image: xr.DataArray, to_um: AxisAffine, crop: tuple[float, float, float, float] | None, name: str
-) -> Window:
+) -> SlideWindow:
     y0, x0 = map(float, to_um(0, 0))
     y1, x1 = map(float, to_um(image.sizes["y"], image.sizes["x"]))
     if crop is None:
-        return Window(x0, y0, x1, y1)
+        return SlideWindow(x0, y0, x1, y1)
     crop = tuple(map(float, crop))
-    inside = Window(max(crop[0], x0), max(crop[1], y0), min(crop[2], x1), min(crop[3], y1))
+    inside = SlideWindow(max(crop[0], x0), max(crop[1], y0), min(crop[2], x1), min(crop[3], y1))
     if inside.x0 >= inside.x1 or inside.y0 >= inside.y1:
         raise CoordinateError(
             f"crop={crop} does not meet image {name!r}, which reaches from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) µm. "
@@ -301,7 +301,7 @@ def _draw_cells(
     sdata: SpatialData,
     pair: SampleElements,
     colors: CellColors,
-    window: Window,
+    window: SlideWindow,
     max_pixels: int,
     fill: bool,
 ) -> None:
@@ -317,7 +317,7 @@ def _legend_columns(n: int) -> int:
     return 1 + (n - 1) // 24
 
 
-def _figsize(window: Window, colors: CellColors | None) -> tuple[float, float]:
+def _figsize(window: SlideWindow, colors: CellColors | None) -> tuple[float, float]:
     height = 5.0
     width = float(np.clip(height * (window.x1 - window.x0) / (window.y1 - window.y0), 2.5, 10))
     if colors is not None:
@@ -325,7 +325,7 @@ def _figsize(window: Window, colors: CellColors | None) -> tuple[float, float]:
     return width, height
 
 
-def _decorate(ax: Axes, window: Window, unit: str, scale_bar: bool, dark: bool) -> None:
+def _decorate(ax: Axes, window: SlideWindow, unit: str, scale_bar: bool, dark: bool) -> None:
     if not scale_bar:
         ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
         return

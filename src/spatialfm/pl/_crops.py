@@ -14,7 +14,7 @@ from .._dense import dense
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system
-from ._raster import Extent, Window, read_raster
+from ._raster import Extent, SlideWindow, read_raster
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,7 +31,7 @@ class Cut:
     """One cell: its sample, the window around it, and its mask with its place in the coordinate system."""
 
     pair: SampleElements
-    window: Window
+    window: SlideWindow
     mask: np.ndarray
     place: Extent
 
@@ -39,7 +39,7 @@ class Cut:
 def cut_around(sdata: SpatialData, pair: SampleElements, center: np.ndarray, label: int, side: float) -> Cut | None:
     """The square of `side` around a cell; None if its mask is not there, as the cut would show another one."""
     (x, y), half = center, side / 2
-    window = Window(x - half, y - half, x + half, y + half)
+    window = SlideWindow(x - half, y - half, x + half, y + half)
     ids, place = read_raster(cells_array(sdata, pair), labels_to_system(sdata, pair), window, MAX_PIXELS)
     mask = ids == label
     if not mask.any() or mask.all() or min(mask.shape) < 2:

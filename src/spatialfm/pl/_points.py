@@ -12,7 +12,7 @@ from .._keys import SAMPLE_KEY, SPATIAL, TABLE, UNS
 from ..pp.units import coordinate_unit
 from ._cells import CellColors, _decorate, _figsize, _legends
 from ._figure import MISSING, category_colors, in_random_order, new_axes, places_in
-from ._raster import Window
+from ._raster import SlideWindow
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,7 +69,7 @@ def _colors(table: AnnData, rows: np.ndarray, color: str) -> CellColors:
     return CellColors(rows, np.array([to_rgb(shade) for shade in [*shades, MISSING]])[codes], legend)
 
 
-def _around(xy: np.ndarray) -> Window:
+def _around(xy: np.ndarray) -> SlideWindow:
     (x0, y0), (x1, y1) = xy.min(axis=0), xy.max(axis=0)
     margin = MARGIN * max(x1 - x0, y1 - y0) or 1.0  # of a single cell there is no side
-    return Window(float(x0 - margin), float(y0 - margin), float(x1 + margin), float(y1 + margin))
+    return SlideWindow(float(x0 - margin), float(y0 - margin), float(x1 + margin), float(y1 + margin))

@@ -21,7 +21,7 @@ Extent = tuple[float, float, float, float]  # left, right, bottom, top, as matpl
 
 
 @dataclass(frozen=True)
-class Window:
+class SlideWindow:
     """Part of a slide, in µm."""
 
     x0: float
@@ -30,7 +30,9 @@ class Window:
     y1: float
 
 
-def read_raster(array: xr.DataArray, to_um: AxisAffine, window: Window, max_pixels: int) -> tuple[np.ndarray, Extent]:
+def read_raster(
+    array: xr.DataArray, to_um: AxisAffine, window: SlideWindow, max_pixels: int
+) -> tuple[np.ndarray, Extent]:
     """The pixels ``(..., y, x)`` that the window touches, thinned out to `max_pixels` per side, and their place.
 
     Channels are averaged over the pixels that become one; of labels one in each is taken.
@@ -98,7 +100,7 @@ def paint(pixels: np.ndarray, labels: np.ndarray, rgb: np.ndarray, fill: bool) -
     return rgba, int((~known & (present != 0)).sum())
 
 
-def draw_scale_bar(ax: Axes, window: Window, unit: str, dark: bool) -> None:
+def draw_scale_bar(ax: Axes, window: SlideWindow, unit: str, dark: bool) -> None:
     """A bar of a round length, about a fifth of the width."""
     from matplotlib.font_manager import FontProperties
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._errors import ElementError, TableError, listed
 from .._public import public
-from ..pp.predicted import Pair, Predicted, paired_pixels, predicted_images
+from ..pp.predicted import Pair, PredictedImage, paired_pixels, predicted_images
 from ..stats.reconstruction import pearson
 from ._figure import finish, new_panels
 
@@ -124,7 +124,7 @@ def _r(one: Pair) -> float:
     return pearson(one.measured[used], one.predicted[used])
 
 
-def _chosen(known: Mapping[str, Predicted], samples: str | Sequence[str] | None) -> dict[str, Predicted]:
+def _chosen(known: Mapping[str, PredictedImage], samples: str | Sequence[str] | None) -> dict[str, PredictedImage]:
     names = list(known)[:AT_ONCE] if samples is None else [samples] if isinstance(samples, str) else list(samples)
     if lacking := [name for name in names if name not in known]:
         raise ElementError(f"Sample {lacking[0]!r} was not reconstructed (samples=); found {listed(known, 12)}.")

@@ -19,7 +19,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableWith:
     """A table with these columns: ``float`` numbers, ``int`` whole numbers without gaps, ``object`` anything.
 
     A name that ends in "?" may be missing.
@@ -32,19 +32,19 @@ class Rows:
 CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
 CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
 PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
-    "annotate": {"contributions": Rows({"n": float, "intercept": float})},  # of method="bcos"
+    "annotate": {"contributions": TableWith({"n": float, "intercept": float})},  # of method="bcos"
     "evaluate_annotation": {
-        "summary": Rows(
+        "summary": TableWith(
             dict.fromkeys(("use_rep", "head", "n_train", "score"), object)
             | dict.fromkeys(("mean", "low", "high", "circular"), float)
         ),
     },
     "compare_composition": {
-        "table": Rows({"effect": float, "p_value": float, "q_value": float, "significant": float}),
+        "table": TableWith({"effect": float, "p_value": float, "q_value": float, "significant": float}),
         "params": {"group_key": str, "groups": list, "method": str, "alpha": float},
     },
     "compare_enrichment": {
-        "table": Rows(
+        "table": TableWith(
             dict.fromkeys(("cell_type", "neighbour", "group_1", "group_2"), object)
             | dict.fromkeys(("difference", "p_value", "significant"), float)
             | {"n_1": int, "n_2": int}
@@ -52,26 +52,26 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "params": {"alpha": float},
     },
     "compare_concordance": {
-        "table": Rows(
+        "table": TableWith(
             {"score_1": object, "score_2": object}
             | dict.fromkeys(("difference", "ci_low", "ci_high", "p_value", "q_value"), float)
         ),
-        "scores": Rows(dict.fromkeys(("c_index", "ci_low", "ci_high"), float)),
+        "scores": TableWith(dict.fromkeys(("c_index", "ci_low", "ci_high"), float)),
         "n": int, "events": int, "optimistic": bool, "params": {"alpha": float},
     },
     "added_value": {
-        "table": Rows(dict.fromkeys(("c_index", "c_corrected", "ci_low", "ci_high"), float)),
+        "table": TableWith(dict.fromkeys(("c_index", "c_corrected", "ci_low", "ci_high"), float)),
         "n": int, "events": int, "p_value": float, "optimistic": bool,
         "params": {"alpha": float, "covariates": list, "features": list},
     },
     "cumulative_incidence": {
-        "table": Rows(CURVE | {"event": object, "group": object, "incidence": float}),
-        "groups": Rows({"event": object, "group": object, "n": int, "events": int}),
-        "tests?": Rows({"event": object, "p_value": float, "test": object}),
+        "table": TableWith(CURVE | {"event": object, "group": object, "incidence": float}),
+        "groups": TableWith({"event": object, "group": object, "n": int, "events": int}),
+        "tests?": TableWith({"event": object, "p_value": float, "test": object}),
         "params": {"group_key": str, "time_key": str, "strata": list},
     },
     "cox": {
-        "table": Rows(
+        "table": TableWith(
             {"covariate": object, "level": object, "reference": object}
             | dict.fromkeys(("hazard_ratio", "ci_low", "ci_high", "p_value"), float)
         ),
@@ -79,46 +79,46 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "n_clusters?": int, "other_events?": int,
     },
     "discover_signatures": {
-        "clusters": Rows(CLUSTERS),
-        "scores": Rows({"score": float, "ci_low": float, "ci_high": float, "p_value": float}),
-        "null": Rows(may_be_empty=True),
+        "clusters": TableWith(CLUSTERS),
+        "scores": TableWith({"score": float, "ci_low": float, "ci_high": float, "p_value": float}),
+        "null": TableWith(may_be_empty=True),
         "params": {"score": str, "n_patients": int},
     },
     "distribution_shift": {
-        "table": Rows(
+        "table": TableWith(
             dict.fromkeys(("patient", "group?", "time_1", "time_2"), object)
             | dict.fromkeys(("distance", "distance_se", "null_distance", "shift", "shift_se"), float)
         ),
-        "comparison?": Rows(
+        "comparison?": TableWith(
             {"measure": object, "time_1": object, "time_2": object, "p_value": float}, may_be_empty=True
         ),
         "params": {"time_key": str, "patient_key": str, "group_key": str, "time_points": list, "groups": list},
     },
     "kaplan_meier": {
-        "table": Rows(CURVE | {"group": object, "survival": float}),
-        "groups": Rows({"n": int, "events": int}),
+        "table": TableWith(CURVE | {"group": object, "survival": float}),
+        "groups": TableWith({"n": int, "events": int}),
         "params": {"group_key": str, "time_key": str},
     },
     "label_report": {
-        "cells": Rows({"label": object, "likelier": object}),
-        "types": Rows({"n_labelled": int, "n_likely_wrong": int, "n_conflicts": int}),
-        "counts": Rows(),
+        "cells": TableWith({"label": object, "likelier": object}),
+        "types": TableWith({"n_labelled": int, "n_likely_wrong": int, "n_conflicts": int}),
+        "counts": TableWith(),
     },
     "leiden_sweep": {
-        "table": Rows({"stability": float}),
-        "edges": Rows(
+        "table": TableWith({"stability": float}),
+        "edges": TableWith(
             {"resolution": object, "next": object, "from": int, "to": int, "share": float}, may_be_empty=True
         ),
         "suggested": float,
     },
     "logrank": {"p_value": float, "params": {"strata?": list}},
-    "marker_attention": {"mean": Rows(), "n": Rows({"n": int}), "params": {"model": str}},
+    "marker_attention": {"mean": TableWith(), "n": TableWith({"n": int}), "params": {"model": str}},
     "marker_positivity": {
-        "thresholds": Rows(), "status": Rows(), "params": {"layer": str, "library_key": str},
+        "thresholds": TableWith(), "status": TableWith(), "params": {"layer": str, "library_key": str},
     },
-    "mil": {"patients": Rows(), "params": {"case_key": str}},
+    "mil": {"patients": TableWith(), "params": {"case_key": str}},
     "neighborhood_contrast": {
-        "table": Rows(
+        "table": TableWith(
             {"inside": float, "outside": float, "relative_change": float, "n_patients": int, "significant": float}
         ),
         "params": {
@@ -127,13 +127,13 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         },
     },
     "evaluate_reconstruction": {
-        "summary": Rows(
+        "summary": TableWith(
             dict.fromkeys(("marker", "mode", "unit", "method", "score"), object)
             | dict.fromkeys(("mean", "low", "high"), float)
         ),
     },
     "select_panel": {
-        "curve": Rows(
+        "curve": TableWith(
             {"size": int, "enters": object, "leaves": object}
             | dict.fromkeys(
                 ("score", "ci_low", "ci_high", "random", "random_low", "random_high", "variance"), float
@@ -145,31 +145,31 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         },
     },
     "surprise": {
-        "samples": Rows(), "far": Rows(), "params": {"method": str, "library_key": str, "reference": str},
+        "samples": TableWith(), "far": TableWith(), "params": {"method": str, "library_key": str, "reference": str},
     },
     "power": {
-        "table": Rows({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
+        "table": TableWith({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
         "params": {"question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int},
     },
     "predict_survival": {
-        "calibration": Rows(
+        "calibration": TableWith(
             {"time": float, "n": int} | dict.fromkeys(("predicted", "observed", "ci_low", "ci_high"), float)
         ),
-        "calibration_smooth": Rows({"time": float, "predicted": float, "observed": float}, may_be_empty=True),
-        "decision_curve": Rows(
+        "calibration_smooth": TableWith({"time": float, "predicted": float, "observed": float}, may_be_empty=True),
+        "decision_curve": TableWith(
             {"n_above": int}
             | dict.fromkeys(("threshold", "net_benefit", "ci_low", "ci_high", "treat_all"), float)
         ),
-        "scores": Rows({"value": float, "ci_low": float, "ci_high": float}),
+        "scores": TableWith({"value": float, "ci_low": float, "ci_high": float}),
         "doubts?": list,
         "params": {"horizon": float, "n_scored": int, "events": int},
     },
-    "rmst": {"horizon": float, "groups": Rows({"rmst": float}), "params": {"alpha": float}},
+    "rmst": {"horizon": float, "groups": TableWith({"rmst": float}), "params": {"alpha": float}},
     "coxnet": {
-        "curves": Rows(
+        "curves": TableWith(
             {"time": float, "at_risk": int, "events": int} | dict.fromkeys(("auc", "auc_ci_low", "auc_ci_high"), float)
         ),
-        "scores": Rows({"value": float, "ci_low": float, "ci_high": float}),
+        "scores": TableWith({"value": float, "ci_low": float, "ci_high": float}),
     },
 }  # fmt: skip
 PARTS |= {"fine_gray": PARTS["cox"], "survival_forest": PARTS["coxnet"]}
@@ -198,7 +198,7 @@ def check_result(record: object, where: str, function: str) -> Mapping[str, Any]
 
 def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: str) -> None:
     """Refuse a table whose columns are not named after their content."""
-    if wrong := _lacks_columns(table, Rows(columns), where):
+    if wrong := _lacks_columns(table, TableWith(columns), where):
         raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
 
 
@@ -228,7 +228,7 @@ def _lacks(record: object, parts: Fields, inside: str) -> str:
             available = [one for one in record if isinstance(one, str)]
             return f"there is no {where}, but {listed(available)}"
         value = record[part]
-        if isinstance(kind, Rows):
+        if isinstance(kind, TableWith):
             wrong = _lacks_columns(value, kind, where)
         elif isinstance(kind, dict):
             wrong = _lacks(value, kind, where)
@@ -239,7 +239,7 @@ def _lacks(record: object, parts: Fields, inside: str) -> str:
     return ""
 
 
-def _lacks_columns(table: object, rows: Rows, where: str) -> str:
+def _lacks_columns(table: object, rows: TableWith, where: str) -> str:
     if not isinstance(table, pd.DataFrame):
         return f"{where} is not a table"
     if missing := [name for name in rows.columns if not name.endswith("?") and name not in table]:

@@ -20,7 +20,7 @@ from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_ro
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
-from ._raster import BEYOND, Extent, Window, composite, draw_scale_bar, read_raster
+from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ class Crop:
     name: str
     sample: str
     label: str | None
-    window: Window
+    window: SlideWindow
     unit: str
     pixels: np.ndarray
     extent: Extent
@@ -245,7 +245,7 @@ class _Reader:
         obs = self.table.obs.iloc[place]
         return str(obs[attrs["region_key"]]), obs[attrs["instance_key"]]
 
-    def _window(self, place: int, pair: SampleElements) -> Window:
+    def _window(self, place: int, pair: SampleElements) -> SlideWindow:
         x, y = map(float, dense(self.table.obsm[SPATIAL])[place][:2])
         side, region = self.size, self._region(place)
         if (drawn := self._drawn(region, pair)) is not None and (number := self._number(region)) > 0:
@@ -255,9 +255,9 @@ class _Reader:
             bounds = self.sdata.shapes[region[0]].geometry.loc[region[1]].bounds
             side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
         half = (side or CELL_SIDE) / 2
-        return Window(x - half, y - half, x + half, y + half)
+        return SlideWindow(x - half, y - half, x + half, y + half)
 
-    def _outline(self, place: int, pair: SampleElements, window: Window) -> tuple[np.ndarray, Extent] | None:
+    def _outline(self, place: int, pair: SampleElements, window: SlideWindow) -> tuple[np.ndarray, Extent] | None:
         """Border of the cell itself ``(y, x)``, where the row is one of a labels element."""
         from skimage.segmentation import find_boundaries
 

@@ -15,7 +15,7 @@ from ..pp.channels import nuclear_channel
 from ..pp.elements import image_to_system, match_elements, pixel_size
 from ..pp.tissue_sources import own_element, sources_of_images
 from ._figure import finish, new_panels
-from ._raster import Window, draw_scale_bar, read_raster
+from ._raster import SlideWindow, draw_scale_bar, read_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +133,7 @@ def _draw(
     image, to_system = image_array(sdata, pair.image), image_to_system(sdata, pair)
     height, width = image.shape[-2:]
     (y0, x0), (y1, x1) = to_system(0, 0), to_system(height, width)
-    window = Window(x0, y0, x1, y1)
+    window = SlideWindow(x0, y0, x1, y1)
     pixels, extent = read_raster(image.isel(c=list(channels)), to_system, window, max_pixels)
     ax.imshow(_grey(pixels), extent=extent, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .measure import LabelGrid, rows_of
-from .segment_run import Job, tile_of
+from .segment_run import SegmentJob, tile_of
 from .segmenters import Levels, mean_of, scaled
 from .stitch import numbered, objects_of, overlaps
 from .watershed import find_nuclei
@@ -40,7 +40,7 @@ class Nuclei:
     outside: int
 
 
-def nuclei_of(job: Job, levels: Levels, labels_at: LabelGrid, ids: np.ndarray, diameter: float) -> Nuclei:
+def nuclei_of(job: SegmentJob, levels: Levels, labels_at: LabelGrid, ids: np.ndarray, diameter: float) -> Nuclei:
     """Find the nuclei of an image tile by tile, each once, and count them by cell.
 
     Parameters

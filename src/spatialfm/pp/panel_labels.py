@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .panel_names import GLUED_TAG, ISOTOPE_TAG, OTHER_CASE_TAG
 
 
-class Reading(NamedTuple):
+class NameReading(NamedTuple):
     """A way to read a channel's name."""
 
     text: str
@@ -100,7 +100,7 @@ _BOUNDED = tuple(
 )
 
 
-def readings(name: str) -> Iterator[Reading]:
+def readings(name: str) -> Iterator[NameReading]:
     """Readings of a channel's name, from the whole one to the barest.
 
     First go metals, dyes, staining rounds, tube numbers and words like ``anti-``, which are unrelated to the target;
@@ -122,19 +122,19 @@ def readings(name: str) -> Iterator[Reading]:
             yield reading
 
 
-def _readings(name: str) -> Iterator[Reading]:
-    yield Reading(name)
+def _readings(name: str) -> Iterator[NameReading]:
+    yield NameReading(name)
     bare = _without_labels(name)
     yield bare
     inside = " ".join(match["inside"] for match in _PARENS.finditer(bare.text))
     outside = _trim(_LAST_PARENS.sub(" ", _PARENS.sub(" ", bare.text)))
     gone = bare.removed + tuple(match[0] for match in _PARENS.finditer(bare.text))
     if not outside:  # "Opal 520 (CD8)": the dye is gone, the target is in parentheses
-        yield Reading(_trim(inside), bare.removed)
-    last = Reading(outside, gone, inside)
+        yield NameReading(_trim(inside), bare.removed)
+    last = NameReading(outside, gone, inside)
     yield last
     if tail := _TAIL.search(outside):
-        last = Reading(_trim(outside[: tail.start()]), (*gone, tail[0].strip()), f"{inside} {tail['tail']}")
+        last = NameReading(_trim(outside[: tail.start()]), (*gone, tail[0].strip()), f"{inside} {tail['tail']}")
         yield last
     for step in (_without_clone_word, _without_site, _without_ends):
         shorter = step(last)
@@ -143,10 +143,10 @@ def _readings(name: str) -> Iterator[Reading]:
             last = shorter
     again = _without_labels(last.text)  # "CD4 BV510 (GK1.5)_100ms"
     if again.text != last.text:
-        last = Reading(again.text, last.removed + again.removed, last.remark)
+        last = NameReading(again.text, last.removed + again.removed, last.remark)
         yield last
     if number := _REPLICATE.search(last.text):
-        yield Reading(_trim(last.text[: number.start()]), (*last.removed, number[0]), last.remark, replicate=True)
+        yield NameReading(_trim(last.text[: number.start()]), (*last.removed, number[0]), last.remark, replicate=True)
 
 
 def _take(text: str, pattern: re.Pattern[str], removed: list[str], put: str = " ") -> str:
@@ -158,7 +158,7 @@ def _take(text: str, pattern: re.Pattern[str], removed: list[str], put: str = " 
     return pattern.sub(note, text)
 
 
-def _without_labels(name: str) -> Reading:
+def _without_labels(name: str) -> NameReading:
     removed: list[str] = []
     text = _take(name, _FILE, removed, "")
     if _MASS.search(name):  # the patterns of metals are long
@@ -169,23 +169,23 @@ def _without_labels(name: str) -> Reading:
     for pattern in _BOUNDED:
         text = _take(text, pattern, removed)
     text = _take(_trim(re.sub(r"[(\[]\s*[)\]]", " ", text)), _ANTI, removed, "")
-    return Reading(_trim(_take(_trim(text), _BARE_METAL, removed, "")), tuple(removed))
+    return NameReading(_trim(_take(_trim(text), _BARE_METAL, removed, "")), tuple(removed))
 
 
-def _without_clone_word(reading: Reading) -> Reading:
+def _without_clone_word(reading: NameReading) -> NameReading:
     return _shortened(reading, _CLONE_WORD)
 
 
-def _without_site(reading: Reading) -> Reading:
+def _without_site(reading: NameReading) -> NameReading:
     match = _PHOSPHO_END.search(reading.text)
     if not match or not reading.text[: match.start()]:
         return reading
     site = match["site"]
     text = _trim(reading.text[: match.start()])
-    return Reading(text, (*reading.removed, site), f"{reading.remark} {site}")
+    return NameReading(text, (*reading.removed, site), f"{reading.remark} {site}")
 
 
-def _without_ends(reading: Reading) -> Reading:
+def _without_ends(reading: NameReading) -> NameReading:
     """Without clones, hosts, statistics and catalogue numbers at the end, as many as there are."""
     while True:
         shorter = _shortened(_shortened(reading, _END_WORD), _CLONE)
@@ -194,19 +194,19 @@ def _without_ends(reading: Reading) -> Reading:
         reading = shorter
 
 
-def _shortened(reading: Reading, pattern: re.Pattern[str]) -> Reading:
+def _shortened(reading: NameReading, pattern: re.Pattern[str]) -> NameReading:
     match = pattern.search(reading.text)
     if not match or match.start() == 0:
         return reading
     gone = _trim(match[0])
-    return Reading(_trim(reading.text[: match.start()]), (*reading.removed, gone), f"{reading.remark} ({gone})")
+    return NameReading(_trim(reading.text[: match.start()]), (*reading.removed, gone), f"{reading.remark} ({gone})")
 
 
 def _trim(text: str) -> str:
     return " ".join(text.strip(" -_:|.,/\t\n").split())
 
 
-def remarks(reading: Reading) -> list[str]:
+def remarks(reading: NameReading) -> list[str]:
     """What was left out and may name a target: remarks in parentheses, clones, words at the end."""
     return [match["inside"].strip() for match in _PARENS.finditer(reading.remark)] + [
         gone.strip("()[]{} :-") for gone in reading.removed

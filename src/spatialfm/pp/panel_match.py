@@ -17,7 +17,7 @@ from .panel_index import (
     rows,
     suggest,
 )
-from .panel_labels import Reading, halves, is_fluorophore, parts, readings, remarks
+from .panel_labels import NameReading, halves, is_fluorophore, parts, readings, remarks
 from .panel_names import ignored_reason, is_modification, is_phosphorylation, normalize_marker_name
 
 _METAL_OR_MARKER = frozenset({"Ar", "Cs", "Er", "Pr"})  # argon, caesium, erbium, praseodymium as IUPAC writes them
@@ -126,11 +126,11 @@ def _one_gene(gene: Match, text: str, species: Species) -> Match:
     return gene
 
 
-def _with(match: Match, way: Reading) -> Match:
+def _with(match: Match, way: NameReading) -> Match:
     return Match(match.status, match.marker, match.suggestions, match.via, way.removed)
 
 
-def _read_as(way: Reading, name: str, species: Species) -> Match | None:
+def _read_as(way: NameReading, name: str, species: Species) -> Match | None:
     """What one reading means, unless what it leaves out contradicts it."""
     match = find(way.text, species)
     if match is None:
@@ -153,7 +153,7 @@ def _read_as(way: Reading, name: str, species: Species) -> Match | None:
     return _contradicted(_with(match, way), way, species)
 
 
-def _joined(match: Match, way: Reading, species: Species) -> str:
+def _joined(match: Match, way: NameReading, species: Species) -> str:
     """Another marker that a number or round left out makes with what is left: ``keratin 17_1``, ``IFNG_R2``."""
     for label in way.removed:
         if re.match(r"1[:/]\d{2}", label):  # a dilution
@@ -168,7 +168,7 @@ def _joined(match: Match, way: Reading, species: Species) -> str:
     return ""
 
 
-def _may_be_repeated(match: Match, way: Reading, name: str) -> bool:
+def _may_be_repeated(match: Match, way: NameReading, name: str) -> bool:
     """Whether a number at the end can be that of a repeated stain: not where it makes another name."""
     row = rows().get(match.marker)
     if row is None or row["kind"] == "family":
@@ -183,7 +183,7 @@ def _may_be_repeated(match: Match, way: Reading, name: str) -> bool:
     return row["kind"] in ("protein", "complex") and not row["gene"].split(";")[0][-1].isdigit()
 
 
-def _contradicted(match: Match, way: Reading, species: Species) -> Match:
+def _contradicted(match: Match, way: NameReading, species: Species) -> Match:
     """The match, unless what was left out names another marker."""
     others = []
     if not match.marker:
@@ -243,7 +243,7 @@ def _other_remark(text: str, markers: list[str], species: Species) -> bool:
     return False
 
 
-def _several(way: Reading, species: Species) -> Match | None:
+def _several(way: NameReading, species: Species) -> Match | None:
     """A name that lists names: synonyms of one marker, its chains, members of a family, or several markers."""
     for cut in parts(way.text):
         if family := _list_of_members(cut):

@@ -21,7 +21,7 @@ INTENSITY = "intensity"
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedImage:
     """An image that was predicted.
 
     Attributes
@@ -59,7 +59,7 @@ def predicted_name(sample: str, key: str) -> str:
     return f"{image_name(sample)}_{key}"
 
 
-def find_predicted(sdata: SpatialData, key: str) -> dict[str, Predicted]:
+def find_predicted(sdata: SpatialData, key: str) -> dict[str, PredictedImage]:
     """Predicted images whose names end in `key`, by sample; there may be none."""
     by_sample = {}
     for element, notes in sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).items():
@@ -67,11 +67,11 @@ def find_predicted(sdata: SpatialData, key: str) -> dict[str, Predicted]:
         pixels = notes.get("holds", "values") == "values"  # not one number per cell
         if element == predicted_name(sample, key) and element in sdata.images and pixels:
             record: Any = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
-            by_sample[sample] = Predicted(element, str(notes["of"]), str(record.get("space")))
+            by_sample[sample] = PredictedImage(element, str(notes["of"]), str(record.get("space")))
     return by_sample
 
 
-def predicted_images(sdata: SpatialData, key: str) -> dict[str, Predicted]:
+def predicted_images(sdata: SpatialData, key: str) -> dict[str, PredictedImage]:
     """The same, of which there is at least one.
 
     Raises
@@ -99,7 +99,7 @@ def channel_of(sdata: SpatialData, image: str, marker: str) -> int | None:
     return known.index(asked) if asked in known else None
 
 
-def paired_pixels(sdata: SpatialData, image: Predicted, marker: str, most: int) -> Pair:
+def paired_pixels(sdata: SpatialData, image: PredictedImage, marker: str, most: int) -> Pair:
     """Both on the grid of the prediction, which is averaged down to about `most` pixels a side if it is larger.
 
     Raises

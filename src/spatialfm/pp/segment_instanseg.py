@@ -27,7 +27,7 @@ _SAME = 0.01  # of a pixel's size: closer to its own, the network takes an image
 
 
 @dataclass(frozen=True)
-class Axis:
+class TileAxis:
     """Rows, or columns, of a tile, and those that a network sees of them.
 
     Attributes
@@ -65,7 +65,7 @@ class Axis:
         return np.clip(inside, 0, self.size - 1)
 
 
-def resampled(pixels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+def resampled(pixels: np.ndarray, rows: TileAxis, columns: TileAxis) -> np.ndarray:
     """Pixels ``(c, y, x)`` float32 of a tile as the network sees them: linear between two, as InstanSeg does it."""
     for dimension, axis in ((1, rows), (2, columns)):
         low, high, weight = axis.sources()
@@ -117,7 +117,7 @@ class InstanSegTiles:
         import torch
 
         scale = self.scale(mpp)
-        rows, columns = (Axis(int(tile[name][0]), tile.sizes[name], scale) for name in ("y", "x"))
+        rows, columns = (TileAxis(int(tile[name][0]), tile.sizes[name], scale) for name in ("y", "x"))
         seen = resampled(pixels, rows, columns)
         fill = [(0, 0), *((0, max(_LEAST - n, 0)) for n in (rows.size, columns.size))]
         seen = np.pad(seen, fill, mode="reflect")  # as it fills up itself

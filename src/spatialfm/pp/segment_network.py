@@ -80,7 +80,7 @@ def check_table(sdata: SpatialData, key_added: str, names: Sequence[str], overwr
 
 
 @dataclass(frozen=True)
-class Asked:
+class SegmentArguments:
     """Arguments of a call, as the user gave them; `overlap` in µm is settled."""
 
     weights: str | PathLike | None
@@ -92,7 +92,7 @@ class Asked:
 
 
 def find_cells(
-    sdata: SpatialData, pairs: Sequence[SampleElements], options: Asked
+    sdata: SpatialData, pairs: Sequence[SampleElements], options: SegmentArguments
 ) -> tuple[list[FoundCells], list[dict[str, object]], tuple[str, ...]]:
     """Cells of each image, the record of each, and the phenotypes that a cell can have."""
     from ..embed.segment.call import OPTION_FIELDS, open_network, plan_images, record_of, run_images

@@ -27,7 +27,7 @@ from .orientation import say_orientation
 from .pieces import LabelScan
 from .pixel_sizes import image_pixel_sizes
 from .seams import cut_cells
-from .segment_run import Job, find_levels
+from .segment_run import SegmentJob, find_levels
 from .segmentation import OVERLAP, plan_job
 from .segmenters import check_request
 
@@ -225,7 +225,7 @@ def _check_table(sdata: SpatialData, name: str, pairs: list[SampleElements]) -> 
         )
 
 
-def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: float, mpp) -> list[Job | None]:
+def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: float, mpp) -> list[SegmentJob | None]:
     """How nuclei are found in each image; None where no stain is recognised."""
     asked = [nuclear] if isinstance(nuclear, str) else nuclear
     known = [
@@ -252,7 +252,7 @@ def _judge(
     sdata: SpatialData,
     pair: SampleElements,
     scan: LabelScan,
-    job: Job | None,
+    job: SegmentJob | None,
     diameter: float,
     reference: SampleElements | None,
 ) -> _Judged:

@@ -18,8 +18,8 @@ from .._errors import ElementError, RunError, SpatialfmError, counted
 from .._identity import fingerprint
 from .._settings import settings
 from .measure import loaded, plan_blocks
-from .segmenters import PERCENTILES, Levels, Request, mean_of, scaled
-from .stitch import Box, Grid, numbered, stitch
+from .segmenters import PERCENTILES, Levels, SegmentRequest, mean_of, scaled
+from .stitch import Box, StitchGrid, numbered, stitch
 from .watershed import smoothed
 
 FOLDER = "segmentation"  # below settings.cache_dir
@@ -28,7 +28,7 @@ _SAMPLED = 2**21  # pixels of a channel that levels are taken of
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentJob:
     """One image to segment.
 
     Attributes
@@ -58,7 +58,7 @@ class Job:
     nuclear: list[str]
     membrane: list[str]
     mpp: float
-    grid: Grid
+    grid: StitchGrid
     min_area: float
     nan_code: str
 
@@ -86,7 +86,7 @@ class Kept:
             self.folder.rmdir()
 
 
-def find_levels(job: Job, request: Request) -> Levels:
+def find_levels(job: SegmentJob, request: SegmentRequest) -> Levels:
     """Levels of an image, over evenly spread pixels; and the thresholds of watershed, on smoothed ones.
 
     Raises
@@ -126,7 +126,7 @@ def find_levels(job: Job, request: Request) -> Levels:
     return Levels(low, high, threshold, above[1] or 1.0)
 
 
-def _smoothed_sample(job: Job, levels: Levels, names: list[str], diameter: float) -> np.ndarray | None:
+def _smoothed_sample(job: SegmentJob, levels: Levels, names: list[str], diameter: float) -> np.ndarray | None:
     """Evenly spread pixels of the smoothed mean of channels."""
     if not names:
         return None
@@ -143,7 +143,7 @@ def _smoothed_sample(job: Job, levels: Levels, names: list[str], diameter: float
     return np.concatenate(parts)
 
 
-def tile_of(job: Job, box: Box) -> xr.DataArray:
+def tile_of(job: SegmentJob, box: Box) -> xr.DataArray:
     """Pixels of a box, with the names of the channels, and their rows and columns in the image."""
     (y0, y1, x0, x1), (height, width) = box, job.grid.shape
     places = {"y": np.arange(y0, min(y1, height)), "x": np.arange(x0, min(x1, width))}
@@ -153,7 +153,7 @@ def tile_of(job: Job, box: Box) -> xr.DataArray:
 
 
 def segment_tiles(
-    job: Job, levels: Levels, segment: Callable, kept: Kept, step: Callable[[], object], names: list[str]
+    job: SegmentJob, levels: Levels, segment: Callable, kept: Kept, step: Callable[[], object], names: list[str]
 ) -> None:
     """Segment the tiles that are not kept yet, and add to `names` what identifies each.
 
@@ -206,7 +206,7 @@ def keep_tiles(
         step()
 
 
-def _identity_of(tile: xr.DataArray, job: Job, levels: Levels) -> str:
+def _identity_of(tile: xr.DataArray, job: SegmentJob, levels: Levels) -> str:
     digest = hashlib.sha256(f"{tile.dtype.str} {tile.shape} {job.channels} {job.nuclear} {job.membrane}".encode())
     digest.update(f"{job.mpp!r} {levels.low.tolist()} {levels.high.tolist()}".encode())
     digest.update(f"{levels.threshold!r} {levels.membrane!r}".encode())
@@ -216,7 +216,7 @@ def _identity_of(tile: xr.DataArray, job: Job, levels: Levels) -> str:
     return digest.hexdigest()
 
 
-def _checked(job: Job, core: Box, tile: xr.DataArray, segment: Callable, levels: Levels) -> np.ndarray:
+def _checked(job: SegmentJob, core: Box, tile: xr.DataArray, segment: Callable, levels: Levels) -> np.ndarray:
     """Labels 1 to n of a tile, or an error that says which tile, and that what was finished is kept."""
     where = f"the tile of {job.image!r} at rows {core[0]} to {core[1]}, columns {core[2]} to {core[3]}"
     try:
@@ -236,7 +236,7 @@ def _checked(job: Job, core: Box, tile: xr.DataArray, segment: Callable, levels:
     return numbered(labels)
 
 
-def read_tile(job: Job, kept: Kept, what: str) -> Arrays:
+def read_tile(job: SegmentJob, kept: Kept, what: str) -> Arrays:
     """Arrays of a tile that was kept."""
     arrays = kept_arrays(kept.tile(what), what)
     if arrays is None:
@@ -244,7 +244,7 @@ def read_tile(job: Job, kept: Kept, what: str) -> Arrays:
     return arrays
 
 
-def stitched(job: Job, kept: Kept, names: Sequence[str], in_memory: bool) -> tuple[object, int]:
+def stitched(job: SegmentJob, kept: Kept, names: Sequence[str], in_memory: bool) -> tuple[object, int]:
     """Label image ``(y, x)`` uint32, an array or lazy, and the number of cells.
 
     On disk it is called after what it was made of, and put in place whole: it never changes afterwards.

@@ -24,7 +24,7 @@ from .elements import match_elements
 from .missing_chunks import report_missing_chunks
 from .pixel_sizes import image_pixel_sizes
 from .segment_network import (
-    Asked,
+    SegmentArguments,
     check_arguments,
     check_table,
     find_cells,
@@ -32,9 +32,9 @@ from .segment_network import (
     phenotype_table,
     write_phenotypes,
 )
-from .segment_run import Job, Kept, find_levels, segment_tiles, stitched
-from .segmenters import NETWORK, Levels, Request, check_request, file_digest, segmenter
-from .stitch import Grid
+from .segment_run import Kept, SegmentJob, find_levels, segment_tiles, stitched
+from .segmenters import NETWORK, Levels, SegmentRequest, check_request, file_digest, segmenter
+from .stitch import StitchGrid
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -176,7 +176,7 @@ def segment_cells(
     if method == NETWORK:
         check_arguments({"nuclear": nuclear, "membrane": membrane})
         check_table(sdata, key_added, names, overwrite)
-        asked = Asked(weights, request.options, mpp, tile_size, shared, min_area)
+        asked = SegmentArguments(weights, request.options, mpp, tile_size, shared, min_area)
         cells_of_images, records, answers = find_cells(sdata, pairs, asked)
         forget_phenotypes(sdata, key_added)
         for pair, name, cells, record in zip(pairs, names, cells_of_images, records, strict=True):
@@ -237,7 +237,7 @@ def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool, apar
 def plan_job(
     sdata: SpatialData,
     pair: SampleElements,
-    request: Request,
+    request: SegmentRequest,
     nuclear: list[str] | None,
     membrane: list[str] | None,
     size: float,
@@ -245,8 +245,8 @@ def plan_job(
     margin: float,
     min_area: float,
     period: float = 1.0,
-) -> Job:
-    """What is to be done to one image, checked; `period` as of `Grid`, in pixels of the image."""
+) -> SegmentJob:
+    """What is to be done to one image, checked; `period` as of `StitchGrid`, in pixels of the image."""
     names = channel_names(sdata, pair.image)
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise PanelError(f"Image {pair.image!r} has several channels {repeated[0]!r}. Rename one of them.")
@@ -273,8 +273,8 @@ def plan_job(
             f"Tiles of {tile_size} pixels are smaller than their overlap of {shared} pixels ({2 * margin:g} µm of "
             f"{size:g} µm each, image {pair.image!r}). Pass tile_size={shared} or more, or a smaller overlap=."
         )
-    grid = Grid((int(pixels.shape[-2]), int(pixels.shape[-1])), tile_size, around, period)
-    return Job(
+    grid = StitchGrid((int(pixels.shape[-2]), int(pixels.shape[-1])), tile_size, around, period)
+    return SegmentJob(
         sample=pair.sample,
         image=pair.image,
         pixels=chosen,
@@ -288,7 +288,9 @@ def plan_job(
     )
 
 
-def _segment(jobs: list[Job], levels: list[Levels], request: Request, segment: Callable) -> list[tuple[object, int]]:
+def _segment(
+    jobs: list[SegmentJob], levels: list[Levels], request: SegmentRequest, segment: Callable
+) -> list[tuple[object, int]]:
     """Label image and number of cells of each job."""
     kept, names = Kept(request.identity()), [[] for _ in jobs]
     in_memory = sum(4 * np.prod(job.grid.shape) for job in jobs) <= settings.result_memory
@@ -306,7 +308,7 @@ def _segment(jobs: list[Job], levels: list[Levels], request: Request, segment: C
     return done
 
 
-def _record(request: Request, job: Job, levels: Levels, n: int) -> dict[str, object]:
+def _record(request: SegmentRequest, job: SegmentJob, levels: Levels, n: int) -> dict[str, object]:
     """How an element was made, for the attributes of the object."""
     record: dict[str, object] = {
         "method": request.name,

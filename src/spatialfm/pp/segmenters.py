@@ -57,7 +57,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Request:
+class SegmentRequest:
     """What the user asked for, in µm; checked.
 
     Attributes
@@ -116,7 +116,7 @@ def file_digest(path: Path | None) -> str:
 
 def check_request(
     method: str | Callable, diameter: float, expansion: float, weights, options: Mapping[str, object] | None
-) -> Request:
+) -> SegmentRequest:
     """What was asked for, or why it cannot be done, before any image is read.
 
     Raises
@@ -126,7 +126,7 @@ def check_request(
     """
     name = method if isinstance(method, str) else "a function"
     if method == NETWORK:  # its weights are a folder, a file or a repository: whoever loads them looks
-        return Request(method, float(diameter), float(expansion), None, dict(options or {}))
+        return SegmentRequest(method, float(diameter), float(expansion), None, dict(options or {}))
     if method in _MODULES:
         need(_MODULES[method], f"method={method!r}", "method='watershed' needs nothing more.")
         if weights is None:
@@ -148,7 +148,7 @@ def check_request(
             f"options= of method='watershed' has no {unknown[0]!r}; it takes 'threshold' alone, of the nuclear stain "
             "between the 1st (0) and the 99.8th percentile (1) of the image."
         )
-    return Request(method, float(diameter), float(expansion), path, dict(options or {}))
+    return SegmentRequest(method, float(diameter), float(expansion), path, dict(options or {}))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Segmenter:
     period: Callable[[float], float] = lambda mpp: 1.0
 
 
-def segmenter(request: Request) -> Segmenter:
+def segmenter(request: SegmentRequest) -> Segmenter:
     """What segments the tiles of a request; a model is loaded once."""
     if not isinstance(request.method, str):
         return Segmenter(lambda tile, nuclear, membrane, mpp, levels: request.method(tile, mpp, **request.options))
@@ -189,7 +189,7 @@ def mean_of(tile: xr.DataArray, pixels: np.ndarray, channels: list[str]) -> np.n
     return np.clip(pixels[[names.index(name) for name in channels]], 0, 2).mean(axis=0)
 
 
-def _watershed(request: Request):
+def _watershed(request: SegmentRequest):
     def run(tile, nuclear, membrane, mpp, levels):
         pixels = scaled(tile, levels)
         stain = mean_of(tile, pixels, membrane)
@@ -199,14 +199,14 @@ def _watershed(request: Request):
     return Segmenter(run)
 
 
-def _instanseg(request: Request):
+def _instanseg(request: SegmentRequest):
     tiles = InstanSegTiles(str(request.weights), _device(), request.options)
     return Segmenter(
         lambda tile, nuclear, membrane, mpp, levels: tiles(tile, scaled(tile, levels), mpp), period=tiles.period
     )
 
 
-def _cellpose(request: Request):
+def _cellpose(request: SegmentRequest):
     import torch
     from cellpose.models import CellposeModel
 

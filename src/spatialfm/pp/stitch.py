@@ -27,7 +27,7 @@ _KEPT_TILES = 6  # in memory while neighbours are matched
 
 
 @dataclass(frozen=True)
-class Grid:
+class StitchGrid:
     """Tiles of an image: cores that cover it once, and what each sees around its core.
 
     Attributes
@@ -116,7 +116,7 @@ def objects_of(labels: np.ndarray, origin: tuple[int, int]) -> Objects:
     return Objects(box + np.repeat(np.asarray(origin), 2), total / area[:, None] + origin, area)
 
 
-def stitch(grid: Grid, read: Callable[[int], np.ndarray], out, min_area: float = 0) -> int:
+def stitch(grid: StitchGrid, read: Callable[[int], np.ndarray], out, min_area: float = 0) -> int:
     """Draw the objects of all tiles into one label image.
 
     Parameters
@@ -181,7 +181,7 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _drawn(
-    grid: Grid, cores: list[Box], tiles: list[Objects], start: np.ndarray, links: list[np.ndarray]
+    grid: StitchGrid, cores: list[Box], tiles: list[Objects], start: np.ndarray, links: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which objects of all tiles are drawn ``(n,)``, and the group ``(n,)`` of each: what is one object."""
     from scipy.sparse import coo_array
@@ -206,7 +206,7 @@ def _drawn(
     return (size[group] == 1) & owned | (size[group] > 1) & (best | ~whole[group]), group
 
 
-def _depth(grid: Grid, core: Box, tile: Objects) -> np.ndarray:
+def _depth(grid: StitchGrid, core: Box, tile: Objects) -> np.ndarray:
     """Pixels between each object and the nearest border of its tile within the image; 0: it may be cut there."""
     outer = grid.outer(core)
     depth = np.full(len(tile.area), float(max(grid.shape)) + 1)

@@ -23,7 +23,7 @@ from .page import page
 from .patients import compositions_section, survival_section
 from .quality import quality_section
 from .results import results_section
-from .source import Keys, Source, read_source
+from .source import ReportKeys, Source, read_source
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -134,7 +134,7 @@ def report(
     target = Path(path)
     _check_target(target, overwrite)
     reps = (use_rep,) if isinstance(use_rep, str) else tuple(use_rep or ())
-    keys = Keys(library_key, patient_key, phenotype_key, niche_key, time_key, event_key, event_value, reps)
+    keys = ReportKeys(library_key, patient_key, phenotype_key, niche_key, time_key, event_key, event_value, reps)
     source = read_source(data, samples=samples, patients=patients, keys=keys)
 
     sections = [_made(key, name, make, source) for key, name, make in SECTIONS]

@@ -28,7 +28,7 @@ _NOT_PATIENTS = (TABLE, SAMPLES, TILES, TOKENS, ARTIFACT_TOKENS, TRUTH)
 
 
 @dataclass(frozen=True)
-class Keys:
+class ReportKeys:
     """Names of columns; those of phenotypes, niches and outcome are None where there is none."""
 
     library: str
@@ -67,7 +67,7 @@ class Source:
     tables: dict[str, AnnData]
     pairs: list[SampleElements]
     looked_at: list[SampleElements]
-    keys: Keys
+    keys: ReportKeys
 
     def records(self) -> Iterator[tuple[str, AnnData, str, Mapping[str, Any]]]:
         """Table, its AnnData, key in ``uns`` and what is there, of each dictionary that has parameters or tables."""
@@ -94,7 +94,7 @@ def read_source(
     *,
     samples: Sequence[str] | None,
     patients: AnnData | Mapping[str, AnnData] | None,
-    keys: Keys,
+    keys: ReportKeys,
 ) -> Source:
     """Check the arguments and find what there is.
 
@@ -132,7 +132,7 @@ def _images(
     return pairs, [pair for pair, size in zip(pairs, sizes, strict=True) if size <= MOST_VALUES]
 
 
-def _samples(sdata, cells: AnnData | None, keys: Keys, pairs: Sequence[SampleElements]) -> pd.DataFrame:
+def _samples(sdata, cells: AnnData | None, keys: ReportKeys, pairs: Sequence[SampleElements]) -> pd.DataFrame:
     """One row per sample: the samples table, or what the cells say of theirs."""
     if sdata is not None and SAMPLES in sdata.tables:
         return sdata.tables[SAMPLES].obs
@@ -152,7 +152,7 @@ def _samples(sdata, cells: AnnData | None, keys: Keys, pairs: Sequence[SampleEle
     return pd.DataFrame(index=pd.Index([pair.sample for pair in pairs], dtype=object))
 
 
-def _usual_keys(cells: AnnData | None, keys: Keys) -> Keys:
+def _usual_keys(cells: AnnData | None, keys: ReportKeys) -> ReportKeys:
     """The keys that were named, if they are there, and otherwise those that are usual."""
     columns = [] if cells is None else list(cells.obs.columns)
     records = {} if cells is None else cells.uns.get(UNS, {})

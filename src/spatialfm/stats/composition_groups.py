@@ -23,7 +23,7 @@ REFERENCE = "reference"  # what columns of the test in the frame end in
 
 
 @dataclass(frozen=True)
-class Rows:
+class ComparedRows:
     """What is compared: patients, or samples of patients.
 
     `counts` are numbers of cells if these are known, otherwise shares; `units` codes of the patients where they have
@@ -75,7 +75,7 @@ class Rows:
         return min(len(np.unique(self.patients[self.codes == i])) for i in range(len(self.names)))
 
 
-def pooled(rows: Rows) -> Rows:
+def pooled(rows: ComparedRows) -> ComparedRows:
     """One row per patient and group (or time): the cells of its samples together."""
     second = rows.codes if rows.time is None else rows.time
     both = np.column_stack([rows.patients, second])
@@ -90,7 +90,7 @@ def pooled(rows: Rows) -> Rows:
 
 
 def compare(
-    rows: Rows, reference: np.ndarray | None, n_permutations: int, rng: np.random.Generator
+    rows: ComparedRows, reference: np.ndarray | None, n_permutations: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Table of all types, and the mask of those in the frame; types that no patient has are not tested."""
     present = rows.counts.any(axis=0)
@@ -127,7 +127,7 @@ def compare(
     return table, frame
 
 
-def described(rows: Rows) -> pd.DataFrame:
+def described(rows: ComparedRows) -> pd.DataFrame:
     """Sizes and medians of the groups; of changes, those of the changes."""
     values, codes = rows.shares, rows.codes
     if rows.model == "changes":
@@ -148,7 +148,7 @@ def described(rows: Rows) -> pd.DataFrame:
 
 
 def answers(
-    rows: Rows, counts: np.ndarray, totals: np.ndarray, n_permutations: int, rng: np.random.Generator
+    rows: ComparedRows, counts: np.ndarray, totals: np.ndarray, n_permutations: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Effect with its interval (of two groups), ``p_ranks``, ``p_means`` and the larger of them, ``p_value``."""
     values = _ratio(counts, totals)
@@ -166,7 +166,7 @@ def answers(
 
 
 def modelled(
-    rows: Rows,
+    rows: ComparedRows,
     ranks: np.ndarray,
     values: np.ndarray,
     n_permutations: int,
@@ -195,13 +195,13 @@ def modelled(
     return table | {"p_ranks": p[0], "p_means": p[1], "p_value": np.maximum(*p)}
 
 
-def changes(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def changes(rows: ComparedRows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Later minus earlier of each patient, and the group of each; rows are pooled."""
     order = np.lexsort([present(rows.time, "time"), rows.patients])
     return values[order][1::2] - values[order][::2], rows.codes[order][::2]
 
 
-def of_patients(rows: Rows) -> Rows:
+def of_patients(rows: ComparedRows) -> ComparedRows:
     """One row per patient in place of two times, in the order of `changes`."""
     first = np.lexsort([present(rows.time, "time"), rows.patients])[::2]
     blocks = None if rows.blocks is None else rows.blocks[first]
@@ -209,7 +209,7 @@ def of_patients(rows: Rows) -> Rows:
     return replace(rows, **kept, blocks=blocks, units=None, time=None, model="groups")
 
 
-def mean_difference(rows: Rows, shares: np.ndarray) -> dict[str, np.ndarray]:
+def mean_difference(rows: ComparedRows, shares: np.ndarray) -> dict[str, np.ndarray]:
     """Difference of mean shares (2 minus 1), with covariates as the model has it, and its 95 % interval."""
     if rows.model == "changes":
         moved, patients = changes(rows, shares)[0], of_patients(rows)
@@ -220,7 +220,7 @@ def mean_difference(rows: Rows, shares: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean_difference": fit.value, "mean_low": low, "mean_high": high}
 
 
-def log2_fold(rows: Rows, ratio: np.ndarray) -> dict[str, np.ndarray]:
+def log2_fold(rows: ComparedRows, ratio: np.ndarray) -> dict[str, np.ndarray]:
     """Log2 fold change against the frame (2 over 1) and its 95 % interval, from the odds of mean shares."""
     design, _ = rows.design(fixed_units=rows.model != "pairs")
     fit = fractional_logit(ratio, design, design.shape[1] - 1, rows.clusters)
@@ -228,7 +228,7 @@ def log2_fold(rows: Rows, ratio: np.ndarray) -> dict[str, np.ndarray]:
     return {"log2_fold_change": fit.value / LOG2, "log2_low": low / LOG2, "log2_high": high / LOG2}
 
 
-def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
+def _odds_p(rows: ComparedRows, shares: np.ndarray) -> np.ndarray:
     """p-values of the logits of mean shares in a linear model; NaN where a group has none.
 
     Degrees of freedom are fewer where few patients carry a mean, as in :mod:`spatialfm.stats.mean_shares`.
@@ -245,7 +245,7 @@ def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
     return replace(fit, freedom=fit.freedom * np.maximum(carried, TINY) ** SHRINK).p_value()
 
 
-def fitted(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:
+def fitted(rows: ComparedRows, values: np.ndarray, design: np.ndarray) -> Estimate:
     """Estimate of the last column of a design: by a mixed model, or by least squares with a robust variance."""
     column = design.shape[1] - 1
     if rows.model == "mixed":

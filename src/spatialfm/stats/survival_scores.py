@@ -17,7 +17,7 @@ from .risk_table import product_limit, risk_table
 
 
 @dataclass(frozen=True)
-class Patients:
+class ScoredPatients:
     """Outcome, risk, and which patients are compared."""
 
     time: np.ndarray  # (n,)
@@ -42,7 +42,7 @@ class Patients:
         return np.searchsorted(self._times, at, side="right")
 
 
-def concordance(patients: Patients, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def concordance(patients: ScoredPatients, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Harrell's and Uno's concordance ``(n_draws,)``; NaN without a comparable pair."""
     inverse = _inverse(patients.survival(weights, censoring=True)[:, patients.index(patients.time)])
     harrell, uno = weighted_concordances(
@@ -51,7 +51,7 @@ def concordance(patients: Patients, weights: np.ndarray) -> tuple[np.ndarray, np
     return harrell, uno
 
 
-def dynamic_auc(patients: Patients, weights: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def dynamic_auc(patients: ScoredPatients, weights: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cumulative/dynamic AUC ``(n_draws, n_times)`` and its mean over time ``(n_draws,)``.
 
     Cases had the event by a time, weighted by the inverse probability of not being censored before; controls are
@@ -79,7 +79,7 @@ def dynamic_auc(patients: Patients, weights: np.ndarray, times: np.ndarray) -> t
     return auc, mean
 
 
-def brier(patients: Patients, weights: np.ndarray, times: np.ndarray, survival: np.ndarray) -> np.ndarray:
+def brier(patients: ScoredPatients, weights: np.ndarray, times: np.ndarray, survival: np.ndarray) -> np.ndarray:
     """Brier score ``(n_draws, n_times)`` of survival probabilities ``(n, n_times)`` (Graf et al. 1999)."""
     censoring = patients.survival(weights, censoring=True)
     of_patients = _inverse(censoring[:, patients.index(patients.time)])

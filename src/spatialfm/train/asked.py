@@ -32,7 +32,7 @@ from .pace import Pace, Told
 from .run_folder import Identity, RunFolder
 from .sampling import check_batch_size, steps_of_epoch
 from .steps import batches_of, default_workers, shared_cores
-from .trainer import Plan, Trainer
+from .trainer import Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -246,7 +246,7 @@ def plan_of(
     workers: int | None,
     check_every: int,
     checkpoint_every: int | None,
-) -> Plan:
+) -> TrainingPlan:
     """The plan of a run; where speed decides its number of steps, they and later estimates are kept in the folder.
 
     Raises
@@ -260,7 +260,7 @@ def plan_of(
             "no window. Pass a larger batch_size=, or fewer devices= and nodes=."
         )
     processes = max(1, fabric.world_size // nodes)
-    plan = Plan(
+    plan = TrainingPlan(
         n_steps=asked.length.n_steps(len(windows), asked.batch_size) or record.get("n_steps", 0),
         batch_size=asked.batch_size,
         seed=asked.random_state,
@@ -290,7 +290,7 @@ def _pace(minutes: float, folder: RunFolder, record: dict[str, Any]) -> Pace:
     return Pace(60 * minutes, record.get(ESTIMATES, [(0, record["n_steps"], 0.0)]), keep)
 
 
-def seconds_of_a_step(fabric: Fabric, learner: Objective, drawn: DrawnWindows, plan: Plan) -> float:
+def seconds_of_a_step(fabric: Fabric, learner: Objective, drawn: DrawnWindows, plan: TrainingPlan) -> float:
     """Seconds of a step, by the fastest of a few that a copy takes.
 
     Raises

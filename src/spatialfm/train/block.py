@@ -20,7 +20,7 @@ ALIGNED = 64  # bytes; arrays begin at multiples of it
 
 
 @dataclass(frozen=True)
-class Block:
+class ArraysApart:
     """A value, the contents of its arrays apart.
 
     Attributes
@@ -43,7 +43,7 @@ class Block:
         return pickle.loads(self.rest, buffers=[memory[first:last] for first, last in self.places])
 
 
-def in_one_block(value: Any) -> Block:
+def in_one_block(value: Any) -> ArraysApart:
     """A value in a form of which one tensor is shared, whatever number of arrays it has.
 
     Examples
@@ -60,7 +60,7 @@ def in_one_block(value: Any) -> Block:
     into = memory.numpy().data
     for part, (first, last) in zip(parts, places, strict=True):
         into[first:last] = part
-    return Block(rest.getvalue(), memory, places)
+    return ArraysApart(rest.getvalue(), memory, places)
 
 
 class _Pickler(pickle.Pickler):

@@ -23,7 +23,7 @@ CLIP = 1.0
 
 
 @dataclass(frozen=True)
-class Targets:
+class CellTargets:
     """What is known of each cell.
 
     Attributes
@@ -130,7 +130,7 @@ class CellObjective(OfCells):
         self,
         encoder: Encoder,
         encoding: CellEncoding,
-        targets: Targets,
+        targets: CellTargets,
         center: Tensor,
         spread: Tensor,
         rates: Rates,

@@ -49,7 +49,7 @@ class ProbeCells:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CellReading:
     """How cells are read for an encoder.
 
     Attributes
@@ -64,7 +64,7 @@ class Reading:
     panel: Mapping[str, Any] | None = None
 
 
-def reading_of(windows: Windows, cells: ProbeCells) -> Reading:
+def reading_of(windows: Windows, cells: ProbeCells) -> CellReading:
     """Cells as the windows of the training are read: pixels made in the same way, markers told by the same vectors.
 
     Tiles are as large as what a step sees.
@@ -86,7 +86,7 @@ def reading_of(windows: Windows, cells: ProbeCells) -> Reading:
                 "State them, too, or one value for all."
             )
         recipe["intensity_max"] = {name: known[name] for name in samples}
-    return Reading(recipe, _panel_of(windows.panel, cells))
+    return CellReading(recipe, _panel_of(windows.panel, cells))
 
 
 def _panel_of(panel: Panel, cells: ProbeCells) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class CellProbe:
         cells: ProbeCells,
         *,
         active: bool = True,
-        reading: Reading | None = None,
+        reading: CellReading | None = None,
     ) -> None:
         self.encoder, self.cells, self.active, self.reading = encoder, cells, active, reading
         self.beside: dict[str, float] | None = None
@@ -221,9 +221,9 @@ class CellProbe:
                 one.requires_grad_(wants)
 
 
-def embedded(encoder: Encoder, cells: ProbeCells, reading: Reading | None = None) -> np.ndarray:
+def embedded(encoder: Encoder, cells: ProbeCells, reading: CellReading | None = None) -> np.ndarray:
     """Embeddings of the cells ``(n_cells, columns)``, in the order of their table."""
-    reading = reading or Reading(panel={"on_unknown": "drop"})
+    reading = reading or CellReading(panel={"on_unknown": "drop"})
     by_marker = encoder.card.marker_vocabulary in ("ids", "protein embedding")
     arguments: dict[str, Any] = {
         "outputs": None,

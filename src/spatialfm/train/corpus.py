@@ -124,7 +124,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageGroup:
     """Images of one object that have the same channels: their places in it, markers, and µm per pixel of each."""
 
     opened: Opened
@@ -178,7 +178,7 @@ def _check_images(opened: Sequence[Opened], image: Any) -> None:
         raise ElementError(f"No image {missing[0]!r} in the sources; found {listed(sorted(there))}. Correct image=.")
 
 
-def _groups(one: Opened, wishes: Wishes) -> Iterator[Group]:
+def _groups(one: Opened, wishes: Wishes) -> Iterator[ImageGroup]:
     image = wishes.elements.image
     if isinstance(image, Mapping):
         image = {sample: name for sample, name in image.items() if name in one.sdata.images}
@@ -196,7 +196,7 @@ def _groups(one: Opened, wishes: Wishes) -> Iterator[Group]:
     for channels, members in by_panel.items():
         panel = _resolved(channels, len(members), wishes)
         if panel is not None:
-            yield Group(one, members, [pairs[n] for n in members], panel, [sizes[n] for n in members])
+            yield ImageGroup(one, members, [pairs[n] for n in members], panel, [sizes[n] for n in members])
 
 
 def _resolved(channels: tuple[str, ...], n_images: int, wishes: Wishes) -> ResolvedPanel | None:
@@ -229,7 +229,7 @@ def _of_samples(value: T, samples: Sequence[str]) -> Any:
     return {name: part for name, part in value.items() if name in samples} if isinstance(value, Mapping) else value
 
 
-def _check_markers(groups: Sequence[Group], wishes: Wishes) -> None:
+def _check_markers(groups: Sequence[ImageGroup], wishes: Wishes) -> None:
     """Every marker and channel that an argument names is somewhere."""
     channels = {name for group in groups for names in group.panel.names for name in names} | {
         name for group in groups for name in group.panel.dropped
@@ -244,8 +244,8 @@ def _check_markers(groups: Sequence[Group], wishes: Wishes) -> None:
 
 
 def _known_to_the_model(
-    groups: Sequence[Group], wishes: Wishes
-) -> tuple[list[Group], dict[str, Any], dict[str, MarkerEntry]]:
+    groups: Sequence[ImageGroup], wishes: Wishes
+) -> tuple[list[ImageGroup], dict[str, Any], dict[str, MarkerEntry]]:
     """Panels less what the model cannot take, what it takes each marker by, and its own entries of markers."""
     encoder, names = wishes.encoder, list(dict.fromkeys(name for group in groups for name in group.panel.markers))
     entries = vocabulary_of(encoder, names)
@@ -276,14 +276,14 @@ def _refuse_without(reasons: Mapping[str, str], encoder: Encoder) -> None:
     )
 
 
-def _without(group: Group, reasons: Mapping[str, str]) -> Group | None:
+def _without(group: ImageGroup, reasons: Mapping[str, str]) -> ImageGroup | None:
     here = {name: why for name, why in reasons.items() if name in group.panel.markers}
     if len(here) == len(group.panel.markers):
         return None
     return replace(group, panel=group.panel.without(here)) if here else group
 
 
-def _ranges(groups: Sequence[Group], wishes: Wishes) -> dict[tuple[str, str], float]:
+def _ranges(groups: Sequence[ImageGroup], wishes: Wishes) -> dict[tuple[str, str], float]:
     """Pixel value that becomes 1 in each image; of one unit over the whole corpus where values are scaled to it."""
     dtypes = {
         (group.opened.where, pair.sample): image_array(group.opened.sdata, pair.image).dtype
@@ -314,7 +314,7 @@ def _ranges(groups: Sequence[Group], wishes: Wishes) -> dict[tuple[str, str], fl
 
 
 def _open_group(
-    group: Group,
+    group: ImageGroup,
     wishes: Wishes,
     common: float | None,
     ranges: Mapping[tuple[str, str], float],

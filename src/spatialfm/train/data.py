@@ -27,7 +27,16 @@ from .batch import WindowSample, random_of
 from .channels import Draw, draw_channels
 from .corpus import Image, Wishes, open_corpus
 from .kept import keep_windows
-from .layout import BY_VOCABULARY, Settings, check_images, check_settings, enumerated, large_enough, strata_of, text_of
+from .layout import (
+    BY_VOCABULARY,
+    WindowSettings,
+    check_images,
+    check_settings,
+    enumerated,
+    large_enough,
+    strata_of,
+    text_of,
+)
 from .pack import Kind, Pack
 from .sources import Source, open_sources
 from .split import held_out_patients
@@ -155,7 +164,7 @@ class Windows(Dataset):
         request = request_of(
             encoder, panel=panel, recipe=recipe, elements=image_elements(elements, recipe), cells=False
         )
-        self.settings = Settings(
+        self.settings = WindowSettings(
             encoder.card.name,
             request.recipe,
             size,

@@ -38,7 +38,7 @@ from .run_folder import Identity, RunFolder
 from .split import held_out_patients
 from .steps import default_workers
 from .stopped import tidied, train_stopped
-from .trainer import Plan
+from .trainer import TrainingPlan
 from .tuned_cells import MOST_HELD_OUT, evenly
 from .tuning import embeddings
 
@@ -212,7 +212,7 @@ def distil_encoder(
         if not (folder.path / CARD).is_file():
             values = _rows(plans[0])
             learner = _learner(small, values, cohort, Rates(lr, 10 * lr, weight_decay), relational, batch_size)
-            length = Plan(
+            length = TrainingPlan(
                 steps, batch_size, random_state, default_workers() if workers is None else workers,
                 checkpoint_every=check_every, check_every=check_every,
             )  # fmt: skip

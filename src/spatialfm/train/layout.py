@@ -24,7 +24,7 @@ TAKEN = ("image", "y", "x", "tissue_share")
 
 
 @dataclass(frozen=True)
-class Settings:
+class WindowSettings:
     """What windows are, and what is made of one."""
 
     model: str
@@ -59,7 +59,7 @@ class Settings:
         return {**fields, "recipe": self.recipe.storable(), "augment": augment}
 
 
-def check_settings(settings: Settings, encoder: Encoder) -> None:
+def check_settings(settings: WindowSettings, encoder: Encoder) -> None:
     """Sizes that make sense, and a model whose pixels are normalised here."""
     if type(encoder).normalize is not Encoder.normalize:
         raise ModelError(f"{settings.model} normalises pixels in its own way, and cannot be trained here.")
@@ -96,7 +96,7 @@ def large_enough(images: Sequence[Image], size: int) -> list[Image]:
     return large
 
 
-def check_images(images: Sequence[Image], settings: Settings) -> None:
+def check_images(images: Sequence[Image], settings: WindowSettings) -> None:
     """Panels from which channels can be drawn, and columns that the settings name."""
     if settings.channels == "nuclear":
         without = {image.markers: image for image in images if not image.nuclear}
@@ -132,7 +132,7 @@ def text_of(value: object) -> str | None:
     return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
-def enumerated(images: Sequence[Image], settings: Settings) -> pd.DataFrame:
+def enumerated(images: Sequence[Image], settings: WindowSettings) -> pd.DataFrame:
     """One row for each window of a grid over the tissue of each image."""
     grid = tissue_grid([image.raw for image in images], settings.size, settings.stride, settings.min_tissue)
     if not len(grid.sample):

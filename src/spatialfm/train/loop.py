@@ -16,8 +16,8 @@ from .checkpoint import Checkpoints, save_state
 from .fabric import on_first, random_numbers_apart
 from .interrupt import Stop, answered_between_steps
 from .objectives.objective import Objective, Schedule
-from .steps import Drawn, Made, batches_of, shared_cores
-from .trainer import Plan, Stepped, Trainer
+from .steps import Made, WindowSource, batches_of, shared_cores
+from .trainer import Stepped, Trainer, TrainingPlan
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -40,7 +40,7 @@ class Watch(Protocol):
 
 
 def train(
-    fabric: Fabric, objective: Objective, data: Drawn, plan: Plan, checkpoints: Checkpoints, watch: Watch
+    fabric: Fabric, objective: Objective, data: WindowSource, plan: TrainingPlan, checkpoints: Checkpoints, watch: Watch
 ) -> Seen:
     """Train until the last step, from the newest checkpoint where there is one.
 
@@ -91,7 +91,7 @@ class _Running:
         As in `train`.
     """
 
-    def __init__(self, trainer: Trainer, data: Drawn, checkpoints: Checkpoints, watch: Watch) -> None:
+    def __init__(self, trainer: Trainer, data: WindowSource, checkpoints: Checkpoints, watch: Watch) -> None:
         self.trainer, self.data, self.checkpoints, self.watch = trainer, data, checkpoints, watch
         self.fabric, self.plan = trainer.fabric, trainer.plan
         self.done = self.saved = 0

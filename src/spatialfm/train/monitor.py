@@ -58,7 +58,7 @@ class Monitor:
         self.folder, self.writes, self.checks = folder, writes, checks
         self.length = n_steps if callable(n_steps) else lambda done: n_steps
         self.drawn_at = 0.0
-        self.losses, self.checked = Rows(folder / LOSSES), Rows(folder / CHECKS)
+        self.losses, self.checked = RowsFile(folder / LOSSES), RowsFile(folder / CHECKS)
         self.before, self.began = 0.0, time.monotonic()
         self.warned: set[str] = set()
 
@@ -124,7 +124,7 @@ class Monitor:
             )
 
 
-class Rows:
+class RowsFile:
     """A table that grows by rows of numbers, each on the disk at once.
 
     Parameters

@@ -23,7 +23,7 @@ from .monitor import Monitor
 from .objectives.context import Context
 from .run_folder import RunFolder
 from .steps import default_workers
-from .trainer import Plan
+from .trainer import TrainingPlan
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -168,7 +168,7 @@ def pretrain_context(
     context, pieces, held_out = asked.data(cells, *asked.held_out(adata, cells), start, how)
     learner = Context(context, how.n_neighbors, random_state, **asked.options)
     folder = RunFolder(Path(out).expanduser())
-    plan = Plan(
+    plan = TrainingPlan(
         steps,
         batch_size,
         random_state,

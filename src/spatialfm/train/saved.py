@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .data import Windows
     from .loop import Seen
     from .objectives import Objective
-    from .trainer import Plan
+    from .trainer import TrainingPlan
 
 FIXED_WINDOWS = 32
 OF_SHARDED = "objective."  # begins the names of a checkpoint of shared-out parameters
@@ -33,7 +33,7 @@ def checks_of(
     windows: Windows,
     held_out: Windows | None,
     cells: ProbeCells | None,
-    plan: Plan,
+    plan: TrainingPlan,
 ) -> list[Check]:
     """What is looked at every so often: collapse, and, where there is something to look at, validation and cells."""
     looked_at = windows if held_out is None else held_out
@@ -57,7 +57,7 @@ def whole_result(learner: Objective, blank: Objective | None, checkpoints: Check
 
 
 def card_of_run(
-    record: Mapping[str, Any], windows: Windows, seen: Seen, plan: Plan, license: str | None
+    record: Mapping[str, Any], windows: Windows, seen: Seen, plan: TrainingPlan, license: str | None
 ) -> dict[str, Any]:
     """What is said of a run beside its weights, in types of JSON."""
     table = windows.table

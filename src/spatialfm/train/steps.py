@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .._errors import RunError, SpatialfmError
 from .batch import WindowSample, random_of
-from .block import Block, in_one_block
+from .block import ArraysApart, in_one_block
 from .objectives.objective import Views
 
 CHANNELS, VIEWS = 1, 2  # purposes of random numbers, see `random_of`
 FEW_CORES, MOST_WORKERS = 4, 8
 
 
-class Drawn(Protocol):
+class WindowSource(Protocol):
     """Where the windows of a step come from; it can be pickled."""
 
     def indices(self, step: int) -> Sequence[int] | np.ndarray:
@@ -64,7 +64,7 @@ class Made:
 class _MadeWindows(Dataset):
     """Windows by step, place in the batch and number."""
 
-    def __init__(self, data: Drawn, make: Views, seed: int) -> None:
+    def __init__(self, data: WindowSource, make: Views, seed: int) -> None:
         self.data, self.make, self.seed = data, make, seed
 
     def __getitem__(self, key: tuple[int, int, int]) -> Made:
@@ -83,7 +83,7 @@ class _MadeWindows(Dataset):
 class _Places(Sampler):
     """For each step, the places of one process: every `world`-th."""
 
-    def __init__(self, data: Drawn, steps: range, rank: int, world: int) -> None:
+    def __init__(self, data: WindowSource, steps: range, rank: int, world: int) -> None:
         self.data, self.steps, self.rank, self.world = data, steps, rank, world
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class _Places(Sampler):
 
 
 def batches_of(
-    data: Drawn, make: Views, seed: int, steps: range, *, workers: int = 0, rank: int = 0, world: int = 1
+    data: WindowSource, make: Views, seed: int, steps: range, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Generator[tuple[int, list[Made]], None, None]:
     """Steps with what workers made of their windows.
 
@@ -118,7 +118,7 @@ def batches_of(
         for step in steps:
             try:
                 given = next(batches)
-                batch: list[Made] = given.unpacked() if isinstance(given, Block) else given
+                batch: list[Made] = given.unpacked() if isinstance(given, ArraysApart) else given
             except (RuntimeError, OSError, EOFError) as error:
                 # a worker that was killed, by a lack of memory for example: torch's word for it, or a broken connection
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):

@@ -17,7 +17,7 @@ from .early import BEST, EarlyStopping, Enough, read_score
 from .fabric import new_fabric
 from .loop import train
 from .monitor import CHECKS, CURVES, Monitor
-from .trainer import Plan
+from .trainer import TrainingPlan
 
 if TYPE_CHECKING:
     from .cells import CellWindows
@@ -28,7 +28,12 @@ NEVER = -1  # the step after which curves are drawn in any case: here they are d
 
 
 def train_stopped(
-    learner: Objective, training: CellWindows, held_out: CellWindows, folder: RunFolder, plan: Plan, patience: int
+    learner: Objective,
+    training: CellWindows,
+    held_out: CellWindows,
+    folder: RunFolder,
+    plan: TrainingPlan,
+    patience: int,
 ) -> tuple[float, int]:
     """Train, and leave the best state in the objective.
 

@@ -25,7 +25,7 @@ TORCH = 3  # purpose of random numbers that torch draws within a step, such as t
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long, and how often what is done.
 
     Attributes
@@ -144,7 +144,7 @@ class Trainer:
         Of the run.
     """
 
-    def __init__(self, fabric: Fabric, objective: Objective, plan: Plan) -> None:
+    def __init__(self, fabric: Fabric, objective: Objective, plan: TrainingPlan) -> None:
         self.fabric, self.objective, self.plan = fabric, objective, plan
         objective.batch_size = plan.batch_size
         objective.train()

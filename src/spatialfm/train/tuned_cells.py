@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import ArgumentError, ClinicalError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .augment import Augment
-from .cell_objective import Targets
+from .cell_objective import CellTargets
 from .cells import CellWindows
 from .split import held_out_patients
 
@@ -72,7 +72,7 @@ class TunedCells:
 
     training: CellWindows
     held_out: CellWindows
-    targets: Targets
+    targets: CellTargets
 
     def record(self) -> dict[str, Any]:
         """For the card: counts, no names of patients."""
@@ -234,10 +234,10 @@ def _held_out(
     return first if first is not None else np.zeros(len(patients), bool)
 
 
-def _targets(values: pd.DataFrame, labels: np.ndarray | None, training: np.ndarray, sought: Sought) -> Targets:
+def _targets(values: pd.DataFrame, labels: np.ndarray | None, training: np.ndarray, sought: Sought) -> CellTargets:
     if labels is not None:
         classes, numbers = np.unique(labels, return_inverse=True)
-        return Targets(numbers, classes=tuple(map(str, classes)))
+        return CellTargets(numbers, classes=tuple(map(str, classes)))
     matrix = values.to_numpy(np.float64)
     matrix[~np.isfinite(matrix)] = np.nan
     mean, std = np.nanmean(matrix[training], axis=0), np.nanstd(matrix[training], axis=0)
@@ -245,7 +245,7 @@ def _targets(values: pd.DataFrame, labels: np.ndarray | None, training: np.ndarr
         raise TableError(
             f"{values.columns[flat[0]]!r} (targets=) has one value in all cells that are trained on. Leave it out."
         )
-    return Targets((matrix - mean) / std, columns=tuple(map(str, values.columns)))
+    return CellTargets((matrix - mean) / std, columns=tuple(map(str, values.columns)))
 
 
 def evenly(groups: np.ndarray, most: int, random_state: int) -> np.ndarray:

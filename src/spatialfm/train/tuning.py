@@ -41,7 +41,7 @@ from .run_folder import Identity, RunFolder
 from .sampling import draw
 from .steps import default_workers
 from .stopped import tidied, train_stopped
-from .trainer import Plan as Length
+from .trainer import TrainingPlan as Length
 from .tuned_cells import Sought, TunedCells, cells_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
 from spatialfm.embed.segment.tiles import find_objects, on_image_grid
-from spatialfm.pp.segment_run import Job, Kept
-from spatialfm.pp.stitch import Grid, numbered
+from spatialfm.pp.segment_run import Kept, SegmentJob
+from spatialfm.pp.stitch import StitchGrid, numbered
 
 SHAPE = (150, 190)
 
@@ -61,8 +61,8 @@ def painted() -> Painted:
 
 
 def found(painted: Painted, side: int, margin: int, in_memory: bool = True):
-    grid = Grid(SHAPE, side, margin)
-    job = Job("a", "image_a", None, [], [], [], 1.0, grid, 0.0, "")
+    grid = StitchGrid(SHAPE, side, margin)
+    job = SegmentJob("a", "image_a", None, [], [], [], 1.0, grid, 0.0, "")
     names: list[str] = []
     kept = Kept({"side": side})
     labels, n, phenotypes = find_objects(job, painted, {"x": 1}, kept, lambda: None, names, in_memory)

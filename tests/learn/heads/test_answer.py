@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from spatialfm.learn.heads.answer import Neighbors, Prior, answer
-from spatialfm.learn.heads.blocks import Block, scaler_of
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.methods import fit_method
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.heads.smoothing import neighbor_means
@@ -18,8 +18,8 @@ def made(n=400, seed=0):
     codes = rng.integers(0, 3, n)
     values = rng.normal(size=(n, 6))
     values[np.arange(n), codes] += 2
-    blocks = [Block("x", 6)]
-    return Cells(values, scaler_of(blocks, values)), blocks, np.array(["a", "b", "c"])[codes]
+    blocks = [ColumnBlock("x", 6)]
+    return VisibleCells(values, scaler_of(blocks, values)), blocks, np.array(["a", "b", "c"])[codes]
 
 
 def test_without_more_it_is_the_method():

@@ -8,8 +8,8 @@ from sklearn.metrics import recall_score
 
 from spatialfm.learn.heads import auto as file
 from spatialfm.learn.heads.auto import _some, choose, decide, error_of_sum, fit_any, fit_stacked
-from spatialfm.learn.heads.blocks import Block, scaler_of
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import column_scaler
 
@@ -53,7 +53,7 @@ def cells_and_labels(n=300, seed=0):
     codes = rng.integers(0, 3, n)
     values = rng.normal(size=(n, 8))
     values[np.arange(n), codes] += 3
-    return Cells(values, column_scaler(values)), np.array(["x", "y", "z"])[codes]
+    return VisibleCells(values, column_scaler(values)), np.array(["x", "y", "z"])[codes]
 
 
 def test_few_labels_compare_nothing_and_the_first_is_taken():
@@ -84,8 +84,8 @@ def test_those_that_are_compared_follow_names(monkeypatch):
     turned = rng.permutation(200)
     back = np.argsort(turned)
     scaler = column_scaler(values)
-    one, places = _some(Cells(values, scaler, order=np.arange(200)), np.arange(3))
-    other, places_too = _some(Cells(values[turned], scaler, order=back), back[:3])
+    one, places = _some(VisibleCells(values, scaler, order=np.arange(200)), np.arange(3))
+    other, places_too = _some(VisibleCells(values[turned], scaler, order=back), back[:3])
     assert sorted(other.values[:, 0]) == one.values[:, 0].tolist()
     assert other.values[other.order, 0].tolist() == one.values[one.order, 0].tolist()
     assert other.values[places_too, 0].tolist() == one.values[places, 0].tolist() == [0, 1, 2]
@@ -112,8 +112,8 @@ def test_of_many_cells_some_are_compared(monkeypatch):
 def test_a_method_for_each_representation():
     cells, labels = cells_and_labels()
     noise = np.random.default_rng(5).normal(size=(300, 30))
-    both, blocks = np.hstack([cells.values, noise]), [Block("told", 8), Block("noise", 30)]
-    together = Cells(both, scaler_of(blocks, both))
+    both, blocks = np.hstack([cells.values, noise]), [ColumnBlock("told", 8), ColumnBlock("noise", 30)]
+    together = VisibleCells(both, scaler_of(blocks, both))
     rows = np.arange(60)
     model, choice = fit_stacked("lda", blocks, together, rows, labels[rows], Options())
     assert choice is None

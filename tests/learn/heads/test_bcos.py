@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spatialfm.learn.heads.bcos import mean_shares, shares_of
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.methods import fit_method
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import column_scaler
@@ -20,7 +20,7 @@ def fitted():
     values = rng.normal(size=(300, 8))
     values[np.arange(300), codes + 2] += 5
     rows = np.arange(0, 300, 3)
-    cells = Cells(values, column_scaler(values), labelled=rows)
+    cells = VisibleCells(values, column_scaler(values), labelled=rows)
     return fit_method("bcos", cells, rows, np.array(["a", "b", "c"])[codes][rows], Options()), codes
 
 

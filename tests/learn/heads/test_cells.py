@@ -8,12 +8,12 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.learn.heads import cells as cells_file
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 
 
 def cells_of(n=120, columns=6, **options):
     values = np.random.default_rng(0).normal(size=(n, columns)) @ np.diag(np.arange(1, columns + 1))
-    return Cells(values, StandardScaler(with_std=False).fit(values), **options)
+    return VisibleCells(values, StandardScaler(with_std=False).fit(values), **options)
 
 
 def test_components_are_those_of_scikit_learn(monkeypatch):
@@ -26,7 +26,7 @@ def test_components_are_those_of_scikit_learn(monkeypatch):
 
 def test_columns_that_are_combinations_of_others_add_no_component():
     cells = cells_of()
-    twice = Cells(np.hstack([cells.values, cells.values]), StandardScaler().fit(np.hstack([cells.values] * 2)))
+    twice = VisibleCells(np.hstack([cells.values, cells.values]), StandardScaler().fit(np.hstack([cells.values] * 2)))
     assert twice.components.shape == (120, 6)
 
 
@@ -37,7 +37,7 @@ def test_neighbours_are_the_nearest_others_also_of_cells_that_are_one():
     np.testing.assert_array_equal(places, others[:, 1:])
     np.testing.assert_allclose(distances, expected[:, 1:], atol=1e-3)
     same = np.repeat(np.arange(8.0), 5)[:, None] * np.ones(3)
-    places, _ = Cells(same, StandardScaler().fit(same)).neighbors
+    places, _ = VisibleCells(same, StandardScaler().fit(same)).neighbors
     assert not (places == np.arange(40)[:, None]).any()
 
 
@@ -47,11 +47,11 @@ def test_what_is_drawn_follows_names_and_not_the_order_of_the_table(monkeypatch)
     cells, turned = cells_of(order=np.arange(120)), np.random.default_rng(2).permutation(120)
     back = np.argsort(turned)  # where each row has gone
     marked = np.arange(5)
-    one = Cells(cells.values, cells.scaler, labelled=marked, order=np.arange(120))
-    other = Cells(cells.values[turned], cells.scaler, labelled=back[marked], order=back)
+    one = VisibleCells(cells.values, cells.scaler, labelled=marked, order=np.arange(120))
+    other = VisibleCells(cells.values[turned], cells.scaler, labelled=back[marked], order=back)
     assert sorted(turned[other.nodes].tolist()) == one.nodes.tolist()
     np.testing.assert_allclose(other.components[back], one.components, atol=1e-5)
-    assert turned[other.drawn(7)].tolist() != turned[Cells(other.values, cells.scaler).drawn(7)].tolist()
+    assert turned[other.drawn(7)].tolist() != turned[VisibleCells(other.values, cells.scaler).drawn(7)].tolist()
     assert sorted(turned[other.drawn(7)].tolist()) == one.drawn(7).tolist() == cells_of().drawn(7).tolist()
     among = np.arange(120) % 3 == 0
     assert set(one.drawn(7, among) % 3) == {0}

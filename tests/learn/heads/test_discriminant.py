@@ -8,7 +8,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.discriminant import common_covariance, fit_discriminant
 
 
@@ -21,7 +21,7 @@ def three_classes(n_each, n_columns=6, seed=0):
 
 
 def cells_of(values):
-    return Cells(values, StandardScaler().fit(values))
+    return VisibleCells(values, StandardScaler().fit(values))
 
 
 class Given:

@@ -8,7 +8,7 @@ from scipy.special import softmax as softmax_of_scipy
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.learn.heads import fitted as module
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.fitted import RuleFitted, held_out_probability, softmax
 from spatialfm.learn.temperature import Calibration
 
@@ -30,7 +30,7 @@ class First:
 
 def made(n, **options):
     values = np.random.default_rng(1).normal(3, 2, size=(n, 2))
-    return values, RuleFitted(["a", "b"], Cells(values, StandardScaler().fit(values)), First(), **options)
+    return values, RuleFitted(["a", "b"], VisibleCells(values, StandardScaler().fit(values)), First(), **options)
 
 
 def test_values_are_scaled_and_blocks_are_put_together(monkeypatch):

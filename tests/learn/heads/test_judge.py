@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from spatialfm.learn.heads.blocks import Block
+from spatialfm.learn.heads.blocks import ColumnBlock
 from spatialfm.learn.heads.folds import Fold
 from spatialfm.learn.heads.judge import Judged, Markers, _places, judge
 from spatialfm.learn.heads.options import Options
@@ -22,7 +22,7 @@ def task():
     names = np.array(["T"] * 12 + ["B"] * 6)
     values = np.random.default_rng(0).normal(size=(18, 2)) + 20 * (names == "B")[:, None]
     return Judged(
-        names, ["T", "B"], {"X_model": values}, {"X_model": [Block("X_model", 2)]}, {"X_model": np.zeros((0, 2))},
+        names, ["T", "B"], {"X_model": values}, {"X_model": [ColumnBlock("X_model", 2)]}, {"X_model": np.zeros((0, 2))},
         np.repeat(["a", "b", "c"], 6), lambda fold: np.zeros(0, int), ["linear"], [None], 2, False, "",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from spatialfm._errors import TableError
 from spatialfm.cohort.intensities import Intensities
 from spatialfm.learn.heads import trees as trees_of_a_forest
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.fitted import held_out_probability
 from spatialfm.learn.heads.methods import METHODS, PROBES, check_method, fit_method
 from spatialfm.learn.heads.options import Options
@@ -34,7 +34,7 @@ def blobs(n_each=80, n_columns=5, apart=2.5, seed=0):
 
 
 def seen(values, rows=None, **options):
-    return Cells(values, column_scaler(values), labelled=rows, **options)
+    return VisibleCells(values, column_scaler(values), labelled=rows, **options)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -182,8 +182,8 @@ def means_among_noise(seed):
     both = np.hstack([rng.normal(size=(len(means), 77)), means])
     of = Intensities(("a", "b", "c"), np.array([77, 78, 79]), np.zeros(3), np.ones(3))
     rows = np.concatenate([np.flatnonzero(names == one)[:8] for one in "abc"])
-    wide = Cells(both, column_scaler(both, None, of), labelled=rows)
-    narrow = Cells(means, column_scaler(means, None, replace(of, places=np.arange(3))), labelled=rows)
+    wide = VisibleCells(both, column_scaler(both, None, of), labelled=rows)
+    narrow = VisibleCells(means, column_scaler(means, None, replace(of, places=np.arange(3))), labelled=rows)
     return wide, narrow, rows, names
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.methods import fit_rule
 from spatialfm.learn.heads.mixture import best_weights, fit_mixture, pooled
 from spatialfm.learn.temperature import held_out_parts, tempered
@@ -45,7 +45,7 @@ def test_parts_see_their_columns_alone_and_held_out_rows_weigh_them():
     values = rng.normal(size=(240, 6))
     values[:, 0] += 3 * codes
     parts = [slice(0, 3), slice(3, 6)]
-    cells = [Cells(values[:, part], StandardScaler().fit(values[:, part])) for part in parts]
+    cells = [VisibleCells(values[:, part], StandardScaler().fit(values[:, part])) for part in parts]
     fits = [partial(fit_rule, "lda", one, classes=["a", "b"]) for one in cells]
     rows = np.arange(60)
     options = {"groups": None, "random_state": 0, "weigh": True, "calibrate": True}

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.learn.heads import cells as cells_file
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.nearest_mean import fit_nearest_mean
 
 
@@ -18,7 +18,7 @@ def test_classes_are_those_of_scikit_learn_in_components(monkeypatch):
     codes = np.repeat(np.arange(3), 40)
     values = rng.normal(size=(120, 9))
     values[np.arange(120), codes] += 2
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     rows = np.arange(0, 120, 5)
     rule = fit_nearest_mean(cells, rows, codes[rows])
     components = PCA(4).fit_transform(cells.scaled)
@@ -36,8 +36,8 @@ def test_classes_are_those_of_scikit_learn_in_components(monkeypatch):
 
 def test_one_cell_a_class_and_constant_columns():
     values = np.array([[0.0, 1, 7], [4, 1, 7], [0.5, 1, 7], [3.9, 1, 7]])
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     found = fit_nearest_mean(cells, np.array([0, 1]), np.array([0, 1])).of_rows(np.arange(4))
     assert found.argmax(axis=1).tolist() == [0, 1, 0, 1]
-    flat = Cells(np.ones((6, 2)), StandardScaler().fit(np.ones((6, 2))))
+    flat = VisibleCells(np.ones((6, 2)), StandardScaler().fit(np.ones((6, 2))))
     np.testing.assert_allclose(fit_nearest_mean(flat, np.arange(2), np.arange(2)).of_rows(np.arange(6)), 0.5)

@@ -12,8 +12,8 @@ from sklearn.metrics import recall_score
 from spatialfm.learn.heads import methods, trees
 from spatialfm.learn.heads.answer import Neighbors, answer
 from spatialfm.learn.heads.auto import choose, fit_stacked
-from spatialfm.learn.heads.blocks import Block, scaler_of
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.fitted import held_out_probability
 from spatialfm.learn.heads.methods import fit_method
 from spatialfm.learn.heads.options import Options
@@ -27,8 +27,12 @@ def made(n_columns=6, groups=None):
     codes = rng.integers(0, 3, N)
     values = rng.standard_t(3, size=(N, n_columns))
     values[np.arange(N), codes] += 2
-    blocks = [Block("x", n_columns)]
-    return Cells(values, scaler_of(blocks, values), groups), blocks, pd.Categorical(np.array(["a", "b", "c"])[codes])
+    blocks = [ColumnBlock("x", n_columns)]
+    return (
+        VisibleCells(values, scaler_of(blocks, values), groups),
+        blocks,
+        pd.Categorical(np.array(["a", "b", "c"])[codes]),
+    )
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_the_penalty_of_the_probe_is_kept():
 
 def test_weights_of_representations_are_kept_and_parts_are_fitted_once_a_fold(counted):
     cells, _, labels = made()
-    blocks = [Block("x", 3), Block("y", 3)]
+    blocks = [ColumnBlock("x", 3), ColumnBlock("y", 3)]
     cells = replace(cells, scaler=scaler_of(blocks, cells.values))
     rows = np.arange(N_LABELLED)
     fitted, _ = fit_stacked("ensemble", blocks, cells, rows, labels[rows], Options())

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.heads.probes import fit_probe_of
 
@@ -16,7 +16,7 @@ from spatialfm.learn.heads.probes import fit_probe_of
 def cells():
     rng = np.random.default_rng(0)
     values = rng.normal(3, 5, (60, 3))
-    return Cells(values, StandardScaler().fit(values))
+    return VisibleCells(values, StandardScaler().fit(values))
 
 
 @pytest.fixture

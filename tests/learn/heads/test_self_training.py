@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.self_training import added_weights, fit_self_training, sure_of
 
 
@@ -31,7 +31,7 @@ def test_added_cells_of_a_class_weigh_together_what_its_labelled_ones_do():
 def test_with_nobody_sure_it_is_the_probe_itself():
     rng = np.random.default_rng(0)
     values, codes = rng.normal(size=(80, 5)), np.arange(80) % 2
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     rule = fit_self_training(cells, np.arange(20), codes[:20], min_confidence=1.1)
     plain = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(cells.scaled[:20], codes[:20])
     assert rule.n_added == 0
@@ -44,7 +44,7 @@ def test_cells_without_label_show_which_columns_are_noise():
     codes = rng.integers(0, 2, 800)
     values = rng.normal(size=(800, 30))
     values[:, 0] += 6 * codes
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     gains = []
     for seed in range(4):
         draw = np.random.default_rng(seed)

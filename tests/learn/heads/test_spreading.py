@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 
 from spatialfm.learn.heads import cells as cells_file
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.spreading import affinities, fit_spreading, normalised, spread_labels
 
 
@@ -38,7 +38,7 @@ def test_the_solution_is_the_closed_form():
 
 def test_shares_are_those_of_scikit_learn_on_the_same_graph():
     values, codes = two_moons()
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     rows = labelled_rows(codes, 6)
     graph = affinities(*cells.neighbors).toarray()
     assert (graph == graph.T).all()
@@ -60,14 +60,14 @@ def test_weights_of_edges_are_those_of_local_scaling():
 def test_classes_weigh_alike_whatever_their_number_of_labels():
     values, codes = two_moons()
     rows = np.sort(np.concatenate([np.flatnonzero(codes == 0)[:60], np.flatnonzero(codes == 1)[:3]]))
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     found = fit_spreading(cells, rows, codes[rows]).of_rows(np.arange(len(codes)))
     assert (found.argmax(axis=1) == codes)[codes == 1].mean() > 0.9
 
 
 def test_new_cells_take_the_weighted_mean_of_their_nearest():
     values, codes = two_moons()
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     rows = labelled_rows(codes, 5)
     rule = fit_spreading(cells, rows, codes[rows])
     new = cells.scaled[:20] + 0.01
@@ -84,7 +84,7 @@ def test_of_many_cells_some_are_nodes_and_labels_still_arrive(monkeypatch):
     values, codes = two_moons(1500)
     monkeypatch.setattr(cells_file, "MAX_NODES", 300)
     rows = labelled_rows(codes, 5)
-    cells = Cells(values, StandardScaler().fit(values), labelled=rows)
+    cells = VisibleCells(values, StandardScaler().fit(values), labelled=rows)
     assert len(cells.nodes) == 300
     assert np.isin(rows, cells.nodes).all()
     found = fit_spreading(cells, rows, codes[rows]).of_rows(np.arange(1500))
@@ -94,7 +94,7 @@ def test_of_many_cells_some_are_nodes_and_labels_still_arrive(monkeypatch):
 def test_cells_that_no_label_reaches_have_an_even_share():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=(40, 2)), rng.normal(size=(40, 2)) + 1000])
-    cells = Cells(values, StandardScaler().fit(values))
+    cells = VisibleCells(values, StandardScaler().fit(values))
     found = fit_spreading(cells, np.array([0, 1]), np.array([0, 1])).of_rows(np.arange(80))
     np.testing.assert_allclose(found[40:], 0.5)
     assert found[0].argmax() == 0

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.preprocessing import StandardScaler
 
-from spatialfm.learn.heads.cells import Cells
+from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.trees import fit_trees
 
 
@@ -21,7 +21,7 @@ def few_markers(seed=0, n=600, n_columns=40):
 
 def test_votes_are_those_of_scikit_learn_and_no_type_is_excluded():
     values, codes = few_markers()
-    cells = Cells(values, StandardScaler().fit(values), random_state=3)
+    cells = VisibleCells(values, StandardScaler().fit(values), random_state=3)
     rule = fit_trees(cells, np.arange(60), codes[:60])
     other = ExtraTreesClassifier(100, max_depth=16, max_features=None, class_weight="balanced", random_state=3)
     sorted_columns = np.argsort(cells.scaled[0])  # no two of which are alike in the first labelled cell
@@ -38,7 +38,7 @@ def test_the_order_of_columns_has_no_part_in_the_votes():
     values[:, 9] = 0
     turned = np.random.default_rng(1).permutation(values.shape[1])
     one, other = (
-        fit_trees(Cells(table, StandardScaler().fit(table)), np.arange(60), codes[:60])
+        fit_trees(VisibleCells(table, StandardScaler().fit(table)), np.arange(60), codes[:60])
         for table in (values, values[:, turned])
     )
     scaled = StandardScaler().fit_transform(values)
@@ -49,7 +49,7 @@ def test_types_that_differ_in_few_columns_are_found_with_five_labels():
     gains = []
     for seed in range(4):
         values, codes = few_markers(seed)
-        cells = Cells(values, StandardScaler().fit(values))
+        cells = VisibleCells(values, StandardScaler().fit(values))
         rows = np.concatenate([np.flatnonzero(codes == code)[:5] for code in range(4)])
         found = fit_trees(cells, rows, codes[rows]).of_values(cells.scaled).argmax(axis=1)
         some = ExtraTreesClassifier(100, class_weight="balanced", random_state=0).fit(cells.scaled[rows], codes[rows])

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.cohort.intensities import Intensities
-from spatialfm.learn.heads.blocks import Block, scaler_of
+from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
 from spatialfm.learn.heads.views import ColumnScaler, mean_columns
 
 
@@ -22,21 +22,21 @@ def table(n=200, width=8, seed=0):
 def test_means_are_found_where_they_lie():
     values = table()
     assert mean_columns(StandardScaler().fit(values)).tolist() == []
-    assert mean_columns(scaler_of([Block("X", 8, means_at([1, 3, 6]))], values)).tolist() == [1, 3, 6]
+    assert mean_columns(scaler_of([ColumnBlock("X", 8, means_at([1, 3, 6]))], values)).tolist() == [1, 3, 6]
     # of two representations, the second of which begins at column 3
-    both = [Block("a", 3, means_at([0, 2])), Block("b", 5, means_at([4, 0]))]
+    both = [ColumnBlock("a", 3, means_at([0, 2])), ColumnBlock("b", 5, means_at([4, 0]))]
     assert mean_columns(scaler_of(both, values)).tolist() == [0, 2, 3, 7]
-    assert mean_columns(scaler_of([Block("a", 3), Block("b", 5)], values)).tolist() == []
+    assert mean_columns(scaler_of([ColumnBlock("a", 3), ColumnBlock("b", 5)], values)).tolist() == []
 
 
 def test_a_column_that_was_centred_is_no_mean():
     values = table()
     values[:, 3] -= values[:, 3].mean()
-    assert mean_columns(scaler_of([Block("X", 8, means_at([1, 2, 3, 5, 6]))], values)).tolist() == [1, 2, 5, 6]
+    assert mean_columns(scaler_of([ColumnBlock("X", 8, means_at([1, 2, 3, 5, 6]))], values)).tolist() == [1, 2, 5, 6]
 
 
 def test_the_columns_are_those_of_the_whole_scale():
     values = table()
-    scaler = scaler_of([Block("a", 3), Block("b", 5, means_at([1, 2]))], values)
+    scaler = scaler_of([ColumnBlock("a", 3), ColumnBlock("b", 5, means_at([1, 2]))], values)
     part = ColumnScaler(scaler, np.array([5, 4])).fit(values)
     np.testing.assert_array_equal(part.transform(values), scaler.transform(values)[:, [5, 4]])

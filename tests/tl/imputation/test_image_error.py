@@ -9,7 +9,7 @@ import spatialdata as sd
 from scipy import stats
 from spatialdata.models import Image2DModel
 
-from spatialfm.learn.imputation_error import Asked
+from spatialfm.learn.imputation_error import IntervalRequest
 from spatialfm.tl.imputation.image_error import OF_IMAGES, image_scores, summary_of_images
 
 RNG = np.random.default_rng(0)
@@ -51,5 +51,5 @@ def test_tables_other_spaces_and_unknown_patients_have_no_scores(sdata):
 def test_samples_of_a_patient_count_as_one():
     images = pd.DataFrame(dict.fromkeys(OF_IMAGES, 0.5), index=range(3))
     images["ssim"], images["marker"], images["patient"] = [0.2, 0.4, 0.9], "CD8", ["p", "p", "q"]
-    found = summary_of_images(images, ["CD8"], Asked(0.9, 1, False, 100, 99, 0))
+    found = summary_of_images(images, ["CD8"], IntervalRequest(0.9, 1, False, 100, 99, 0))
     assert found.loc["CD8", "ssim"] == pytest.approx((0.3 + 0.9) / 2)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from spatialfm.learn.panel_curve import Judged
-from spatialfm.learn.panel_search import Chosen
+from spatialfm.learn.panel_curve import HeldOutPanels
+from spatialfm.learn.panel_search import BestPanel
 from spatialfm.tl.imputation.panel_tables import curve_of
 
 NAMES = ["CD3", "CD8", "CD20", "CD68"]
@@ -17,10 +17,10 @@ NAMES = ["CD3", "CD8", "CD20", "CD68"]
 @pytest.fixture
 def judged():
     chosen = np.array([[0.5, 0.7], [0.8, 0.8]])
-    return Judged(chosen, chosen - 0.1, np.stack([chosen - 0.2]), np.ones(2), np.ones((2, 4)))
+    return HeldOutPanels(chosen, chosen - 0.1, np.stack([chosen - 0.2]), np.ones(2), np.ones((2, 4)))
 
 
-PANELS = {1: Chosen((1,), 0.9, 2.0), 2: Chosen((2, 0), 0.95, 3.0)}
+PANELS = {1: BestPanel((1,), 0.9, 2.0), 2: BestPanel((2, 0), 0.95, 3.0)}
 SEARCH = SimpleNamespace(sizes=[1, 2])
 
 

@@ -118,7 +118,7 @@ def test_noise_is_not_predicted_and_the_curve_says_so():
 def test_intervals_hold_the_score_of_other_patients():
     """The mean score of 300 new patients is inside of the interval from 12 as often as stated, of 60 cohorts."""
     from spatialfm.learn.panel_curve import Search, judge_panels, mean_interval
-    from spatialfm.learn.panel_tasks import Cells, LinearTask
+    from spatialfm.learn.panel_tasks import LinearTask, PanelCells
 
     rng = np.random.default_rng(0)
     loading = rng.normal(size=(2, 5))
@@ -133,10 +133,10 @@ def test_intervals_hold_the_score_of_other_patients():
     for _ in range(60):
         (x, patient), (new, of_new) = cohort(12), cohort(300)
         search = Search(2, (), np.ones(5), 4, 0, 0)
-        judged = judge_panels(LinearTask(Cells(x, None, None, patient), 0), 12, np.ones((12, 5)), search)
+        judged = judge_panels(LinearTask(PanelCells(x, None, None, patient), 0), 12, np.ones((12, 5)), search)
         low, high = mean_interval(judged.chosen)
-        both = LinearTask(Cells(np.vstack([x, new]), None, None, np.r_[patient, 12 + of_new]), 0)
-        panel = search.run(LinearTask(Cells(x, None, None, patient), 0), np.arange(12))[2].markers
+        both = LinearTask(PanelCells(np.vstack([x, new]), None, None, np.r_[patient, 12 + of_new]), 0)
+        panel = search.run(LinearTask(PanelCells(x, None, None, patient), 0), np.arange(12))[2].markers
         truth = both.scores(np.arange(12), 12 + np.arange(300), list(panel)).mean()
         held.append(low[1] <= truth <= high[1])
     assert 51 <= sum(held) <= 60  # of 95 %: 57 expected, 3 standard errors

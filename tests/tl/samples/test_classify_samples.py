@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
 from spatialfm.stats.folds import stratified_draws
-from spatialfm.tl.samples.classify_samples import Probe, case_means, even_part, fit_predict
+from spatialfm.tl.samples.classify_samples import ClassifierOptions, case_means, even_part, fit_predict
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_components_are_those_of_the_rows_of_training_patients(cells):
     truth = (cells.obs["response"] == "responder").to_numpy()[np.unique(codes, return_index=True)[1]].astype(int)
     train, test = np.arange(10, 40), np.arange(10)
     rows = values[codes >= 10]
-    found, n_used = fit_predict(case_means(values, codes, 40), rows, truth, train, test, [6], Probe())[6]
+    found, n_used = fit_predict(case_means(values, codes, 40), rows, truth, train, test, [6], ClassifierOptions())[6]
     assert n_used == 6
     scale = StandardScaler().fit(rows)
     pca = PCA(6, random_state=0).fit(scale.transform(rows))
@@ -83,7 +83,7 @@ def test_components_are_those_of_the_rows_of_training_patients(cells):
     # whatever stands in a patient to be tested, the others are predicted alike
     far = values.copy()
     far[codes == 0] *= 1000
-    other, _ = fit_predict(case_means(far, codes, 40), rows, truth, train, test, [6], Probe())[6]
+    other, _ = fit_predict(case_means(far, codes, 40), rows, truth, train, test, [6], ClassifierOptions())[6]
     np.testing.assert_array_equal(other[1:], found[1:])
 
 

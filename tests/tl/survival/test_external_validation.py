@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm.tl.survival.external_validation import Applied
+from spatialfm.tl.survival.external_validation import AppliedResult
 
 NAMES = pd.Index(["a", "b", "c"])
 KEEP = np.array([True, False, True])
@@ -21,7 +21,7 @@ def model():
 
 def test_patients_that_were_left_out_have_no_prediction(model):
     groups = pd.Series(pd.Categorical(["low", "high", "high"], ["low", "high"]), index=NAMES)
-    table = Applied("cox", model, 1.5, groups, KEEP, ~KEEP, []).predictions(NAMES, np.array([0.5, 12]))
+    table = AppliedResult("cox", model, 1.5, groups, KEEP, ~KEEP, []).predictions(NAMES, np.array([0.5, 12]))
     assert list(table) == ["risk", "group", "survival_0.5", "survival_12"]
     assert table["risk"].isna().tolist() == table["group"].isna().tolist() == [False, True, False]
     np.testing.assert_allclose(table["survival_0.5"], [np.exp(-0.5), np.nan, np.exp(-1.5)])
@@ -30,7 +30,7 @@ def test_patients_that_were_left_out_have_no_prediction(model):
 
 def test_a_grouping_has_no_risk_and_a_model_without_a_cut_no_group(model):
     groups = pd.Series(pd.Categorical(["low", "high", "high"]), index=NAMES)
-    assert list(Applied("stratify", None, np.nan, groups, KEEP, ~KEEP, []).predictions(NAMES, np.array([]))) == [
+    assert list(AppliedResult("stratify", None, np.nan, groups, KEEP, ~KEEP, []).predictions(NAMES, np.array([]))) == [
         "group"
     ]
-    assert list(Applied("cox", model, np.nan, None, KEEP, ~KEEP, []).predictions(NAMES, np.array([]))) == ["risk"]
+    assert list(AppliedResult("cox", model, np.nan, None, KEEP, ~KEEP, []).predictions(NAMES, np.array([]))) == ["risk"]

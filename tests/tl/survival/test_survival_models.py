@@ -15,7 +15,7 @@ from sksurv.util import Surv
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
 from spatialfm.learn.survival_learners import CoxnetModel, ForestModel
-from spatialfm.learn.survival_nested import Cohort, event_folds, nested, partition_seeds
+from spatialfm.learn.survival_nested import SurvivalCases, event_folds, nested, partition_seeds
 from spatialfm.stats.cox import partial_log_likelihoods
 
 QUICK = {"n_folds": 3, "n_inner_folds": 3, "n_repeats": 1, "n_bootstrap": 100}
@@ -36,14 +36,14 @@ def patients(seed: int, n: int = 70, p: int = 5, effect: float = 1.0) -> AnnData
     return samples
 
 
-def as_cohort(samples: AnnData) -> Cohort:
+def as_cohort(samples: AnnData) -> SurvivalCases:
     obs = samples.obs
-    return Cohort(
+    return SurvivalCases(
         samples.X, obs["time"].to_numpy(), obs["event"].to_numpy(), list(samples.var_names), np.arange(len(obs)), 0
     )
 
 
-def outcome(cohort: Cohort) -> np.ndarray:
+def outcome(cohort: SurvivalCases) -> np.ndarray:
     return Surv.from_arrays(cohort.event, cohort.time)
 
 
@@ -151,7 +151,7 @@ def test_no_held_out_patient_reaches_a_model():
         x, time = cohort.x.copy(), cohort.time.copy()
         x[mine[::2]] *= -100
         time[mine[::2]] = time[mine[::2]][::-1] * 50
-        after = nested(model, Cohort(x, time, cohort.event, cohort.features, cohort.rows, 0), times, **options)
+        after = nested(model, SurvivalCases(x, time, cohort.event, cohort.features, cohort.rows, 0), times, **options)
         np.testing.assert_array_equal(before.fold, after.fold)
         np.testing.assert_array_equal(before.risk[mine[1::2]], after.risk[mine[1::2]])
         np.testing.assert_array_equal(before.survival[mine[1::2]], after.survival[mine[1::2]])
@@ -220,7 +220,7 @@ def test_scores_are_means_over_partitions_and_intervals_hold_their_spread():
     samples, options = patients(3, n=50, effect=0.3), QUICK | {"n_alphas": 6, "n_bootstrap": 400}
     cohort = as_cohort(samples)
     order = np.argsort(samples.obs_names.astype(str), kind="stable")
-    cohort = Cohort(cohort.x[order], cohort.time[order], cohort.event[order], cohort.features, order, 0)
+    cohort = SurvivalCases(cohort.x[order], cohort.time[order], cohort.event[order], cohort.features, order, 0)
     found = sfm.tl.coxnet(samples, **options | {"n_repeats": 4}, copy=True)
     assert found["folds"]["partition"].tolist() == np.repeat(range(4), 3).tolist()
     risks, folds = [], []

@@ -31,7 +31,7 @@ KEPT = 2**26  # bytes of decoded pixels: blocks lie beside each other, and share
 
 
 @dataclass(frozen=True)
-class Targets:
+class PaintTargets:
     """Markers that are predicted.
 
     Attributes
@@ -88,7 +88,7 @@ def check_masks(mode: str, ratio: tuple[float, float]) -> None:
         )
 
 
-def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> Targets:
+def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> PaintTargets:
     """Where markers are in the panel, and the protein embeddings of those that are not.
 
     Raises
@@ -99,7 +99,7 @@ def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> Targets:
     """
     panel, request, encoder = inputs.panel, inputs.request, inputs.encoder
     if markers is None:
-        return Targets(panel.markers, tuple(range(len(panel.markers))))
+        return PaintTargets(panel.markers, tuple(range(len(panel.markers))))
     if isinstance(markers, str):
         raise PanelError(f"markers= takes a list of markers, not the string {markers!r}.")
     if not len(markers):
@@ -111,7 +111,7 @@ def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> Targets:
     every = [*panel.markers, *added]
     places = tuple(every.index(name) for name in names)
     if not added:
-        return Targets(tuple(names), places)
+        return PaintTargets(tuple(names), places)
     if encoder.card.marker_vocabulary != "protein embedding":
         raise PanelError(
             f"No marker {added[0]!r} in every image, and {encoder.card.name} knows markers by their channels alone. "
@@ -126,7 +126,7 @@ def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> Targets:
             f"panel={{'embeddings': {{{name!r}: <vector of {width} numbers>}}}}, or leave it out of markers=."
         )
     vectors = torch.tensor(np.stack([embeddings.vectors[name] for name in added]))
-    return Targets(tuple(names), places, added, vectors, {name: embeddings.origins[name] for name in added})
+    return PaintTargets(tuple(names), places, added, vectors, {name: embeddings.origins[name] for name in added})
 
 
 def _name_of(marker: str, inputs: Inputs) -> str:
@@ -142,7 +142,7 @@ def _name_of(marker: str, inputs: Inputs) -> str:
 
 def plan_paint(
     inputs: Inputs,
-    targets: Targets,
+    targets: PaintTargets,
     *,
     mode: str,
     ratio: tuple[float, float] = (0.6, 1.0),
@@ -195,14 +195,14 @@ def plan_paint(
     return finish_plan(inputs, job, notes)
 
 
-def seen_markers(inputs: Inputs, targets: Targets, mode: str) -> list[str]:
+def seen_markers(inputs: Inputs, targets: PaintTargets, mode: str) -> list[str]:
     """Markers of which the model sees something when it predicts."""
     hidden = set(targets.markers) if mode == TOGETHER else set()
     return [name for name in inputs.panel.markers if name not in hidden]
 
 
 def target_statistics(
-    sdata: SpatialData, pairs: Sequence[SampleElements], inputs: Inputs, targets: Targets
+    sdata: SpatialData, pairs: Sequence[SampleElements], inputs: Inputs, targets: PaintTargets
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each target, to turn pixels back to intensities.
 

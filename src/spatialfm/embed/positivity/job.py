@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 
 from ..._errors import RunError
-from ...models.nimbus_tiles import Augmentation, Box, Window, kept_of, reflected, windows_of
+from ...models.nimbus_tiles import Augmentation, Box, NetworkPass, kept_of, reflected, windows_of
 from ...pp.measure import compact
 from ..pixels.reader import resampling_weights
 from ..run.engine import Job
@@ -35,7 +35,7 @@ class ProbabilityBlock:
     y1: int
     x0: int
     x1: int
-    windows: tuple[Window, ...]
+    windows: tuple[NetworkPass, ...]
 
     @property
     def n_windows(self) -> int:

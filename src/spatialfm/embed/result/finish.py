@@ -29,7 +29,7 @@ NOTE, ROWS = "result.json", "rows.zarr"
 
 
 @dataclass(frozen=True)
-class Result:
+class FinishedEmbedding:
     """An embedding as it goes into `obsm`.
 
     Attributes
@@ -91,7 +91,7 @@ def finish_rows(
     folder: Path,
     in_memory: int,
     made_by: str = "sfm.tl.embed_cells(sdata, ...)",
-) -> Result:
+) -> FinishedEmbedding:
     """Finish an embedding that may be larger than memory.
 
     Parameters
@@ -153,7 +153,7 @@ def finish_rows(
     stored = np.dtype("float16" if dtype == "float16" else "float32")
     rows = Changed(rows, lambda part: _cast(part, stored), rows.shape[1])
     if n_rows * rows.shape[1] * stored.itemsize <= in_memory:
-        return Result(_gather(rows, stored), basis, notes)
+        return FinishedEmbedding(_gather(rows, stored), basis, notes)
     return _on_disk(rows, stored, folder, call, basis, notes, made_by)
 
 
@@ -218,7 +218,7 @@ def remove_finished(folder: Path, call: Mapping[str, Any]) -> None:
     _disk.discard(_folder_of(Path(folder), call))
 
 
-def finished(folder: Path, call: Mapping[str, Any], in_memory: int | None = None) -> Result | None:
+def finished(folder: Path, call: Mapping[str, Any], in_memory: int | None = None) -> FinishedEmbedding | None:
     """What an earlier run of the same call has left on disk, whole; None where there is nothing.
 
     Values of up to `in_memory` bytes (``settings.result_memory`` unless given) are read.
@@ -235,7 +235,7 @@ def finished(folder: Path, call: Mapping[str, Any], in_memory: int | None = None
             return None
         if (basis is None) != ("reduced" not in stored["notes"]):
             raise _Damaged("basis.npz is missing")
-        return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
+        return FinishedEmbedding(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
     except _Damaged as error:
         logger.warning("the embedding in %s is not as it was written (%s): it is made again", folder, error)
     except RunError:  # a chunk, found out while it was read: reported there
@@ -325,7 +325,7 @@ def _on_disk(
     basis: Basis | None,
     notes: dict[str, Any],
     made_by: str,
-) -> Result:
+) -> FinishedEmbedding:
     """Write rows, basis and notes into a temporary folder, rename it, and open it lazily."""
     final = _folder_of(folder, call)
 

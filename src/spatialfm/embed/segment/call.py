@@ -22,9 +22,9 @@ from ...models.virtues import VirTuesEncoder
 from ...models.virtues_cards import VIRTUES, VIRTUES_SP32
 from ...models.virtues_segmenter import HEAD_FILE, VirTuesSegmenter, load_segmenter
 from ...pp.channels import nuclear_stains
-from ...pp.segment_run import Job, Kept
+from ...pp.segment_run import Kept, SegmentJob
 from ...pp.segmenters import NETWORK
-from ...pp.stitch import Grid
+from ...pp.stitch import StitchGrid
 from ..call import CALL_FIELDS, OF_CELLS, Elements, Request, request_of
 from ..inputs import Inputs, prepare_inputs
 from ..plan import encoder_identity, state_hash
@@ -202,7 +202,7 @@ def _beside(weights: str | os.PathLike) -> str | os.PathLike:
 
 def plan_images(
     sdata: SpatialData, pairs: Sequence[SampleElements], network: Network, tile_size: int, overlap: float, area: float
-) -> tuple[Inputs, list[Job]]:
+) -> tuple[Inputs, list[SegmentJob]]:
     """Images opened and cut into tiles; every check that needs no network is made here.
 
     Parameters
@@ -233,7 +233,7 @@ def plan_images(
             )
         height, width = (int(side) for side in reader.shape)
         jobs.append(
-            Job(
+            SegmentJob(
                 sample=pair.sample,
                 image=pair.image,
                 pixels=reader,
@@ -241,7 +241,7 @@ def plan_images(
                 nuclear=[],
                 membrane=[],
                 mpp=size,
-                grid=Grid((height, width), tile_size, around),
+                grid=StitchGrid((height, width), tile_size, around),
                 min_area=area / size**2,
                 nan_code="",
             )
@@ -266,7 +266,7 @@ def _warn_without_nuclei(inputs: Inputs) -> None:
     warn(f"No marker of nuclei is among the {counted(len(panel.markers), 'marker')} that VirTues is given.{remedy}")
 
 
-def run_images(network: Network, inputs: Inputs, jobs: Sequence[Job]) -> list[FoundCells]:
+def run_images(network: Network, inputs: Inputs, jobs: Sequence[SegmentJob]) -> list[FoundCells]:
     """Cells of each image, one after the other; finished tiles are kept until all images are done."""
     identity = network.identity()
     kept, names = Kept({"method": NETWORK, **identity}), [list[str]() for _ in jobs]

@@ -12,7 +12,7 @@ from ..._errors import counted, warn
 from ..._identity import fingerprint
 from ..._squares import squares_of
 from ...pp.measure import loaded
-from ...pp.segment_run import Job, Kept, keep_tiles, read_tile, stitched
+from ...pp.segment_run import Kept, SegmentJob, keep_tiles, read_tile, stitched
 from ...pp.stitch import numbered
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Phenotypes:
 
 
 def find_objects(
-    job: Job,
+    job: SegmentJob,
     logits: LogitMap,
     identity: Mapping[str, object],
     kept: Kept,
@@ -98,7 +98,9 @@ def tile_arrays(logits: LogitMap, core: Box, outer: Box) -> dict[str, np.ndarray
     return arrays
 
 
-def _phenotypes(job: Job, labels: object, n: int, kept: Kept, names: Sequence[str], n_answers: int) -> Phenotypes:
+def _phenotypes(
+    job: SegmentJob, labels: object, n: int, kept: Kept, names: Sequence[str], n_answers: int
+) -> Phenotypes:
     """Sums over the pixels of each cell as they were drawn in the end; the cores of tiles cover each pixel once."""
     sums, pixels, area = np.zeros((n_answers + 1, n + 1)), np.zeros((n_answers, n + 1), np.int64), np.zeros(n + 1)
     for (y0, y1, x0, x1), what in zip(job.grid.cores(), names, strict=True):

@@ -14,8 +14,8 @@ from ..conformal import patients_needed, sets_of
 from ..probe import coded, cofactors_of
 from ..temperature import Calibration
 from .auto import fit_of
-from .blocks import Block
-from .cells import Cells
+from .blocks import ColumnBlock
+from .cells import VisibleCells
 from .covering import least_probabilities
 from .fitted import Fitted, held_out_probability
 from .options import Options
@@ -58,8 +58,8 @@ class Answer:
 def answer(
     method: str,
     stacked: bool,
-    blocks: Sequence[Block],
-    cells: Cells,
+    blocks: Sequence[ColumnBlock],
+    cells: VisibleCells,
     rows: np.ndarray,
     labels: pd.Categorical,
     options: Options,
@@ -144,7 +144,7 @@ def set_table(least: np.ndarray, labels: pd.Categorical, patients: np.ndarray | 
     return pd.DataFrame({"least_probability": least, "n_patients": n_patients}, index=classes)
 
 
-def cofactor_rows(blocks: Sequence[Block], cells: Cells) -> pd.DataFrame:
+def cofactor_rows(blocks: Sequence[ColumnBlock], cells: VisibleCells) -> pd.DataFrame:
     """One row per column that went through arcsinh."""
     return pd.DataFrame(
         [

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..probe import coded
 from ..temperature import find_temperature, tempered
-from .blocks import Block, columns_of
-from .cells import Cells
+from .blocks import ColumnBlock, columns_of
+from .cells import VisibleCells
 from .fitted import Fitted, held_out_probability
 from .methods import fit_codes, fit_method, parts_of_ensemble
 from .mixture import Mixture, damping, each_tempered, fit_mixture, pooled
@@ -27,7 +27,7 @@ N_ERRORS = 1.0  # standard errors by which another must be better
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenMethod:
     """The method, why, and what was compared."""
 
     method: str
@@ -36,8 +36,8 @@ class Choice:
 
 
 def fit_any(
-    name: str, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
-) -> tuple[Fitted, Choice | None]:
+    name: str, cells: VisibleCells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
+) -> tuple[Fitted, ChosenMethod | None]:
     """`fit_method`, or of ``"auto"`` the method that is chosen, with the choice."""
     if name != AUTO:
         return fit_method(name, cells, rows, labels, options), None
@@ -48,12 +48,12 @@ def fit_any(
 
 def fit_stacked(
     name: str,
-    blocks: Sequence[Block],
-    cells: Cells,
+    blocks: Sequence[ColumnBlock],
+    cells: VisibleCells,
     rows: np.ndarray,
     labels: np.ndarray | pd.Categorical,
     options: Options,
-) -> tuple[Mixture, Choice | None]:
+) -> tuple[Mixture, ChosenMethod | None]:
     """A method for each block of columns, whose probabilities are pooled with weights found on held-out labels.
 
     ``"auto"`` is chosen on all columns side by side, and is then the method of each block.
@@ -90,20 +90,20 @@ def fit_stacked(
 
 def fit_of(
     name: str,
-    blocks: Sequence[Block],
+    blocks: Sequence[ColumnBlock],
     stacked: bool,
-    cells: Cells,
+    cells: VisibleCells,
     rows: np.ndarray,
     labels: np.ndarray | pd.Categorical,
     options: Options,
-) -> tuple[Fitted, Choice | None]:
+) -> tuple[Fitted, ChosenMethod | None]:
     """`fit_stacked` where several representations are to be, otherwise `fit_any`."""
     if stacked and len(blocks) > 1:
         return fit_stacked(name, blocks, cells, rows, labels, options)
     return fit_any(name, cells, rows, labels, options)
 
 
-def split(cells: Cells, blocks: Sequence[Block]) -> list[Cells]:
+def split(cells: VisibleCells, blocks: Sequence[ColumnBlock]) -> list[VisibleCells]:
     """The cells as each block alone shows them, with the scale that it has among the others."""
     scalers = getattr(cells.scaler, "scalers", [cells.scaler])
     parts = columns_of([block.width for block in blocks])
@@ -112,7 +112,9 @@ def split(cells: Cells, blocks: Sequence[Block]) -> list[Cells]:
     ]
 
 
-def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options) -> Choice:
+def choose(
+    cells: VisibleCells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
+) -> ChosenMethod:
     """Compare methods on labelled cells that are held out in turn, whole patients where there are five or more.
 
     What is compared is the balanced accuracy. Of few labels its differences are mostly chance, and the best of seven
@@ -129,7 +131,7 @@ def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, 
     codes, classes = coded(labels)
     if len(codes) < MIN_HELD_OUT or np.bincount(codes).min() < MIN_OF_CLASS:
         why = f"{FIRST}: {len(codes)} labelled cells, {np.bincount(codes).min()} of the rarest class, compare nothing"
-        return Choice(FIRST, why, pd.DataFrame())
+        return ChosenMethod(FIRST, why, pd.DataFrame())
     some, places = _some(cells, rows)
     groups, plain = some.groups_of(places), replace(options, calibrate=False)
     # of the first, each part once: its temperatures are found on these rows and not again without each of them
@@ -149,7 +151,7 @@ def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, 
     return decide(probabilities, truth, None if groups is None else groups[held_out])
 
 
-def decide(probabilities: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray | None) -> Choice:
+def decide(probabilities: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray | None) -> ChosenMethod:
     """The method by held-out probabilities ``(n, classes)`` of each; the first is the one to be beaten.
 
     Parameters
@@ -181,7 +183,7 @@ def decide(probabilities: dict[str, np.ndarray], truth: np.ndarray, groups: np.n
     table = pd.DataFrame(rows)
     able = table[table["gain"] > N_ERRORS * table["gain_error"]]
     best = first if able.empty else str(able.sort_values(["recall", "loss"], ascending=[False, True])["method"].iloc[0])
-    return Choice(best, reason(table.set_index("method"), best, first, others, groups), table)
+    return ChosenMethod(best, reason(table.set_index("method"), best, first, others, groups), table)
 
 
 def error_of_sum(values: np.ndarray, groups: np.ndarray | None) -> float:
@@ -209,7 +211,7 @@ def reason(table: pd.DataFrame, best: str, first: str, others: Sequence[str], gr
     return f"{best}: better than {first} by {gain:.2f} with a standard error of {error:.2f} ({on})"
 
 
-def _some(cells: Cells, rows: np.ndarray) -> tuple[Cells, np.ndarray]:
+def _some(cells: VisibleCells, rows: np.ndarray) -> tuple[VisibleCells, np.ndarray]:
     """Labelled cells and at most 20,000 others, and where the labelled ones are among them."""
     if len(cells) <= MOST_SEEN + len(rows):
         return cells, rows

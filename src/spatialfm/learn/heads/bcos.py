@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...cohort.column_names import summed_by_name
 from ..column_order import order_of_columns
-from .cells import Cells, class_means
+from .cells import VisibleCells, class_means
 from .fitted import RuleFitted, softmax
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def mean_shares(shares: pd.DataFrame, codes: np.ndarray, classes: list[str]) -> 
     return table.rename_axis("label")
 
 
-def fit_bcos(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
+def fit_bcos(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
     """Fit to labelled rows, classes weighing alike.
 
     Units begin at the means of their classes, less the mean of these, and are trained by Adam for a fixed number of

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Block:
+class ColumnBlock:
     """Columns of one representation, and which of them are means of markers."""
 
     name: str
@@ -68,7 +68,7 @@ def columns_of(widths: Sequence[int]) -> list[slice]:
     return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
 
 
-def scaler_of(blocks: Sequence[Block], values: np.ndarray, more: np.ndarray | None = None) -> Scaler:
+def scaler_of(blocks: Sequence[ColumnBlock], values: np.ndarray, more: np.ndarray | None = None) -> Scaler:
     """The scale of all rows that may be seen, `more` of the same columns among them; of several blocks that of each."""
     if len(blocks) == 1:
         return column_scaler(values, more, blocks[0].intensities)

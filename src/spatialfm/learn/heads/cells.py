@@ -24,7 +24,7 @@ class Scaler(Protocol):
 
 
 @dataclass(frozen=True)
-class Cells:
+class VisibleCells:
     """All rows that a method may see, those with a label among them.
 
     Attributes

@@ -10,17 +10,17 @@ import pandas as pd
 from ..conformal import check_coverage, held_out_patients, thresholds
 from ..probe import coded
 from .auto import fit_of
-from .blocks import Block
-from .cells import Cells
+from .blocks import ColumnBlock
+from .cells import VisibleCells
 from .fitted import Fitted
 from .options import Options
 
 
 def least_probabilities(
     name: str,
-    blocks: Sequence[Block],
+    blocks: Sequence[ColumnBlock],
     stacked: bool,
-    cells: Cells,
+    cells: VisibleCells,
     rows: np.ndarray,
     labels: np.ndarray | pd.Categorical,
     options: Options,

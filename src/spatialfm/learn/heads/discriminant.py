@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import Cells, class_means
+from .cells import VisibleCells, class_means
 from .fitted import softmax
 
 
@@ -26,7 +26,7 @@ class Discriminant:
         """Those of their values."""
 
 
-def fit_discriminant(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Discriminant:
+def fit_discriminant(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Discriminant:
     """Fit to labelled rows.
 
     The covariance is that of the distances to the means of the classes, of all classes together, which five cells of

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_without, tempered
-from .cells import Cells
+from .cells import VisibleCells
 
 BLOCK = 65_536  # rows that are predicted at once
 MOST_COUNTED = 20_000  # rows whose types are counted
@@ -34,10 +34,10 @@ class Fitted(Protocol):
         """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
 
     def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """The same of rows of the `Cells` that it was fitted with; all of them by default."""
+        """The same of rows of the `VisibleCells` that it was fitted with; all of them by default."""
 
 
-class Rule(Protocol):
+class ScoringRule(Protocol):
     """How a method answers, on the common scale."""
 
     def of_values(self, scaled: np.ndarray) -> np.ndarray:
@@ -52,8 +52,8 @@ class RuleFitted:
     """A rule with its classes and the cells whose scale it knows."""
 
     classes: list[str]
-    cells: Cells = field(repr=False)
-    rule: Rule
+    cells: VisibleCells = field(repr=False)
+    rule: ScoringRule
     calibration: Calibration = Calibration()
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -114,7 +114,7 @@ def held_out_probability(
     return predicted_without(predict, codes, groups, random_state)
 
 
-def some_rows(cells: Cells) -> np.ndarray:
+def some_rows(cells: VisibleCells) -> np.ndarray:
     """Rows of the cells, at most 20,000, drawn at random: their shares of types are those of all to a per cent."""
     return cells.drawn(MOST_COUNTED)
 

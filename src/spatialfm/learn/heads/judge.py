@@ -15,8 +15,8 @@ from ..conformal import accuracy_of_surest, sets_of
 from ..probe import cofactors_of, draw_per_class
 from ..temperature import calibration_error
 from .auto import fit_of
-from .blocks import Block, scaler_of
-from .cells import Cells
+from .blocks import ColumnBlock, scaler_of
+from .cells import VisibleCells
 from .covering import least_probabilities
 from .folds import Fold
 from .options import Options
@@ -77,7 +77,7 @@ class Judged:
     names: np.ndarray
     classes: list[str]
     values: dict[str, np.ndarray]
-    blocks: dict[str, list[Block]]
+    blocks: dict[str, list[ColumnBlock]]
     others: dict[str, np.ndarray]
     groups: np.ndarray | None
     seen: Callable[[Fold], np.ndarray]
@@ -120,7 +120,7 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
 class _Room:
     """Cells that a fold may see, and where its labelled cells are among them."""
 
-    cells: Cells
+    cells: VisibleCells
     place: np.ndarray  # (n,) row of each labelled cell; -1 if it is not seen
     test: np.ndarray  # values of the tested cells
 
@@ -137,7 +137,7 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
     if task.groups is not None:  # of cells without label no patient is asked
         groups = np.concatenate([task.groups[rows], np.full(int(complete.sum()), "", dtype=task.groups.dtype)])
     values = np.concatenate([own[rows], also[complete].astype(own.dtype, copy=False)])
-    return _Room(Cells(values, scaler, groups, place[fold.train], options.random_state), place, own[fold.test])
+    return _Room(VisibleCells(values, scaler, groups, place[fold.train], options.random_state), place, own[fold.test])
 
 
 def _prepared(task: Judged, room: _Room | None) -> str:
@@ -148,7 +148,7 @@ def _prepared(task: Judged, room: _Room | None) -> str:
 def _trained(task: Judged, fold: Fold, rep: str, part: np.ndarray, options: Options) -> _Room:
     """The same of a representation that has learned from these cells of the training part alone."""
     values, others = task.trained[rep](part)
-    alone = replace(task, values={rep: values}, others={rep: others}, blocks={rep: [Block(rep, values.shape[1])]})
+    alone = replace(task, values={rep: values}, others={rep: others}, blocks={rep: [ColumnBlock(rep, values.shape[1])]})
     return _cells(alone, fold, rep, options)
 
 
@@ -214,7 +214,7 @@ def _noise(task: Judged, fold: Fold, options: Options) -> _Room:
     bare = replace(
         task,
         values={"": values},
-        blocks={"": [Block("", N_RANDOM)]},
+        blocks={"": [ColumnBlock("", N_RANDOM)]},
         others={"": np.zeros((0, N_RANDOM))},
         seen=lambda fold: np.zeros(0, int),
     )

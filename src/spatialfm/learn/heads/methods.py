@@ -14,9 +14,9 @@ from ..._errors import TableError
 from ..probe import check_head, coded
 from ..temperature import Calibration
 from .bcos import fit_bcos
-from .cells import Cells
+from .cells import VisibleCells
 from .discriminant import fit_discriminant
-from .fitted import Fitted, Rule, RuleFitted, some_rows, with_temperature
+from .fitted import Fitted, RuleFitted, ScoringRule, some_rows, with_temperature
 from .mixture import Mixture, fit_mixture
 from .nearest_mean import fit_nearest_mean
 from .options import Options
@@ -29,7 +29,7 @@ from .views import ColumnScaler, mean_columns
 Fit = Callable[[np.ndarray, np.ndarray], Fitted]  # to labelled rows and their codes
 
 PROBES = ("linear", "forest", "knn")
-RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
+RULES: dict[str, Callable[[VisibleCells, np.ndarray, np.ndarray], Any]] = {
     "lda": fit_discriminant,
     "nearest_mean": fit_nearest_mean,
     "spreading": fit_spreading,
@@ -53,7 +53,7 @@ def check_method(name: str, C: float | str, argument: str = "method", more: tupl
 
 
 def fit_method(
-    name: str, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
+    name: str, cells: VisibleCells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
 ) -> Fitted:
     """Fit a method to labelled rows of cells.
 
@@ -78,14 +78,16 @@ def fit_method(
     return with_temperature(fitted, fit, rows, codes) if options.calibrate else fitted
 
 
-def fit_rule(name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
+def fit_rule(name: str, cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
     """Fit a method that has codes instead of labels, with a temperature of 1."""
-    rule: Rule = RULES[name](cells, rows, codes)
+    rule: ScoringRule = RULES[name](cells, rows, codes)
     notes = {note: getattr(rule, note) for note in NOTED if hasattr(rule, note)}
     return RuleFitted(classes, cells, rule, notes=notes)
 
 
-def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options) -> Mixture:
+def fit_ensemble(
+    cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options
+) -> Mixture:
     """Discriminant analysis and trees, whose errors differ: straight borders, and cuts of single columns.
 
     A covariance of hundreds of columns is not told by few labels, so that a wide output of a network has the linear
@@ -113,7 +115,7 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
 
 
 def parts_of_ensemble(
-    cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options
+    cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options
 ) -> tuple[list[Fit], float | str | None]:
     """What fits each part of the ensemble, trees on all columns the second, and the penalty of the probe if one is."""
     plain = replace(options, calibrate=False)
@@ -131,7 +133,7 @@ def parts_of_ensemble(
     return [straight, *trees], plain.penalty if wide else None
 
 
-def fit_unsure(cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
+def fit_unsure(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
     """Discriminant analysis whose logits are halved.
 
     Its normal distributions take the covariance for known, and are too sure by half with few labels: in a geometric
@@ -141,7 +143,7 @@ def fit_unsure(cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: li
 
 
 def fit_codes(
-    name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str], options: Options
+    name: str, cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str], options: Options
 ) -> Fitted:
     """`fit_method` of codes, whose classes all have names."""
     return fit_method(name, cells, rows, pd.Categorical.from_codes(codes, classes), options)

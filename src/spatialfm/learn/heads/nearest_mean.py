@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import Cells, class_means
+from .cells import VisibleCells, class_means
 from .fitted import softmax
 
 
@@ -14,7 +14,7 @@ from .fitted import softmax
 class NearestMean:
     """Means of classes in principal components, and how far cells of a class are from its mean."""
 
-    cells: Cells
+    cells: VisibleCells
     means: np.ndarray  # (classes, components)
     spread: float  # mean squared distance to the own mean, in one component
 
@@ -31,7 +31,7 @@ class NearestMean:
         return softmax(-squares / (2 * self.spread))
 
 
-def fit_nearest_mean(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> NearestMean:
+def fit_nearest_mean(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> NearestMean:
     """Fit to labelled rows: a mean of each class, and one spread for all.
 
     Components leave out the directions in which cells hardly differ, whose scale few labelled cells do not tell. With

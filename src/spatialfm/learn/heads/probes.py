@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..probe import Head, Probe, calibrated, fit_probe
 from ..temperature import Calibration
-from .cells import Cells
+from .cells import VisibleCells
 from .options import Options
 
 
@@ -19,7 +19,7 @@ class FittedProbe:
     """A probe, and the cells that it was fitted with."""
 
     probe: Probe
-    cells: Cells = field(repr=False)
+    cells: VisibleCells = field(repr=False)
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -42,7 +42,7 @@ class FittedProbe:
 
 
 def fit_probe_of(
-    head: Head, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
+    head: Head, cells: VisibleCells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
 ) -> FittedProbe:
     """Fit a probe to labelled rows, and calibrate it if it is linear and `options.calibrate` is set."""
     values, groups = cells.values[rows], cells.groups_of(rows)

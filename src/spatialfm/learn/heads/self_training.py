@@ -9,7 +9,7 @@ import numpy as np
 
 from ..penalty import prior_C
 from ..temperature import MIN_HELD_OUT, find_temperature, predicted_without, tempered
-from .cells import Cells
+from .cells import VisibleCells
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -36,7 +36,7 @@ class SelfTrained:
 
 
 def fit_self_training(
-    cells: Cells, rows: np.ndarray, codes: np.ndarray, min_confidence: float = MIN_CONFIDENCE
+    cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, min_confidence: float = MIN_CONFIDENCE
 ) -> SelfTrained:
     """Fit to labelled rows, then to them and to the others that are sure, in up to four rounds.
 
@@ -107,7 +107,7 @@ def _fit(values: np.ndarray, codes: np.ndarray, weights: np.ndarray, random_stat
     return model.fit(values, codes, sample_weight=balanced)
 
 
-def _temperature(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> float:
+def _temperature(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> float:
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = _fit(cells.scaled[rows[train]], codes[train], np.ones(len(train)), cells.random_state)
         return model.predict_proba(cells.scaled[rows[test]])

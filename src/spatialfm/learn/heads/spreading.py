@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..search_index import nearest
-from .cells import N_NEIGHBORS, Cells
+from .cells import N_NEIGHBORS, VisibleCells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -21,7 +21,7 @@ TOLERANCE, MOST_STEPS = 1e-9, 500  # cells far from all labels have small shares
 class Spreading:
     """Shares of classes at every node of the graph."""
 
-    cells: Cells
+    cells: VisibleCells
     shares: np.ndarray  # (nodes, classes), rows add up to 1
 
     def of_values(self, scaled: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ class Spreading:
         return np.einsum("nk,nkc->nc", weights, self.shares[places])
 
 
-def fit_spreading(cells: Cells, rows: np.ndarray, codes: np.ndarray, alpha: float = ALPHA) -> Spreading:
+def fit_spreading(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, alpha: float = ALPHA) -> Spreading:
     """Spread labels of some rows (Zhou et al., NIPS 2003).
 
     Edges join each node and its 15 nearest in the principal components; their weights fall with the squared distance,

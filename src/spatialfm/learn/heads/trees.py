@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..column_order import order_of_columns
-from .cells import Cells
+from .cells import VisibleCells
 
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesClassifier
@@ -33,7 +33,7 @@ class Trees:
         """Those of their values."""
 
 
-def fit_trees(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Trees:
+def fit_trees(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Trees:
     """Fit to labelled rows (Geurts et al., Machine Learning 2006), classes weighing alike.
 
     Each column has a cut at a random place, and the best column is taken, of all: types differ in few markers, and a

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ...embed.call import Elements, Panel, Reduce, Run
     from ...embed.planned import EmbeddingPlan
-    from ...embed.result.finish import Result
+    from ...embed.result.finish import FinishedEmbedding
     from ...models.encoder import Encoder
     from ...models.recipe import Recipe
 
@@ -166,7 +166,7 @@ def embed_cells(
     return adata if copy else None
 
 
-def _write(plan: EmbeddingPlan, results: Mapping[str, Result], seconds: float, *, copy: bool) -> AnnData:
+def _write(plan: EmbeddingPlan, results: Mapping[str, FinishedEmbedding], seconds: float, *, copy: bool) -> AnnData:
     table, rows = plan.table, plan.cells.rows
     order = np.argsort(rows, kind="stable")
     whole, sorted_already = len(rows) == table.n_obs, bool((np.diff(order) == 1).all())

@@ -20,7 +20,7 @@ from ...cohort.given_table import given_table
 from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, check_fitted, imputed_values, markers_of, measured_side
 from ...cohort.patient_names import check_across
 from ...learn.conformal import check_coverage, patients_needed
-from ...learn.imputation_error import Asked, Calibrated, Known, Ranks, calibrated, tables_of
+from ...learn.imputation_error import Calibrated, IntervalRequest, MeasuredCells, PatientRanks, calibrated, tables_of
 from ...learn.imputers import METHODS, predict_left_out
 from ...learn.intervals import LEAST
 from ...pp.panel import match_markers
@@ -162,7 +162,7 @@ def calibrate_imputation(
     if there is not here:
         old = measured_side(there, imputed, names, layer, patient_key, _called(there, imputed))
     check_across(new.patients, old.patients, "source=")
-    options = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
+    options = IntervalRequest(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
     _check_patients(old, options)
     check_fitted(imputed, old, "the table" if source is None else "source=")
     thresholds = _thresholds(there, old, positive_key, library_key)
@@ -239,7 +239,7 @@ def _check_units(imputed: Imputed, key: str, layer: str | None) -> str | None:
     return layer
 
 
-def _check_patients(old: Side, options: Asked) -> None:
+def _check_patients(old: Side, options: IntervalRequest) -> None:
     """Refuse, before any work, what cannot be calibrated."""
     for name in old.measured:
         patients = old.patients[np.isfinite(old.measured[name]).to_numpy()]
@@ -314,16 +314,16 @@ def _in_units(
     return sides[0], sides[1], (predicted - mean) / sd, (thresholds - mean) / sd
 
 
-def _ranks(new: Side, old: Side, seen: Sequence[str]) -> Ranks:
+def _ranks(new: Side, old: Side, seen: Sequence[str]) -> PatientRanks:
     """Of what was seen in all cells of both."""
     sides = [old] if new.seen is old.seen else [old, new]
     values = np.concatenate([one.seen for one in sides])
     complete = np.isfinite(values).all(axis=0)
     patients, means = mean_ranks(values[:, complete], np.concatenate([one.patients for one in sides]))
-    return Ranks(patients, means, tuple(name for name, kept in zip(seen, complete, strict=True) if kept))
+    return PatientRanks(patients, means, tuple(name for name, kept in zip(seen, complete, strict=True) if kept))
 
 
-def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFrame) -> Known:
+def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFrame) -> MeasuredCells:
     measured, values = old.measured[name].to_numpy(float), predicted[name].to_numpy(float)
     rows = np.isfinite(measured) & np.isfinite(values)
     if not rows.any():
@@ -331,7 +331,7 @@ def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFra
             f"{name!r} was stained in some patients and imputed in none of them. Impute it for these too, hidden from "
             "the model."
         )
-    return Known(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
+    return MeasuredCells(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
 
 
 def _intervals(imputed: Imputed, new: Side, old: Side, by_marker: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
@@ -347,7 +347,7 @@ def _intervals(imputed: Imputed, new: Side, old: Side, by_marker: Mapping[str, C
     return ends
 
 
-def _say(result: Mapping[str, pd.DataFrame], options: Asked) -> None:
+def _say(result: Mapping[str, pd.DataFrame], options: IntervalRequest) -> None:
     """Where intervals may not hold."""
     summary, each = result["summary"], result["shift"]
     tell_few(result["patients"].groupby("patient", sort=False)["n_cells"].max(), "measured cells of any marker")

@@ -18,7 +18,7 @@ from ...cohort.checks import as_names, listed, obs_column
 from ...cohort.given_table import given_table
 from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
-from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of, summarise
+from ...learn.floors import MARKER, HiddenRows, at_most, evaluated, split_of, summarise
 from .floors import check_one_name, tell_few
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _modes(modes: Sequence[str] | None, model: object) -> list[str]:
 
 def _cells(
     table: AnnData, markers: str | Sequence[str] | None, layer: str | None, patient_key: str, n: int, random_state: int
-) -> tuple[Rows, list[str], list[str]]:
+) -> tuple[HiddenRows, list[str], list[str]]:
     """Cells that are looked at, all markers, and those that are predicted."""
     names = list(map(str, table.var_names))
     targets = names if markers is None else as_names(markers)
@@ -225,4 +225,4 @@ def _cells(
             "two or more are needed. Leave samples of other panels out."
         )
     measured = [name for name in targets if np.isfinite(values[:, names.index(name)]).any()]
-    return Rows(values, patients), names, measured
+    return HiddenRows(values, patients), names, measured

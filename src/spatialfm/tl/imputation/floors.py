@@ -35,7 +35,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedMarker:
     """What was fitted for one marker, with mean, standard deviation and lowest of the values it was fitted on."""
 
     imputer: Imputer
@@ -53,10 +53,12 @@ class Fitted:
         return (values - self.mean) / (self.std or 1.0)
 
 
-def fit_one(method: str, x: np.ndarray, target: np.ndarray, groups: np.ndarray | None, random_state: int) -> Fitted:
+def fit_one(
+    method: str, x: np.ndarray, target: np.ndarray, groups: np.ndarray | None, random_state: int
+) -> FittedMarker:
     """Fit one marker ``(n,)`` on the others ``(n, M)``."""
     imputer = fit_imputer(method, x, target[:, None], groups, random_state)
-    return Fitted(imputer, float(target.mean()), float(target.std()), float(target.min()))
+    return FittedMarker(imputer, float(target.mean()), float(target.std()), float(target.min()))
 
 
 def check_markers(markers: Sequence[str]) -> list[str]:
@@ -353,7 +355,9 @@ def _check_one_unit(learned: list[_Sample], lacking: list[_Sample]) -> None:
         )
 
 
-def _fit_pixels(learned: list[_Sample], seen: Sequence[str], names: Sequence[str], random_state: int) -> list[Fitted]:
+def _fit_pixels(
+    learned: list[_Sample], seen: Sequence[str], names: Sequence[str], random_state: int
+) -> list[FittedMarker]:
     """One regression for each marker, on pixels spread evenly over the images that have it."""
     from ...pp.measure import loaded
 
@@ -379,7 +383,7 @@ def _finite(one: _Sample, pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _write_pixels(path: Any, one: _Sample, seen: Sequence[str], fits: Sequence[Fitted], space: str) -> None:
+def _write_pixels(path: Any, one: _Sample, seen: Sequence[str], fits: Sequence[FittedMarker], space: str) -> None:
     from ...embed.paint.pyramid import write_pyramid
     from ...pp.measure import loaded
 

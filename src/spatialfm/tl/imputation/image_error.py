@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ...learn.imputation_error import Asked, with_interval
+from ...learn.imputation_error import IntervalRequest, with_interval
 from ...pp.predicted import INTENSITY, channel_of, find_predicted, paired_pixels
 from ...stats.reconstruction import scores, structural_similarity
 
@@ -38,7 +38,7 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
     return pd.DataFrame(rows) if rows else None
 
 
-def summary_of_images(images: pd.DataFrame, names: Sequence[str], options: Asked) -> pd.DataFrame:
+def summary_of_images(images: pd.DataFrame, names: Sequence[str], options: IntervalRequest) -> pd.DataFrame:
     """Means over patients with intervals, by marker; samples of a patient count as one."""
     rows = []
     for name in names:

@@ -13,7 +13,7 @@ from ..._errors import ModelError, PanelError, TableError, counted
 from ..._squares import squares_of
 from ...cohort.checks import as_names, check_samples, listed, obs_column
 from ...cohort.patient_names import check_spelling
-from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of
+from ...learn.floors import MARKER, HiddenRows, at_most, evaluated, split_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,7 +103,7 @@ def evaluate_images(
         if means is not None:
             patients = table.obs[patient_key].astype(str).to_numpy()[cells.rows]
             drawn = at_most(patients, n_cells, random_state)
-            known = Rows(means[drawn][:, : len(names)], patients[drawn])
+            known = HiddenRows(means[drawn][:, : len(names)], patients[drawn])
             parts.append(measured_of(known, means[drawn][:, len(names) :], mode, "cell"))
     return table, parts
 
@@ -138,7 +138,9 @@ def patients_of_samples(
     return [known[name] for name in samples]
 
 
-def draw_pixels(painting: Painting, patients: Sequence[str], n: int, random_state: int) -> tuple[Rows, np.ndarray]:
+def draw_pixels(
+    painting: Painting, patients: Sequence[str], n: int, random_state: int
+) -> tuple[HiddenRows, np.ndarray]:
     """At most about `n` pixels of each sample, and what the model predicts of them ``(rows, targets)``.
 
     They are drawn square by square, as many of each, so that no image is in memory as a whole.
@@ -172,7 +174,7 @@ def draw_pixels(painting: Painting, patients: Sequence[str], n: int, random_stat
                 around.append(near.reshape(len(near), -1).T[drawn])
     parts = {"hidden": hidden, "visible": visible, "around": around}
     masked = {name: np.concatenate(part) for name, part in parts.items()} if job.draws else {}
-    return Rows(np.concatenate(measured).astype(float), np.concatenate(of), **masked), np.concatenate(predicted)
+    return HiddenRows(np.concatenate(measured).astype(float), np.concatenate(of), **masked), np.concatenate(predicted)
 
 
 def _judge(
@@ -182,7 +184,7 @@ def _judge(
     test_patients: Sequence[str] | None,
     n_folds: int,
     random_state: int,
-    rows: Rows,
+    rows: HiddenRows,
     predicted: np.ndarray,
     mode: str,
     unit: str,

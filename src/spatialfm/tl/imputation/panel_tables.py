@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ...learn.panel_curve import Judged, Search, curve_table, gain_columns
-from ...learn.panel_search import Chosen, Role, redundancy_groups, roles
-from ...learn.panel_tasks import Cells, Task
+from ...learn.panel_curve import HeldOutPanels, Search, curve_table, gain_columns
+from ...learn.panel_search import BestPanel, Role, redundancy_groups, roles
+from ...learn.panel_tasks import PanelCells, Task
 
 
 def curve_of(
-    judged: Judged,
-    panels: Mapping[int, Chosen],
+    judged: HeldOutPanels,
+    panels: Mapping[int, BestPanel],
     search: Search,
     names: list[str],
     target: str,
@@ -44,9 +44,9 @@ def curve_of(
 
 def ranking_of(
     task: Task,
-    cells: Cells,
-    panels: Mapping[int, Chosen],
-    judged: Judged,
+    cells: PanelCells,
+    panels: Mapping[int, BestPanel],
+    judged: HeldOutPanels,
     search: Search,
     names: list[str],
     redundancy: float,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...embed.inputs import Inputs
     from ...embed.paint.blend import Overlap
     from ...embed.paint.job import PaintJob
-    from ...embed.paint.plan import Targets
+    from ...embed.paint.plan import PaintTargets
     from ...embed.paint.run import Painted
     from ...embed.plan import RunPlan
     from ...embed.windows.tiles import TileBlock
@@ -36,7 +36,7 @@ OWN = ("normalization", "statistics", "epsilon", "preparation", "scaling")  # fi
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPixels:
     """Pixels that regression is fitted on, ``(n, M)`` in intensities.
 
     Attributes
@@ -157,8 +157,8 @@ def paint_by_regression(
 def _painted(
     pairs: Sequence[SampleElements],
     inputs: Inputs,
-    targets: Targets,
-    drawn: Drawn,
+    targets: PaintTargets,
+    drawn: DrawnPixels,
     patients: np.ndarray,
     parts: Sequence[tuple[np.ndarray, np.ndarray]],
     devices: Sequence[torch.device],
@@ -196,7 +196,7 @@ def _of_samples(inputs: Inputs, numbers: np.ndarray) -> Inputs:
     return replace(inputs, panel=chosen, raw=raw, readers=readers, ratios=inputs.ratios[numbers])
 
 
-def _drawn(plan: RunPlan, random_state: int) -> Drawn:
+def _drawn(plan: RunPlan, random_state: int) -> DrawnPixels:
     """Pixels of tiles that are spread evenly over the images, as the call hides them and a few more."""
     import torch
 
@@ -231,10 +231,12 @@ def _drawn(plan: RunPlan, random_state: int) -> Drawn:
         rows, columns = wanted // width, wanted % width
         each = [np.asarray(one)[0][:, rows, columns].T for one in (window, filled, around, *masks)]
         parts.append((*each, np.full(len(wanted), number)))
-    return Drawn(*(np.concatenate(one) for one in zip(*parts, strict=True)))
+    return DrawnPixels(*(np.concatenate(one) for one in zip(*parts, strict=True)))
 
 
-def _fitted(inputs: Inputs, targets: Targets, drawn: Drawn, used: np.ndarray, patients: np.ndarray) -> Inputs:
+def _fitted(
+    inputs: Inputs, targets: PaintTargets, drawn: DrawnPixels, used: np.ndarray, patients: np.ndarray
+) -> Inputs:
     """The inputs with regression of each target, on the pixels that are used, and their statistics."""
     from ...embed.paint.regression import Regression
 

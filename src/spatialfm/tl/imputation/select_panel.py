@@ -23,7 +23,7 @@ from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import compressed
 from ...learn.imputers import standardised
 from ...learn.panel_curve import Search, judge_beside, judge_panels
-from ...learn.panel_tasks import Cells, LinearTask, NeighbourTask, Task
+from ...learn.panel_tasks import LinearTask, NeighbourTask, PanelCells, Task
 from ...pp.channels import nuclear_stains
 from ...pp.panel import match_markers, nuisance_channels
 from .panel_by_model import Seen, check_patients, see_tiles
@@ -273,14 +273,14 @@ def _check_method(data: object, model: object, method: Method, target: Target, l
         raise TableError('method="model" reads images, not layer=. Leave layer= out.')
 
 
-def _task(method: Method, cells: Cells, random_state: int, max_cells: int) -> Task:
+def _task(method: Method, cells: PanelCells, random_state: int, max_cells: int) -> Task:
     return LinearTask(cells, random_state) if method == "linear" else NeighbourTask(cells, random_state, max_cells)
 
 
-def _seen_cells(seen: Seen) -> tuple[Cells, list[str], np.ndarray]:
+def _seen_cells(seen: Seen) -> tuple[PanelCells, list[str], np.ndarray]:
     """Cells of tiles as `_cells` has those of a table."""
     scaled, _, spread = standardised(seen.measured)
-    return Cells(scaled, None, None, seen.patient), seen.patients, spread * seen.spread
+    return PanelCells(scaled, None, None, seen.patient), seen.patients, spread * seen.spread
 
 
 def _worth_staining(names: list[str], keep: str | Sequence[str] | None) -> list[int]:
@@ -343,7 +343,7 @@ def _cells(
     label_key: str | None,
     use_rep: str | None,
     patient_key: str,
-) -> tuple[Cells, list[str], np.ndarray]:
+) -> tuple[PanelCells, list[str], np.ndarray]:
     """Cells, patients, and standard deviations of markers; in the order of names, on which all draws depend."""
     for name, given, meant in (("label_key", label_key, "label"), ("use_rep", use_rep, "embedding")):
         if (given is None) == (target == meant):
@@ -362,7 +362,7 @@ def _cells(
     codes, patients = codes_of(patient.iloc[rows].cat.remove_unused_categories())
     check_patients(len(patients), patient_key)
     scaled, _, spread = standardised(compressed(values[rows])[0])
-    return Cells(scaled, targets, types, codes.astype(int)), patients, spread
+    return PanelCells(scaled, targets, types, codes.astype(int)), patients, spread
 
 
 def _components(values: np.ndarray) -> np.ndarray:

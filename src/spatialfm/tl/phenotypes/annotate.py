@@ -28,8 +28,8 @@ from ...learn.conformal import check_coverage
 from ...learn.heads.answer import Answer, Neighbors, Prior, answer, cofactor_rows
 from ...learn.heads.auto import AUTO
 from ...learn.heads.bcos import mean_shares, shares_of
-from ...learn.heads.blocks import Block, scaler_of
-from ...learn.heads.cells import Cells
+from ...learn.heads.blocks import ColumnBlock, scaler_of
+from ...learn.heads.cells import VisibleCells
 from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
 from ...learn.heads.signature import fit_signatures
@@ -237,7 +237,7 @@ def annotate(
     prior = _prior(adata, signatures, layer, random_state)
     neighbors = _neighbors(adata, smoothing, library_key, spatial_key)
     order = order_of_names(adata.obs_names)
-    cells = Cells(values, scaler_of(blocks, values), groups, known, random_state, order)
+    cells = VisibleCells(values, scaler_of(blocks, values), groups, known, random_state, order)
     answered = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
     types = [*labels.categories, *(name for name in answered.classes if name not in labels.categories)]
     table = certainty(answered.probability, answered.classes, adata.obs_names, types, ordered=labels.ordered)
@@ -302,7 +302,7 @@ def _check_adds_up(signatures: object, smoothing: object, combine: str, n_blocks
         )
 
 
-def _shares(adata: AnnData, answered: Answer, blocks: Sequence[Block]) -> pd.DataFrame:
+def _shares(adata: AnnData, answered: Answer, blocks: Sequence[ColumnBlock]) -> pd.DataFrame:
     """What each column contributes to the label of each cell."""
     names = [
         f"{block.name}: {name}" if len(blocks) > 1 else name
@@ -369,10 +369,14 @@ def _neighbors(
     return Neighbors(neighbor_means(places, np.asarray(samples)), weight)
 
 
-def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True) -> tuple[np.ndarray, list[Block]]:
+def side_by_side(
+    adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True
+) -> tuple[np.ndarray, list[ColumnBlock]]:
     """Columns ``(n, columns)`` of one representation or several, and what they are."""
     values = each_representation(adata, use_rep)
-    blocks = [Block(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()]
+    blocks = [
+        ColumnBlock(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()
+    ]
     return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
 
 

@@ -24,7 +24,7 @@ from ...cohort.patient_names import like_patients
 from ...cohort.representation import finite_rows, representation
 from ...cohort.signature_matrix import intensities_of
 from ...learn.heads.auto import AUTO
-from ...learn.heads.blocks import Block
+from ...learn.heads.blocks import ColumnBlock
 from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make_folds, seen_by_patient, seen_by_place
 from ...learn.heads.judge import Judged, Markers, judge
 from ...learn.heads.methods import PROBES, check_method
@@ -272,12 +272,12 @@ def _markers(
 
 def _representations(
     cells: AnnData, others: AnnData, keys: Mapping[str, str], combine: str | None, arcsinh: bool
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Block]]]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[ColumnBlock]]]:
     """Columns of labelled cells and of the others by name, and what they are; all side by side comes last."""
     values = {name: representation(cells, key) for name, key in keys.items()}
     others_too = {name: finite_rows(others, key) for name, key in keys.items()}
     blocks = {
-        name: [Block(key, values[name].shape[1], intensities(cells, key) if arcsinh else None)]
+        name: [ColumnBlock(key, values[name].shape[1], intensities(cells, key) if arcsinh else None)]
         for name, key in keys.items()
     }
     if combine and len(values) > 1:

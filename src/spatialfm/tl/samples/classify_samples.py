@@ -177,7 +177,7 @@ def classify_samples(
     batches = batches_of(adata.obs.iloc[cases.rows], cases.codes)
     labels = pd.Series(np.array(names, dtype=object)[classes.codes])
     tell_batches(f"The values of obs[{label_key!r}]", labels, batches, TANGLED)
-    values, how = each_representation(cases.part(adata), use_rep), Probe(C, scale_components, class_weight)
+    values, how = each_representation(cases.part(adata), use_rep), ClassifierOptions(C, scale_components, class_weight)
     rng = np.random.default_rng(random_state)
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
     part = even_part(cases.codes, adata.obs_names[cases.rows], max_rows, rng)
@@ -225,7 +225,7 @@ def classify_samples(
 
 
 @dataclass(frozen=True)
-class Probe:
+class ClassifierOptions:
     """How the classifier is fitted."""
 
     C: float = 1.0
@@ -257,7 +257,7 @@ def fit_predict(
     train: np.ndarray,
     test: np.ndarray,
     sizes: Sequence[int | None],
-    how: Probe,
+    how: ClassifierOptions,
 ) -> dict[int, tuple[np.ndarray, int]]:
     """Probabilities ``(test, classes)`` and features used, for each number of components.
 
@@ -308,7 +308,7 @@ def _run(
     classes: Classes,
     draws: list[tuple[np.ndarray, np.ndarray]],
     sizes: Sequence[int | None],
-    how: Probe,
+    how: ClassifierOptions,
     bar: tqdm,
 ) -> tuple[pd.DataFrame, dict[int, np.ndarray]]:
     """Scores of each draw, and for each number of components the mean probabilities of held-out cases."""
@@ -336,7 +336,7 @@ def _shuffled(
     test_size: float,
     n_draws: int,
     sizes: Sequence[int | None],
-    how: Probe,
+    how: ClassifierOptions,
     bar: tqdm,
     rng: np.random.Generator,
 ) -> dict[int, float]:

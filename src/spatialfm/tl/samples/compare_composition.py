@@ -18,7 +18,7 @@ from ...cohort.checks import check_anndata, listed
 from ...cohort.circular import made_of_fractions, say, tell_divided, without_p
 from ...cohort.composition_rows import least_p, read_rows
 from ...cohort.selected import OnSelected, check_selected, matrix_of
-from ...stats.composition_groups import REFERENCE, Rows, clr_t, compare, rank_test
+from ...stats.composition_groups import REFERENCE, ComparedRows, clr_t, compare, rank_test
 from ...stats.patient_groups import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def finished(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return table[[*(name for name in table if name not in last), *(name for name in last if name in table)]]
 
 
-def _by_method(table: pd.DataFrame, rows: Rows, method: str, pseudocount: float, random_state: int) -> None:
+def _by_method(table: pd.DataFrame, rows: ComparedRows, method: str, pseudocount: float, random_state: int) -> None:
     """p-values of the other methods in place of those of ``"robust"``."""
     present = rows.counts.any(axis=0)
     if method in ("mannwhitney", "kruskal"):
@@ -240,7 +240,7 @@ def _by_method(table: pd.DataFrame, rows: Rows, method: str, pseudocount: float,
         table.drop(columns=["p_ranks", "p_means"], inplace=True)
 
 
-def _choose(method: str | None, rows: Rows) -> str:
+def _choose(method: str | None, rows: ComparedRows) -> str:
     if method is None:
         return "robust"
     if method == "robust":
@@ -282,7 +282,7 @@ def _check_numbers(pseudocount: float, n_permutations: int) -> None:
         raise TableError(f"n_permutations={n_permutations} leaves no p-value below 0.01. Pass for example 4999.")
 
 
-def _warn_small(rows: Rows, alpha: float) -> None:
+def _warn_small(rows: ComparedRows, alpha: float) -> None:
     if (least := least_p(rows)) > alpha:
         warn(
             f"The groups are so small that no p-value below {least:.2g} is possible (all ways to form them are "

@@ -23,7 +23,7 @@ from ...cohort.checks import check_anndata, listed
 from ...cohort.circular import made_of_fractions, say, without_p
 from ...cohort.records import ShiftRecord
 from ...cohort.representation import prepared
-from ...cohort.time_points import Cohort, read_cohort
+from ...cohort.time_points import TimePoints, read_time_points
 from ...stats.patient_groups import benjamini_hochberg, two_groups
 from ...stats.transport import squared_distance
 
@@ -202,7 +202,7 @@ def distribution_shift(
     check_anndata(adata, "distribution_shift", None if copy else key_added)
     need("ot", "distribution_shift")
     _check_numbers(n_cells, n_repeats, min_cells)
-    cohort = read_cohort(
+    cohort = read_time_points(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
         time_points=time_points, reference=reference, min_cells=min_cells, on_missing=on_missing,
         covariates=covariates, block_key=block_key,
@@ -307,7 +307,7 @@ def compare_shifts(table: pd.DataFrame, groups: list[str], adjustment: Adjustmen
     return result
 
 
-def _used(cohort: Cohort) -> list[tuple[str, str]]:
+def _used(cohort: TimePoints) -> list[tuple[str, str]]:
     """Every (patient, time point) that is compared."""
     return [
         (name, time)
@@ -319,7 +319,7 @@ def _used(cohort: Cohort) -> list[tuple[str, str]]:
 
 def _measure(
     values: np.ndarray,
-    cohort: Cohort,
+    cohort: TimePoints,
     n: int,
     n_repeats: int,
     random_state: int,

@@ -275,7 +275,7 @@ def mil(
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
     _check(head, bag, padding, name)
-    from ...learn.bag_folds import Plan, cross_validate, record_of, shuffled_scores
+    from ...learn.bag_folds import BagTraining, cross_validate, record_of, shuffled_scores
     from ...learn.bag_training import BagRecipe
     from ...models.encoder import resolve_device
 
@@ -293,7 +293,7 @@ def mil(
     values = representation(part, use_rep)
 
     where = resolve_device(device)
-    plan = Plan(recipe, bag, n_folds, n_seeds, validation_size, random_state, where, gradients)
+    plan = BagTraining(recipe, bag, n_folds, n_seeds, validation_size, random_state, where, gradients)
     with progress_bar(
         total=plan.n_networks * (1 + n_permutations),
         desc="networks",

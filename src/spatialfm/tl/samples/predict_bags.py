@@ -24,7 +24,7 @@ from .mil import cells_of, write_bags
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ...learn.bag_apply import Applied
+    from ...learn.bag_apply import BagPredictions
 
 TASKS = ("classification", "regression", "survival")
 MEDIAN = "train_pred_median"  # in STAMP's files of survival: the median risk of the patients that it was trained on
@@ -168,7 +168,7 @@ def _outputs(task: str, names: list[str], n_outputs: int) -> list[str]:
     return names if n_outputs > 1 else names[1:]
 
 
-def _patients(applied: Applied, cases: Cases, task: str, names: list[str], median: object) -> pd.DataFrame:
+def _patients(applied: BagPredictions, cases: Cases, task: str, names: list[str], median: object) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(cases.names, name=cases.unit))
     table["n"] = np.bincount(cases.codes, minlength=len(cases.names))
     if task != "classification":

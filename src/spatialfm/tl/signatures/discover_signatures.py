@@ -27,10 +27,10 @@ from ...cohort.records import SignaturesRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
 from ...cohort.selected import remember_signatures
-from ...cohort.signature_patients import Draw, Patients, drawn, read_patients
+from ...cohort.signature_patients import Draw, SignaturePatients, drawn, read_patients
 from ...cohort.sketch import Nearest, Size, Sketch, drawn_evenly, sketch_size
 from ...learn import signature_clusters as clustering
-from ...learn.signature_record import Candidates, search_record
+from ...learn.signature_record import CandidateClusters, search_record
 from ...learn.signature_search import (
     NESTED,
     SearchPlan,
@@ -282,7 +282,7 @@ def discover_signatures(
     return None
 
 
-def _blocks(adata: AnnData, patients: Patients, block_key: str | None) -> np.ndarray | None:
+def _blocks(adata: AnnData, patients: SignaturePatients, block_key: str | None) -> np.ndarray | None:
     """Site of each patient (codes); refused where no site has patients of two outcomes to exchange."""
     if block_key is None:
         return None
@@ -299,23 +299,27 @@ def _blocks(adata: AnnData, patients: Patients, block_key: str | None) -> np.nda
     return blocks
 
 
-def _tell_batches(adata: AnnData, patients: Patients, outcome: str | tuple[str, str], block_key: str | None) -> None:
+def _tell_batches(
+    adata: AnnData, patients: SignaturePatients, outcome: str | tuple[str, str], block_key: str | None
+) -> None:
     """Say where the outcome follows a batch."""
     batches = batches_of(adata.obs.iloc[patients.rows], patients.codes)
     excess = patients.outcome.residuals(np.ones((1, len(patients.names)), bool))[0]  # response or events over the mean
     tell_batches(f"The values of {outcome!r}", pd.Series(excess), batches, TANGLED, [block_key])
 
 
-def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: float | None) -> Candidates:
+def _candidates(
+    codes: np.ndarray, patients: SignaturePatients, limit: float, overlap: float | None
+) -> CandidateClusters:
     clusters = clustering.candidates(codes, limit, overlap)
     shares = clustering.fractions(clusters, patients.codes, len(patients.names))
     cuts = clustering.cut_points(shares)
-    return Candidates(clusters, shares, cuts, clustering.ranks_of(shares, cuts))
+    return CandidateClusters(clusters, shares, cuts, clustering.ranks_of(shares, cuts))
 
 
 def _published(
     whole: np.ndarray,
-    everyone: Patients,
+    everyone: SignaturePatients,
     draw: Draw,
     codes: np.ndarray,
     limit: float,

@@ -36,7 +36,7 @@ SURVIVAL = "survival_"  # columns of predictions, before the time
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedResult:
     """A result of the source on the rows of the target."""
 
     kind: str
@@ -61,7 +61,7 @@ class Applied:
 
 
 @dataclass(frozen=True)
-class Validation:
+class ExternalScores:
     """How predictions do: tables, and the times that they are of."""
 
     tables: dict[str, Any]  # none without an outcome
@@ -81,7 +81,7 @@ def apply(
     patient_key: str | None,
     on_shared: str,
     on_missing: str,
-) -> Applied:
+) -> AppliedResult:
     """The result ``uns[key]`` of the source on the target, after all refusals of the target's rows."""
     called, alike = shared_patients(source, target, kind, record, patient_key)
     doubts = refuse_shared(source, target, called, alike, patient_key, on_shared)
@@ -92,11 +92,11 @@ def apply(
     known = np.isfinite(model.risk) if model is not None else groups.notna().to_numpy()
     _check_missing(target, known | ~keep, on_missing)
     doubts = doubts + (model.doubts if model is not None else tell_group_shift(source, target, kind, record))
-    return Applied(kind, model, threshold, groups, keep & known, called | alike, doubts)
+    return AppliedResult(kind, model, threshold, groups, keep & known, called | alike, doubts)
 
 
 def validate(
-    applied: Applied,
+    applied: AppliedResult,
     outcome: Outcome | None,
     times: Sequence[float] | None,
     horizon: float | None,
@@ -106,7 +106,7 @@ def validate(
     n_bootstrap: int,
     alpha: float,
     random_state: int,
-) -> Validation:
+) -> ExternalScores:
     """Predictions compared with the outcome, if there is one; and times of prediction."""
     model, tables, doubts = applied.model, {}, []
     drawn = {"n_bootstrap": n_bootstrap, "alpha": alpha, "random_state": random_state}
@@ -122,7 +122,7 @@ def validate(
     if applied.groups is not None and outcome is not None:
         own_groups = applied.groups.iloc[outcome.columns[ROW]].reset_index(drop=True)
         tables |= group_scores(own_groups, outcome.time, outcome.event, alpha, random_state)
-    return Validation(tables, at, middle, doubts)
+    return ExternalScores(tables, at, middle, doubts)
 
 
 def _threshold(

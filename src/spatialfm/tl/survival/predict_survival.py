@@ -21,7 +21,7 @@ from ...cohort.outcome import EventValue, OnMissing, Outcome, event_text
 from ...cohort.records import PredictionRecord
 from ...cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of, with_doubt
 from ...learn.transferred import MODELS, read_record
-from .external_validation import SURVIVAL, Applied, apply, validate
+from .external_validation import SURVIVAL, AppliedResult, apply, validate
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -208,7 +208,7 @@ def predict_survival(
     return _write(target, name, result, applied.predictions(target.obs_names, validated.times), record, copy)
 
 
-def _counts(source: AnnData, applied: Applied, outcome: Outcome | None) -> dict[str, int]:
+def _counts(source: AnnData, applied: AppliedResult, outcome: Outcome | None) -> dict[str, int]:
     """How many patients were predicted, scored, learnt from and in both cohorts."""
     return {
         "n": int(applied.keep.sum()),

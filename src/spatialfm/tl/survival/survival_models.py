@@ -23,7 +23,7 @@ from ...cohort.replaced import remove_earlier
 from ...cohort.selected import MOST_EXEMPT, OnSelected
 from ...learn.survival_judge import judge
 from ...learn.survival_learners import CoxnetModel, ForestModel
-from ...learn.survival_nested import Cohort, check_plan, read_cohort
+from ...learn.survival_nested import SurvivalCases, check_plan, read_survival_cases
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -162,7 +162,7 @@ def coxnet(
             f"l1_ratio={l1_ratio} and n_alphas={n_alphas}: the first must be above 0 and up to 1, the second 2 or more."
             " Ridge alone is sfm.tl.cox(..., penalizer=0.1)."
         )
-    cohort = read_cohort(
+    cohort = read_survival_cases(
         patients, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
         patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
@@ -318,7 +318,7 @@ def survival_forest(
             f"min_samples_leaf={min_samples_leaf}, n_trees={n_trees}, n_importance={n_importance}: the first two must "
             "be 1 or more, the last 0 or more."
         )
-    cohort = read_cohort(
+    cohort = read_survival_cases(
         patients, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
         patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
@@ -354,7 +354,7 @@ def _params(
     covariates: str | Sequence[str] | None,
     n_components: int | None,
     keys: OutcomeKeys,
-    cohort: Cohort,
+    cohort: SurvivalCases,
 ) -> dict[str, Any]:
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     return {
@@ -374,7 +374,7 @@ def _params(
 
 
 def _write(
-    patients: AnnData, key: str, result: dict[str, Any], copy: bool, cohort: Cohort, function: str
+    patients: AnnData, key: str, result: dict[str, Any], copy: bool, cohort: SurvivalCases, function: str
 ) -> SurvivalModelRecord | None:
     params = result["params"]
     source = fractions_of(patients) if params["use_rep"] == "X" else ""
