@@ -168,6 +168,41 @@ def test_the_same_thing_has_the_same_name_in_all_functions():
                 assert first.name in ("adata", "patients", "source"), name
 
 
+SOURCE = Path(sfm.__file__).parent
+
+
+@functools.cache
+def defined() -> list[tuple[str, str, type]]:
+    """Name, file, and kind of all classes and functions of modules that other files may take."""
+    return [
+        (node.name, path.relative_to(SOURCE).as_posix(), type(node))
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+    ]
+
+
+def test_no_two_classes_have_one_name():
+    files: dict[str, list[str]] = {}
+    for name, file, kind in defined():
+        if kind is ast.ClassDef:
+            files.setdefault(name, []).append(file)
+    assert {name: where for name, where in files.items() if len(where) > 1} == {}
+
+
+def test_a_public_name_stands_for_nothing_else():
+    """Figures, stages of the command line and parts of the report are called like the function that they are of."""
+    public = {}
+    for room in ROOMS:
+        for name in dir(getattr(sfm, room)):
+            member = getattr(getattr(sfm, room), name)
+            if room != "pl" and (inspect.isfunction(member) or inspect.isclass(member)):
+                public[name] = inspect.unwrap(member).__module__.removeprefix("spatialfm.").replace(".", "/") + ".py"
+    like_it = ("pl/", "cli/", "reporting/", "_demo")
+    others = [(name, file) for name, file, _ in defined() if public.get(name, file) != file]
+    assert [(name, file) for name, file in others if not file.startswith(like_it)] == []
+
+
 SAY_NOTHING = {"found", "thing", "stuff", "tmp", "obj", "res"}
 
 

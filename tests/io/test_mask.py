@@ -12,7 +12,7 @@ import tifffile
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, InputFileError, SpatialfmWarning
-from spatialfm.io._mask import check_labels
+from spatialfm.io._mask import whole_labels
 
 
 @pytest.fixture
@@ -267,25 +267,25 @@ def test_a_number_of_three_bytes(tmp_path):
 def test_floats_up_to_where_they_tell_numbers_apart(dtype, largest, exact):
     values = da.from_array(np.array([[0, 1], [2, largest]], dtype))
     if exact:
-        found = check_labels(values, np.dtype(dtype), "m.tif", cast=True).compute()
+        found = whole_labels(values, np.dtype(dtype), "m.tif", cast=True).compute()
         assert found.dtype == np.uint32
         assert found[1, 1] == largest
     else:
         with pytest.raises(InputFileError, match="tells whole numbers apart only below"):
-            check_labels(values, np.dtype(dtype), "m.tif", cast=True)
+            whole_labels(values, np.dtype(dtype), "m.tif", cast=True)
 
 
 @pytest.mark.parametrize("value", [1.5, -1.0, np.nan, np.inf])
 def test_floats_that_are_no_numbers_of_cells(value):
     values = da.from_array(np.array([[0, 1], [2, value]]))
     with pytest.raises(InputFileError, match="1 pixel is not a whole number from 0 up"):
-        check_labels(values, np.dtype("float64"), "m.tif", cast=True)
+        whole_labels(values, np.dtype("float64"), "m.tif", cast=True)
     with pytest.raises(InputFileError, match="cast_labels=True"):
-        check_labels(values, np.dtype("float64"), "m.tif", cast=False)
+        whole_labels(values, np.dtype("float64"), "m.tif", cast=False)
 
 
 def test_a_yes_no_mask_is_refused_and_integers_are_taken():
     whole = da.zeros((2, 2), dtype=np.int16)
-    assert check_labels(whole, np.dtype("int16"), "m.tif", cast=False) is whole
+    assert whole_labels(whole, np.dtype("int16"), "m.tif", cast=False) is whole
     with pytest.raises(InputFileError, match="yes/no mask"):
-        check_labels(da.zeros((2, 2), dtype=bool), np.dtype("bool"), "m.tif", cast=True)
+        whole_labels(da.zeros((2, 2), dtype=bool), np.dtype("bool"), "m.tif", cast=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import InputFileError, PanelError
-from spatialfm.io._spora_folder import SporaLayout, find_layout, read_cells, read_panel, read_tissues
+from spatialfm.io._spora_folder import SporaLayout, find_layout, read_annotations, read_panel, read_tissues
 
 CHANNELS = pd.DataFrame({"channel_name": ["CD3", "CD20", "DNA"], "qc_pass": [True, False, True]})
 MEASURED = pd.DataFrame({"CD20": [1, 0], "CD3": [1, 1]}, index=pd.Index(["a", "b"], name="tissue_id"))
@@ -117,7 +117,7 @@ def test_rows_of_images_are_those_of_their_modality(write):
 
 def test_annotations_of_cells_are_those_of_the_images(write):
     root = write(cells=pd.DataFrame({"tissue_id": ["a", "x"], "cell_id": [4, 5], "type": ["T", "B"], "index": [0, 1]}))
-    assert read_cells(layout(root)).to_dict("list") == {"sample": ["a"], "cell_id": [4], "type": ["T"]}
-    assert read_cells(layout(root, "z")) is None
+    assert read_annotations(layout(root)).to_dict("list") == {"sample": ["a"], "cell_id": [4], "type": ["T"]}
+    assert read_annotations(layout(root, "z")) is None
     (root / "metadata" / "cells.parquet").unlink()
-    assert read_cells(layout(root)) is None
+    assert read_annotations(layout(root)) is None

@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from spatialfm.learn.imputation_error import (
+    CheckedCells,
     IntervalRequest,
-    MeasuredCells,
     PatientRanks,
     by_patient,
     calibrated,
@@ -29,7 +29,7 @@ def known():
     rng = np.random.default_rng(0)
     patients = np.repeat(["a", "b", "c", "d", "e"], [12, 12, 12, 12, 9])
     measured = rng.gamma(2, size=len(patients))
-    return MeasuredCells(measured, measured + rng.normal(0, 0.3, len(patients)), patients, np.full(len(patients), 1.5))
+    return CheckedCells(measured, measured + rng.normal(0, 0.3, len(patients)), patients, np.full(len(patients), 1.5))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_nine_cells_are_too_few_and_counted_all_the_same(known, widths):
 def test_an_unknown_threshold_leaves_the_other_scores(known, widths):
     threshold = known.threshold.copy()
     threshold[0] = np.nan
-    row = by_patient(MeasuredCells(known.measured, known.predicted, known.patients, threshold), widths).iloc[0]
+    row = by_patient(CheckedCells(known.measured, known.predicted, known.patients, threshold), widths).iloc[0]
     assert np.isnan(row["f1"])
     assert np.isfinite(row["mse"])
 

@@ -20,7 +20,7 @@ import spatialfm as sfm
 from spatialfm import _origin
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._origin import Origin
-from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance, dynamic_auc
+from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance_of, dynamic_auc
 
 
 def cohort(seed: int, n: int = 90, effect: float = 0.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def test_weights_equal_repeated_rows():
     patients = ScoredPatients(time, event, risk, np.zeros(90, int))
     times = np.array([2.0, 5.0, 9.0])
     survival = np.exp(-np.exp(risk)[:, None] * times / 12)
-    harrell, uno = concordance(patients, weights)
+    harrell, uno = concordance_of(patients, weights)
     auc, mean = dynamic_auc(patients, weights, times)
     errors = brier(patients, weights, times, survival)
     for i, weight in enumerate(weights.astype(int)):

@@ -13,7 +13,7 @@ import torch
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models import MarkerEntry
-from spatialfm.models.kronos import _CONFIGS, KronosEncoder, marker_table, read_marker_metadata
+from spatialfm.models.kronos import _CONFIGS, KronosEncoder, read_marker_metadata, sinusoidal_markers
 
 VALUES = json.loads((Path(__file__).parent / "kronos_values.json").read_text())
 LAYOUTS = {"kronos": "kronos_vits16.json", "kronos-large": "kronos_vitl16.json"}
@@ -133,7 +133,7 @@ def test_size(name, tensors, executed):
 
 
 def test_marker_encoding_is_equation_2():
-    table, dim = marker_table(384), 384
+    table, dim = sinusoidal_markers(384), 384
     assert table.shape == (512, 384)
     for j, d in [(0, 0), (1, 0), (17, 5), (511, 191), (300, 80)]:
         angle = j / 10000 ** (2 * d / dim)

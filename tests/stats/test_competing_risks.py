@@ -7,7 +7,7 @@ import pytest
 from lifelines import KaplanMeierFitter
 from sksurv.nonparametric import cumulative_incidence_competing_risks
 
-from spatialfm.stats.competing_risks import _gray_stratum, cumulative_incidence, gray_test, log_log_interval
+from spatialfm.stats.competing_risks import _gray_stratum, gray_test, incidence_of, log_log_interval
 from spatialfm.stats.logrank import logrank_parts
 
 
@@ -21,7 +21,7 @@ def test_curves_and_variances_are_those_of_scikit_survival(cohort):
     time, cause, _ = cohort
     times, curves, limits = cumulative_incidence_competing_risks(cause, time, conf_type="log-log", var_type="Aalen")
     for which in (1, 2):
-        found = cumulative_incidence(time, cause, which)
+        found = incidence_of(time, cause, which)
         assert found.time[0] == 0.0
         np.testing.assert_allclose(found.incidence[1:], curves[which], atol=1e-12)
         low, high = log_log_interval(found.incidence, found.variance)
@@ -32,18 +32,18 @@ def test_curves_and_variances_are_those_of_scikit_survival(cohort):
 
 def test_causes_and_survival_add_up_to_one(cohort):
     time, cause, _ = cohort
-    one, two = (cumulative_incidence(time, cause, which).incidence for which in (1, 2))
+    one, two = (incidence_of(time, cause, which).incidence for which in (1, 2))
     survival = KaplanMeierFitter().fit(time, cause > 0).predict(np.r_[0.0, np.sort(time)]).to_numpy()
     np.testing.assert_allclose(one + two + survival, 1, atol=1e-12)
 
 
 def test_late_entry_by_hand():
     """At 1 one of two is at risk of cause 1 and dies of it; the third enters at 1.5: at 2 one of two has cause 2."""
-    found = cumulative_incidence(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 0]), 1, np.array([0.0, 0.0, 1.5]))
+    found = incidence_of(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 0]), 1, np.array([0.0, 0.0, 1.5]))
     at = dict(zip(found.time.tolist(), found.at_risk.tolist(), strict=True))
     assert (at[1.0], at[2.0], at[3.0]) == (2, 2, 1)
     assert found.incidence[-1] == 0.5
-    second = cumulative_incidence(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 0]), 2, np.array([0.0, 0.0, 1.5]))
+    second = incidence_of(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 0]), 2, np.array([0.0, 0.0, 1.5]))
     assert second.incidence[-1] == 0.25
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sksurv.metrics import brier_score, concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
 
-from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance, decile_times, dynamic_auc, integrated
+from spatialfm.stats.survival_scores import ScoredPatients, brier, concordance_of, decile_times, dynamic_auc, integrated
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def draws():
 
 
 def test_concordances(cohort, draws):
-    harrell, uno = concordance(cohort, draws)
+    harrell, uno = concordance_of(cohort, draws)
     y = outcome(cohort)
     assert harrell[0] == pytest.approx(concordance_index_censored(cohort.event, cohort.time, cohort.risk)[0], abs=1e-10)
     assert uno[0] == pytest.approx(concordance_index_ipcw(y, y, cohort.risk)[0], abs=1e-10)
@@ -57,7 +57,7 @@ def test_pairs_are_within_folds():
     patients = ScoredPatients(
         np.arange(1.0, 5), np.ones(4, bool), np.array([9.0, 1.0, 2.0, 8.0]), np.array([0, 0, 1, 1])
     )
-    assert concordance(patients, np.ones((1, 4)))[0][0] == 0.5
+    assert concordance_of(patients, np.ones((1, 4)))[0][0] == 0.5
 
 
 def test_means_over_time_and_deciles():

@@ -147,7 +147,7 @@ def test_jackknife(case):
 
 def test_cumulative_incidence(case):
     """cmprsk's cuminc: estimates and Aalen's variances, of each cause and group."""
-    from spatialfm.stats.competing_risks import cumulative_incidence
+    from spatialfm.stats.competing_risks import incidence_of
 
     samples, expected = case
     reference = expected["incidence"]
@@ -159,7 +159,7 @@ def test_cumulative_incidence(case):
         known = np.isfinite(numbers(values))
         np.testing.assert_allclose(mine["incidence"].to_numpy()[at][known], numbers(values)[known], **TOLERANCE)
         obs = samples.obs[samples.obs["group"] == group]
-        curve = cumulative_incidence(obs["time"].to_numpy(), obs["cause"].to_numpy(), int(cause))
+        curve = incidence_of(obs["time"].to_numpy(), obs["cause"].to_numpy(), int(cause))
         np.testing.assert_allclose(curve.variance[at][known], numbers(variances)[known], **TOLERANCE)
 
 

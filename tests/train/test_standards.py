@@ -10,7 +10,7 @@ import pytest
 from spatialfm._errors import SpatialfmWarning
 from spatialfm.models.preparation import Preparation
 from spatialfm.models.recipe import Recipe
-from spatialfm.train.standards import Standard, _range_of, _together, marker_table, sets_of
+from spatialfm.train.standards import Standard, _range_of, _together, marker_metadata, sets_of
 
 RNG = np.random.default_rng(0)
 PIXELS = [RNG.normal(3, 2, (2, 5)), RNG.normal(1, 1, (1, 7)), RNG.normal(9, 1, (2, 4))]
@@ -81,7 +81,7 @@ def test_a_range_of_some_samples_alone_is_none():
 def test_the_table_has_one_row_for_each_marker_and_no_number_where_there_are_several():
     one = Standard(np.array([1.0, 2]), np.array([3.0, 4]), ("cohort", "published"))
     other = Standard(np.array([2.5]), np.array([4.0]), ("cohort",))
-    table = marker_table(images(), [one, other, one])
+    table = marker_metadata(images(), [one, other, one])
     assert table.index.tolist() == ["CD3", "CD8"]
     assert table["n_images"].tolist() == [2, 3]
     assert table.loc["CD3", ["id", "mean", "std"]].tolist() == [0, 1, 3]

@@ -26,7 +26,7 @@ from .markers.panel import ResolvedPanel, marker_ids, resolve_panel, vocabulary_
 from .markers.proteins import find_embeddings
 from .pixels.geometry import EXACT, common_pixel_size, resampling_ratios
 from .pixels.levels import say_levels
-from .pixels.normalize import marker_statistics
+from .pixels.normalize import settled_statistics
 from .pixels.odd_report import report_odd_pixels
 from .pixels.open import open_readers
 from .pixels.prepared import of_statistics, padded, preparation_notes, prepare_readers
@@ -208,7 +208,7 @@ def _statistics(
     largest = recipe.intensity_max
     if isinstance(largest, Mapping) and set(samples) - set(largest):
         largest = None
-    statistics = marker_statistics(
+    statistics = settled_statistics(
         encoder.card.name, recipe, markers, entries, of_statistics(readers), tissue_of=raw, intensity_max=largest,
         given=None if given is None else given[:2],
     )  # fmt: skip

@@ -56,7 +56,7 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> OpenedMas
     labels = chosen_plane(file, options.plane) if options.encoding is None else decoded(file, options.encoding)
     scaling = _scaling(labels, path, file, image)
     if options.encoding is None:
-        labels = check_labels(labels, file.stored_dtype or labels.dtype, str(path), cast=options.cast)
+        labels = whole_labels(labels, file.stored_dtype or labels.dtype, str(path), cast=options.cast)
     if scaling is None:
         return OpenedMask(labels, file.path)
     text = f"{labels.shape[0]} x {labels.shape[1]} to {scaling.shape[0]} x {scaling.shape[1]}, factor {scaling.factor}"
@@ -121,7 +121,7 @@ def _scaling(labels: da.Array, path: Path, file: MaskFile, image: LazyImage) -> 
     )
 
 
-def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -> da.Array:
+def whole_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -> da.Array:
     """Labels as integers; floats only where `cast` and every value is a whole number that the float holds exactly."""
     if stored.kind == "b":
         raise InputFileError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .._errors import InputFileError, PanelError, counted, listed
 from ..pp.table_columns import is_missing
-from ..pp.tables import read_cells
+from ..pp.tables import read_text_cells
 from ._panel_file import FALSE_WORDS, TRUE_WORDS
 
 MARKERS_FILE = "markers.csv"
@@ -63,7 +63,7 @@ def read_markers(path: Path, *, is_subtracted: bool = False) -> MarkerSheet:
     """
     if not path.is_file():
         raise InputFileError(f"No file '{path}', which names the channels. Put it back, or pass channel_names=[...].")
-    header, rows, _ = read_cells(path)
+    header, rows, _ = read_text_cells(path)
     lower = [name.strip().lower() for name in header]
     if _NAME not in lower:
         if len(header) > 1:

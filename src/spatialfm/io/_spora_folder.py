@@ -207,7 +207,7 @@ def read_tissues(layout: SporaLayout) -> tuple[pd.DataFrame, int]:
     return _plain(frame.set_index(_ID).loc[list(layout.images)]).rename_axis(None), without
 
 
-def read_cells(layout: SporaLayout) -> pd.DataFrame | None:
+def read_annotations(layout: SporaLayout) -> pd.DataFrame | None:
     """Annotations of the cells of the images, ``sample`` and ``cell_id`` first; None where there are none."""
     path = layout.root / "metadata" / "cells.parquet"
     if not path.is_file():

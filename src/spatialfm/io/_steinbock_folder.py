@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .._errors import InputFileError, PanelError, counted, listed, warn
-from ..pp.tables import read_cells, read_table
+from ..pp.tables import read_table, read_text_cells
 from ._cohort_table import refuse_all
 from ._names import is_tiff_name, natural_key, sample_name, sample_name_or_empty, stem
 from ._pixel_size import PixelSize
@@ -108,7 +108,7 @@ def read_panel(path: Path) -> SteinbockPanel:
             f"No panel '{path}'; without it the channels have no names. Put it there, or pass channel_names=[...] "
             "with one name for each channel of the images."
         )
-    header, rows, _ = read_cells(path)
+    header, rows, _ = read_text_cells(path)
     if lacking := [name for name in ("channel", "name") if name not in header]:
         raise PanelError(
             f"'{path}' has no column {lacking[0]!r}; it has {listed(header)}. It is not a panel of steinbock."

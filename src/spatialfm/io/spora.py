@@ -98,14 +98,14 @@ def read_spora(
     from ._assemble import assemble, measure_cells
     from ._each import read_each
     from ._sample_rows import sample_rows
-    from ._spora_folder import find_layout, read_cells, read_panel, read_tissues
+    from ._spora_folder import find_layout, read_annotations, read_panel, read_tissues
 
     chosen = [samples] if isinstance(samples, str) else samples
     layout = find_layout(Path(folder).expanduser(), modality, chosen)
     panel = read_panel(layout)
     info, n_without = read_tissues(layout)
     obs = sample_rows(info, "tissues.parquet", None, library_key="sample", patient_key="patient_id")
-    annotated = read_cells(layout) if cell_table else None
+    annotated = read_annotations(layout) if cell_table else None
     read = read_each([(one, _opener(layout, panel, one, qc_pass, tissue, mpp)) for one in layout.images])
     sdata = assemble(read, obs, can_rename=False)
     sdata.attrs[ATTRS]["spora"] = _for_embedding(layout)

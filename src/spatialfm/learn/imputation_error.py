@@ -14,7 +14,7 @@ from .intervals import Widths, fit_widths
 
 
 @dataclass(frozen=True)
-class MeasuredCells:
+class CheckedCells:
     """Cells of which a marker was measured, and predicted without it.
 
     Attributes
@@ -53,7 +53,7 @@ class IntervalRequest:
     random_state: int
 
 
-def by_patient(known: MeasuredCells, widths: Widths) -> pd.DataFrame:
+def by_patient(known: CheckedCells, widths: Widths) -> pd.DataFrame:
     """Scores of each patient, NaN where it has fewer than 10 cells; and its coverage by the widths of all others."""
     names = np.unique(known.patients)
     rows = []
@@ -99,7 +99,7 @@ class Calibrated:
     new: pd.DataFrame
 
 
-def calibrated(known: MeasuredCells, new: np.ndarray, ranks: PatientRanks, options: IntervalRequest) -> Calibrated:
+def calibrated(known: CheckedCells, new: np.ndarray, ranks: PatientRanks, options: IntervalRequest) -> Calibrated:
     """Scores, intervals, and whether new patients are like those calibrated on.
 
     Parameters

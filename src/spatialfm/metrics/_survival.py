@@ -11,7 +11,7 @@ from .._errors import SurvivalError, counted, listed, warn
 from .._origin import remembered
 from .._origin_match import recognise
 from .._public import public
-from ..stats.survival_scores import ScoredPatients, brier, concordance, decile_times, dynamic_auc, integrated
+from ..stats.survival_scores import ScoredPatients, brier, concordance_of, decile_times, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 
@@ -104,7 +104,7 @@ def survival(
     at = _times(patients, times)
     curves_of = _curves(survival, patients, at, times, len(partitions))
     ones = np.ones((1, len(patients.time)))
-    if np.isnan([concordance(one, ones)[0][0] for one in partitions]).any():
+    if np.isnan([concordance_of(one, ones)[0][0] for one in partitions]).any():
         raise SurvivalError(
             "No two patients are comparable: no patient had the event before another patient's time"
             f"{' in the same fold' if folds is not None else ''}. Longer follow-up or more patients are needed."
@@ -252,7 +252,7 @@ def _all_scores(
     patients: ScoredPatients, weights: np.ndarray, at: np.ndarray, predicted: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Each score as ``(n_draws, 1)`` or ``(n_draws, n_times)``."""
-    harrell, uno = concordance(patients, weights)
+    harrell, uno = concordance_of(patients, weights)
     auc, mean = dynamic_auc(patients, weights, at)
     scores = {"harrell": harrell[:, None], "uno": uno[:, None], "mean_auc": mean[:, None], "auc": auc}
     if predicted is None:

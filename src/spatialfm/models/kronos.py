@@ -106,7 +106,7 @@ class KronosEncoder(Encoder):
             self.backbone = VisionTransformer(config)
         step = 1 if blocks == "all" else config.depth // config.chunks
         self.executed = tuple(range(0, config.depth, step))
-        self.register_buffer("marker_table", torch.from_numpy(marker_table(config.dim)), persistent=False)
+        self.register_buffer("marker_table", torch.from_numpy(sinusoidal_markers(config.dim)), persistent=False)
 
     @property
     def token_spacing(self) -> int:
@@ -335,7 +335,7 @@ add_family(
 )
 
 
-def marker_table(dim: int, n_ids: int = N_MARKER_IDS) -> np.ndarray:
+def sinusoidal_markers(dim: int, n_ids: int = N_MARKER_IDS) -> np.ndarray:
     """Sinusoidal rows of all marker ids, ``(n_ids, dim)`` float32: sine half, then cosine half (Equation 2)."""
     frequency = 10000.0 ** (-2 * np.arange(dim // 2) / dim)
     angle = np.arange(n_ids)[:, None] * frequency

@@ -16,7 +16,7 @@ import pandas as pd
 
 from .._errors import PanelError, listed
 from .._public import public
-from .panel_index import AMBIGUOUS, Match, Species, facts_of, table
+from .panel_index import AMBIGUOUS, Match, Species, facts_of, known_markers
 from .panel_match import match_name
 from .panel_names import normalize_marker_name
 
@@ -90,7 +90,7 @@ def marker_table() -> pd.DataFrame:
     >>> table.loc["CD3", "gene"], table.loc["CD3", "uniprot"]
     ('CD3E;CD3D;CD3G', 'P07766;P04234;P09693')
     """
-    return table().copy()
+    return known_markers().copy()
 
 
 @public

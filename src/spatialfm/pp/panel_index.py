@@ -151,7 +151,7 @@ class Match:
 
 
 @lru_cache(maxsize=1)
-def table() -> pd.DataFrame:
+def known_markers() -> pd.DataFrame:
     """The table of markers, not to be changed."""
     return _read("markers.csv")
 
@@ -164,7 +164,7 @@ def _read(name: str) -> pd.DataFrame:
 @lru_cache(maxsize=1)
 def rows() -> dict[str, dict[str, str]]:
     """Row of each marker."""
-    return {row["marker"]: row for row in table().to_dict("records")}
+    return {row["marker"]: row for row in known_markers().to_dict("records")}
 
 
 def is_modified(marker: str) -> bool:

@@ -155,7 +155,7 @@ def read_table(path: Path, identifiers: Iterable[str] = (), *, n_lines: int | No
     return pd.DataFrame(frame, columns=names)
 
 
-def read_cells(path: Path, n_lines: int | None = None) -> tuple[list[str], list[list[str]], str]:
+def read_text_cells(path: Path, n_lines: int | None = None) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and separator of a text file, all cells as text without surrounding blanks.
 
     Lines before the header that begin with ``#``, and rows whose only cell does, are remarks.
@@ -176,11 +176,11 @@ def _text_of(path: Path, n_lines: int | None) -> str:
 
 def read_header(path: Path) -> list[str]:
     """Names of the columns of a text file, by its first lines."""
-    return [name for name in read_cells(path, HEAD)[0] if name]
+    return [name for name in read_text_cells(path, HEAD)[0] if name]
 
 
 def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:
-    """What `read_cells` gives, of a text; `path` is for messages."""
+    """What `read_text_cells` gives, of a text; `path` is for messages."""
     return _table_of(*_prepared(text), path)
 
 

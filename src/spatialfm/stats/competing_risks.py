@@ -26,7 +26,7 @@ class Incidence:
     variance: np.ndarray  # (n_times,)
 
 
-def cumulative_incidence(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None = None) -> Incidence:
+def incidence_of(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None = None) -> Incidence:
     """Cumulative incidence of a cause with Aalen's variance (Annals of Statistics 1978), as R's cmprsk has it."""
     times = np.unique(np.concatenate([[0.0], time, () if entry is None else entry]))
     n, d, other, censored = _counts(times, time, cause, which, entry)

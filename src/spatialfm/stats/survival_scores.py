@@ -42,7 +42,7 @@ class ScoredPatients:
         return np.searchsorted(self._times, at, side="right")
 
 
-def concordance(patients: ScoredPatients, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def concordance_of(patients: ScoredPatients, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Harrell's and Uno's concordance ``(n_draws,)``; NaN without a comparable pair."""
     inverse = _inverse(patients.survival(weights, censoring=True)[:, patients.index(patients.time)])
     harrell, uno = weighted_concordances(

@@ -40,7 +40,7 @@ from .layout import (
 from .pack import Kind, Pack
 from .sources import Source, open_sources
 from .split import held_out_patients
-from .standards import Standard, marker_table, moments_of, sets_of, standards
+from .standards import Standard, marker_metadata, moments_of, sets_of, standards
 from .workers import read_in_place, settle_worker
 
 
@@ -339,7 +339,7 @@ class Windows(Dataset):
         ``mean`` and ``std`` are NaN where data sets are standardised by statistics of their own.
         """
         seen = sorted(set(self.table["image"]))
-        return marker_table([self.images[number] for number in seen], [self.standards[number] for number in seen])
+        return marker_metadata([self.images[number] for number in seen], [self.standards[number] for number in seen])
 
     def fingerprint(self) -> str:
         """SHA-256 of all that decides what a step sees: pixels, windows, markers, statistics and settings."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import counted, warn
-from ..embed.pixels.normalize import marker_statistics
+from ..embed.pixels.normalize import settled_statistics
 from ..embed.pixels.prepared import of_statistics
 from ..embed.pixels.statistics import merged, moments_of_images
 from ..models.preparation import Preparation
@@ -91,7 +91,7 @@ def standards(
                 for other, other_set in zip(images, sets, strict=True)
                 if (other_set, other.where, other.markers) == key
             ]
-            mean, std, origin = marker_statistics(
+            mean, std, origin = settled_statistics(
                 model,
                 recipe,
                 image.markers,
@@ -158,7 +158,7 @@ def sets_of(images: Sequence[Image], recipe: Recipe, dataset_key: str | None) ->
     return ["corpus"] * len(images)
 
 
-def marker_table(images: Sequence[Image], standards: Sequence[Standard]) -> pd.DataFrame:
+def marker_metadata(images: Sequence[Image], standards: Sequence[Standard]) -> pd.DataFrame:
     """One row for each marker: its id, and what its pixels are standardised with, where that is one over the corpus."""
     rows: dict[str, dict] = {}
     for image, standard in zip(images, standards, strict=True):

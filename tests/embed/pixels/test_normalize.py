@@ -11,7 +11,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning
-from spatialfm.embed.pixels.normalize import marker_statistics
+from spatialfm.embed.pixels.normalize import settled_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.models.virtues_pixels import ClippedLogBlurred
@@ -34,7 +34,7 @@ def readers():
 def statistics(readers, entries, card=CARD, **changes):
     recipe = card.recipe.replace(statistics=changes.pop("statistics", card.recipe.statistics))
     arguments = {"tissue_of": readers, "intensity_max": None, "given": None}
-    return marker_statistics(card.name, recipe, MARKERS, entries, readers, **arguments | changes)
+    return settled_statistics(card.name, recipe, MARKERS, entries, readers, **arguments | changes)
 
 
 def of_pixels(readers):

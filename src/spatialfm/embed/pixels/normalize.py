@@ -21,7 +21,7 @@ Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard dev
 OfCohort = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
-def marker_statistics(
+def settled_statistics(
     model: str,
     recipe: Recipe,
     markers: Sequence[str],

@@ -25,7 +25,7 @@ UNSEEN = 2  # the part of patients that neither trained nor stopped
 
 
 @dataclass(frozen=True)
-class AlignedRecord:
+class KnownHeads:
     """What the record of an aligned table says of its heads.
 
     Attributes
@@ -54,7 +54,7 @@ class AlignedRecord:
         return AlignmentRecipe(**options)
 
 
-def known_alignment(source: AnnData, key: str) -> AlignedRecord:
+def known_alignment(source: AnnData, key: str) -> KnownHeads:
     """The record of an aligned table.
 
     Raises
@@ -75,10 +75,10 @@ def known_alignment(source: AnnData, key: str) -> AlignedRecord:
         )
     params = record["params"]
     reps = {side: str(params[f"rep_{side}"]) for side in "ab"}
-    return AlignedRecord(params, record[HEADS], reps, {side: json.loads(params[f"made_{side}"]) for side in "ab"})
+    return KnownHeads(params, record[HEADS], reps, {side: json.loads(params[f"made_{side}"]) for side in "ab"})
 
 
-def check_asked(known: AlignedRecord, asked: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+def check_asked(known: KnownHeads, asked: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
     """Refuse arguments that ask for other heads than there are.
 
     Parameters
@@ -101,7 +101,7 @@ def check_asked(known: AlignedRecord, asked: Mapping[str, Any], usual: Mapping[s
             )
 
 
-def columns_of(known: AlignedRecord, side: str, table: AnnData, rep: str) -> np.ndarray | None:
+def columns_of(known: KnownHeads, side: str, table: AnnData, rep: str) -> np.ndarray | None:
     """Values ``(n, columns)`` of one side, in the order that the heads know; None: the table does not hold it.
 
     Raises
@@ -144,7 +144,7 @@ def columns_of(known: AlignedRecord, side: str, table: AnnData, rep: str) -> np.
     return values
 
 
-def seen_before(known: AlignedRecord, source: AnnData, key: str, adata: AnnData, patient_key: str) -> np.ndarray:
+def seen_before(known: KnownHeads, source: AnnData, key: str, adata: AnnData, patient_key: str) -> np.ndarray:
     """Part that each row's patient had when the heads were trained, as a code: 0 trained on, 1 stopped on, 2 unseen.
 
     A patient is the same one by name, or where the table holds rows of the source, under whatever name.
@@ -178,7 +178,7 @@ def seen_before(known: AlignedRecord, source: AnnData, key: str, adata: AnnData,
 
 
 def project(
-    aligned: Aligned, values: Mapping[str, np.ndarray | None], known: AlignedRecord, device: Any
+    aligned: Aligned, values: Mapping[str, np.ndarray | None], known: KnownHeads, device: Any
 ) -> dict[str, np.ndarray]:
     """Projections of the sides that there are.
 

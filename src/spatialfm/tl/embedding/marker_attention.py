@@ -100,7 +100,7 @@ def marker_attention(
         raise TableError(f"No row has a value in obs[{cluster_key!r}] (cluster_key=). Fill it first.")
     head = _head_of(notes, use_rep) if head == "auto" else head
     scores = head_scores(representation(adata, use_rep, "use_rep"), len(markers), head)
-    z = standardize(scores, balanced_rows(codes, max_cells, np.random.default_rng(random_state)))
+    z = scaled_by(scores, balanced_rows(codes, max_cells, np.random.default_rng(random_state)))
     present = np.unique(codes[codes >= 0])
     index = pd.Index([names[code] for code in present], name=cluster_key)
 
@@ -163,7 +163,7 @@ def balanced_rows(codes: np.ndarray, most: int | None, rng: np.random.Generator)
     return np.sort(np.concatenate(parts))
 
 
-def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def scaled_by(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Scores with the mean and standard deviation of `rows`; a marker that does not vary there is 0."""
     mean, sd = scores[rows].mean(axis=0), scores[rows].std(axis=0)
     # the rounding error of a constant is not variation

@@ -20,7 +20,7 @@ from ...cohort.given_table import given_table
 from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, check_fitted, imputed_values, markers_of, measured_side
 from ...cohort.patient_names import check_across
 from ...learn.conformal import check_coverage, patients_needed
-from ...learn.imputation_error import Calibrated, IntervalRequest, MeasuredCells, PatientRanks, calibrated, tables_of
+from ...learn.imputation_error import Calibrated, CheckedCells, IntervalRequest, PatientRanks, calibrated, tables_of
 from ...learn.imputers import METHODS, predict_left_out
 from ...learn.intervals import LEAST
 from ...pp.panel import match_markers
@@ -323,7 +323,7 @@ def _ranks(new: Side, old: Side, seen: Sequence[str]) -> PatientRanks:
     return PatientRanks(patients, means, tuple(name for name, kept in zip(seen, complete, strict=True) if kept))
 
 
-def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFrame) -> MeasuredCells:
+def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFrame) -> CheckedCells:
     measured, values = old.measured[name].to_numpy(float), predicted[name].to_numpy(float)
     rows = np.isfinite(measured) & np.isfinite(values)
     if not rows.any():
@@ -331,7 +331,7 @@ def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFra
             f"{name!r} was stained in some patients and imputed in none of them. Impute it for these too, hidden from "
             "the model."
         )
-    return MeasuredCells(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
+    return CheckedCells(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
 
 
 def _intervals(imputed: Imputed, new: Side, old: Side, by_marker: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:

@@ -28,8 +28,8 @@ from ...cohort.outcome import (
 )
 from ...cohort.records import IncidenceRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
-from ...stats.competing_risks import cumulative_incidence as curve_of
 from ...stats.competing_risks import gray_test, log_log_interval
+from ...stats.competing_risks import incidence_of as curve_of
 from ...stats.logrank import arrangements
 from ...stats.permutation import permutation_p
 from .kaplan_meier import ALL
