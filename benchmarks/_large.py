@@ -14,7 +14,7 @@ COMPILES = 60_000  # cells of the size that is not counted: a graph, which `sear
 
 
 def simulated(n: int, per_sample: int = 5_000):
-    """Cells of two samples a patient: types with places in 16 dimensions, of which one half lives together."""
+    """Cells of two samples per patient: types with places in 16 dimensions, of which one half lives together."""
     rng = np.random.default_rng(0)
     per_sample = min(per_sample, n // 48)  # 24 patients at least
     sample = np.minimum(np.arange(n) // per_sample, n // per_sample - 1)

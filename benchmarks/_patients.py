@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import _harness
+import pandas as pd
 from _harness import head, p_text, row
 from anndata import AnnData
 
 import spatialfm as sfm
 
 SHUFFLES = 49
+CLAIMS: dict[str, list[tuple[str, ...]]] = {}  # cohort: rows of the table of what was published and what came here
+
+
+def claim(cohort: str, published: str, here: str, agrees: str) -> None:
+    CLAIMS.setdefault(cohort, []).append((cohort, published, here, agrees))
+
+
+def claims(page: Path | None, cohorts: list[str]) -> None:
+    """The table of claims; rows of cohorts that were not asked come from the page."""
+    _harness.part("claims")
+    known = _harness.rows_of(page, "patients.py claims")
+    head("cohort", "published", "here", "do they agree")
+    for cohort in cohorts:
+        for cells in CLAIMS.get(cohort, [line for line in known if line[0] == cohort]):
+            row(*cells)
+
+
+def between(values: list[float]) -> str:
+    """``0.55 to 0.66``."""
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def score_head() -> None:
@@ -33,8 +57,8 @@ def classified(samples: AnnData, label_key: str, names: dict[str, str], args, **
         row(name, counts, f"{found['mean']:.2f}", interval, f"{found['p_value']:.2f}")
 
 
-def compared(patients: AnnData, group_key: str, n: int, what: str) -> None:
-    """The columns of a composition that differ most between two groups."""
+def compared(patients: AnnData, group_key: str, n: int, what: str) -> pd.DataFrame:
+    """The columns of a composition that differ most between two groups; the table of all."""
     table = sfm.tl.compare_composition(patients, group_key, copy=True).sort_values("p_value")
     head(what, *(f"median in {table.iloc[0][f'group_{i}']} (%)" for i in (1, 2)), "effect (95 %)", "p", "q")
     for name, found in table.head(n).iterrows():
@@ -46,6 +70,7 @@ def compared(patients: AnnData, group_key: str, n: int, what: str) -> None:
             p_text(found["p_value"]),
             f"{found['q_value']:.3f}",
         )
+    return table
 
 
 def side_by_side(cells: AnnData, keys: list[str]) -> AnnData:

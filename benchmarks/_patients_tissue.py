@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _harness import head, p_text, row
-from _patients import classified, compared, score_head, side_by_side
+from _patients import claim, classified, compared, score_head, side_by_side
 from anndata import AnnData
 from scipy.spatial import cKDTree
 from scipy.stats import mannwhitneyu
@@ -125,20 +125,46 @@ def signatures(cells: AnnData, args) -> None:
 def published_findings(cells: AnnData) -> None:
     """What the paper found before treatment: proliferating antigen-experienced CD8 T cells, and closer to melanoma."""
     response = cells.obs.drop_duplicates("patient").set_index("patient")["response"].astype(str)
+    many, near = {}, {}
     head("antigen-experienced CD8 T cells", "responders", "others", "AUROC", "p (Mann-Whitney)")
     for source, key in (("calls", "type"), ("cuts", "cut_type")):
         name = "published calls" if source == "calls" else "one cut a marker"
         share = 100 * cells.obs.groupby("patient", observed=True)[f"proliferating_{source}"].mean()
-        finding(f"proliferating, % of all cells; {name}", share, response)
-        finding(f"median distance to melanoma cells (µm); {name}", distances(cells, key), response)
+        many[source] = finding(f"proliferating, % of all cells; {name}", share, response)
+        near[source] = finding(f"median distance to melanoma cells (µm); {name}", distances(cells, key), response)
+    claims_melanoma(many, near)
 
 
-def finding(what: str, values: pd.Series, response: pd.Series) -> None:
+def claims_melanoma(many: dict[str, tuple[float, float]], near: dict[str, tuple[float, float]]) -> None:
+    """AUROC of responders and p of both findings, by the table's calls and by cuts of our own."""
+    yes = {source: auroc > 0.5 and p <= 0.05 for source, (auroc, p) in many.items()}
+    told = {
+        source: f"{'yes' if yes[source] else 'no'} (AUROC {auroc:.2f}, p = {p:.3f})"
+        for source, (auroc, p) in many.items()
+    }
+    claim(
+        "melanoma",
+        "responders have more proliferating antigen-experienced CD8 T cells",
+        f"by the table's calls {told['calls']}, by one cut a marker {told['cuts']}",
+        "yes" if all(yes.values()) else "with cuts of our own" if yes["cuts"] else "no",
+    )
+    closer = [auroc < 0.5 and p <= 0.05 for auroc, p in near.values()]
+    claim(
+        "melanoma",
+        "in responders such cells lie closer to melanoma cells",
+        f"{'a' if all(closer) else 'no'} difference (p = {near['calls'][1]:.2f} and {near['cuts'][1]:.2f})",
+        "yes" if all(closer) else "no",
+    )
+
+
+def finding(what: str, values: pd.Series, response: pd.Series) -> tuple[float, float]:
     groups = response.loc[values.index]
     one, two = values[groups == "Responder"].dropna(), values[groups != "Responder"].dropna()
     test = mannwhitneyu(one, two)
     medians = (f"{part.median():.2f} (n = {len(part)})" for part in (one, two))
-    row(what, *medians, f"{test.statistic / len(one) / len(two):.2f}", p_text(test.pvalue))
+    auroc = test.statistic / len(one) / len(two)
+    row(what, *medians, f"{auroc:.2f}", p_text(test.pvalue))
+    return auroc, test.pvalue
 
 
 def distances(cells: AnnData, key: str) -> pd.Series:
@@ -260,6 +286,14 @@ def progression(tiles: AnnData, cases: pd.DataFrame, folder: Path, args) -> None
         for keep in (np.full(len(late), True), ~late):
             one, two = (values[(status == which) & keep] for which in ("progressor", "nonprogressor"))
             test = mannwhitneyu(one, two)
-            cells_of_row += [f"{test.statistic / len(one) / len(two):.2f}", p_text(test.pvalue)]
+            auroc = test.statistic / len(one) / len(two)
+            cells_of_row += [f"{auroc:.2f}", p_text(test.pvalue)]
+            if name == "Myoep_cluster_fracECAD" and keep.all():
+                claim(
+                    "breast",
+                    "the layer of myoepithelium is *less* broken in patients that progress",
+                    f"E-cadherin in it AUROC {auroc:.2f} (p = {p_text(test.pvalue)})",
+                    "yes" if auroc > 0.5 and test.pvalue < 0.05 else "no",
+                )
         medians = (f"{np.median(values[status == which]):.3g}" for which in ("progressor", "nonprogressor"))
         row(name, *medians, *cells_of_row)

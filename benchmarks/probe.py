@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 1600  # labelled cells a set
 MIN_CELLS = 10  # classes with fewer cells are left out, and named
 STRIDE = 128  # of VirTues' tiles; 42 is published
-FEW = (1, 5, 10, 20)  # labelled cells a class
+FEW = (1, 5, 10, 20)  # labelled cells per class
 N_DRAWS = 20
 FEW_MIN_CELLS = 28  # in a whole image, so that about 20 are left in three quadrants of it
 SCORES = {"macro F1": "f1", "balanced accuracy": "recall"}
@@ -202,7 +202,7 @@ def difference_row(task: Task, found: dict[str, pd.DataFrame]) -> dict:
 
 
 def few_labels(task: Task) -> list[dict]:
-    """1 to 20 labelled cells a class in three quadrants, tested on the fourth: over draws, mean and 95 % of draws."""
+    """1 to 20 labelled cells per class in three quadrants, tested on the fourth: over draws, mean and 95 % of draws."""
     draws = []
     for draw in range(N_DRAWS):
         found = evaluate(task, n_train=FEW, min_cells=FEW_MIN_CELLS, random_state=1000 * draw)["folds"]

@@ -9,7 +9,7 @@ real tissue differs by from one study to the next.
 
 **Scores.** Cells are labelled (real: with published types or regions; simulated: with the true type that a mask
 overlaps most), represented in eight ways, and annotated with the package's probe (`sfm.tl.evaluate_annotation`, C = 1):
-five labels a class, or all of three quadrants, tested on the fourth quadrant. Only classes of 15 and more cells take
+five labels per class, or all of three quadrants, tested on the fourth quadrant. Only classes of 15 and more cells take
 part. The order of representations on simulated tissue is compared with that on real tissue by Spearman's correlation of
 their mean scores.
 """
@@ -145,7 +145,7 @@ def order_rows(tables: dict[str, pd.DataFrame]) -> list[dict]:
         for size in SIZES.values():
             wide = real.pivot(index="rep", columns="set", values=size)
             apart = [spearmanr(wide[name], wide.drop(columns=name).mean(axis=1))[0] for name in wide]
-            row = {"real sets": title, "labels a class": size}
+            row = {"real sets": title, "labels per class": size}
             for tissue in TISSUES[1:]:
                 one = tables[tissue].groupby(level=0)[size].mean()
                 row[f"{tissue} with {TISSUES[0]}"] = f"{spearmanr(one, wide.mean(axis=1).loc[one.index])[0]:.2f}"
@@ -155,7 +155,7 @@ def order_rows(tables: dict[str, pd.DataFrame]) -> list[dict]:
 
 
 def few_rows(tables: dict[str, pd.DataFrame]) -> list[dict]:
-    """Mean intensity at five labels a class, set by set."""
+    """Mean intensity at five labels per class, set by set."""
     return [
         {"tissue": tissue, "set": row["set"], "classes": row["classes"], "mean intensity": f"{row['5']:.2f}"}
         | {"classical": f"{table.loc['classical'].set_index('set').loc[row['set'], '5']:.2f}"}

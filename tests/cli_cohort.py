@@ -54,7 +54,7 @@ def write_cohort(folder: Path, n_patients: int = 8, *, masks: bool = True) -> pd
 def write_cells(folder: Path, n_patients: int = 8, *, types: bool = True, markers: bool = True) -> pd.DataFrame:
     """Write ``cells.csv`` and ``patients.csv``, a cohort without images; the true type of each cell is returned.
 
-    Two samples a patient, numbered within patients, in µm. Shares of types and outcomes are those of `write_cohort`.
+    Two samples per patient, numbered within patients, in µm. Shares of types and outcomes are those of `write_cohort`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

@@ -238,6 +238,19 @@ def test_names_that_say_nothing_are_seen():
 
 IS_NO = re.compile(r"(?<!there )\b(?:is|are|was|were)[\s\"f#]+no (?!longer\b|more\b|farther\b)\w+", re.IGNORECASE)
 
+A_ROW_A = re.compile(r"\b(?:one|a) (?:row|column|vector) an? (?!time\b)\w+", re.IGNORECASE)
+
+
+def test_rows_are_counted_per_cell_in_plain_english():
+    """``one row per patient``, never ``a row a patient``."""
+    phrases = {
+        path.relative_to(SOURCE).as_posix(): phrase
+        for path in sorted(SOURCE.rglob("*.py"))
+        if (phrase := A_ROW_A.findall(path.read_text(encoding="utf-8")))
+    }
+    assert not phrases
+    assert A_ROW_A.search("one row a patient")
+
 
 def test_what_something_is_not_is_said_in_plain_english():
     """``is not a folder`` and ``there is no folder``, but never ``is no folder``."""

@@ -36,7 +36,7 @@ def classified(n: int, effect: float, truth: float, names: tuple[str, str] = ("l
 
 
 def cells_of(seed: int, n_cells: tuple[int, int], n: int = 24) -> AnnData:
-    """The same tissue in both classes, of eight types, with so many cells a patient."""
+    """The same tissue in both classes, of eight types, with so many cells per patient."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(n), np.repeat(n_cells, n // 2))
     obs = pd.DataFrame({"patient": [f"P{i:02d}" for i in who], "y": np.where(who < n // 2, "a", "b")})

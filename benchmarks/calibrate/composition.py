@@ -184,7 +184,7 @@ CASES = [
         partial(cohort, sizes=(8, 12, 24), cells=(200, 1000, 5000)),
         cohorts=100,
     ),
-    *_null("several samples a patient, mixed model", repeated, model="mixed"),
+    *_null("several samples per patient, mixed model", repeated, model="mixed"),
     *_null(
         "before and after, 8 patients, 200 to 3,000 cells",
         partial(repeated, patients=8, within=True),

@@ -11,7 +11,7 @@ import spatialfm as sfm
 
 from .case import Case
 
-DRAWN, COLUMNS = 25, 3  # cells a draw, columns of the embedding
+DRAWN, COLUMNS = 25, 3  # cells per draw, columns of the embedding
 
 
 def biopsies(

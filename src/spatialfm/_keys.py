@@ -23,7 +23,7 @@ SAMPLES = "samples"  # one row per sample: patient and clinical columns
 TILES = "tiles"  # one row per tile
 TOKENS = "tokens"  # one row per token of a dense grid; annotates the labels elements `tokens_<sample>`
 ARTIFACT_TOKENS = "artifact_tokens"  # the same of the detection of artifacts
-TRUTH = "truth"  # simulated cohorts only: one row a true cell
+TRUTH = "truth"  # simulated cohorts only: one row per true cell
 
 # obs of the cell table
 REGION_KEY = "region"

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Parameters of:UserWarning")
 
 
 def cohort(n_patients: int = 8, n_cells: int = 40) -> pd.DataFrame:
-    """Two images a patient; more T cells in patients of higher number."""
+    """Two images per patient; more T cells in patients of higher number."""
     rng = np.random.default_rng(0)
     parts = []
     for patient in range(n_patients):

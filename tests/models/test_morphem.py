@@ -143,7 +143,7 @@ def test_contract(small):
 
 
 def test_cells_of_an_image(small):
-    """From image to table: one row of as many numbers a marker as the network is wide; the record names the noise."""
+    """From image to table: one row of as many numbers per marker as the network is wide; the record names the noise."""
     sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, difficulty="easy")
     sfm.tl.embed_cells(sdata, small)
     adata = sdata["table"]

@@ -33,7 +33,7 @@ def _add(sdata, sample, image, labels, *, mpp=0.5, channels=None, chunks=None, l
 
 @pytest.fixture
 def make_sdata() -> Callable:
-    """``make_sdata(s1=(image, labels), s2=..., mpp=0.5, **options)``: one image and one label image a sample."""
+    """``make_sdata(s1=(image, labels), s2=..., mpp=0.5, **options)``: one image and one label image per sample."""
 
     def make(mpp=0.5, channels=None, chunks=None, labels_to_system=None, levels=None, **samples):
         sdata = sd.SpatialData()

@@ -15,7 +15,7 @@ SHARES = np.array([0.4, 0.3, 0.15, 0.1, 0.04, 0.01])
 
 
 def cohort(rng, cells=(200, 5000), n=15, factor=1.0, spread=0.5):
-    """Log-normal abundances, the first type `factor` times in the second group; one number of cells a group."""
+    """Log-normal abundances, the first type `factor` times in the second group; one number of cells per group."""
     codes = np.repeat([0, 1], n)
     abundance = SHARES * np.exp(spread * rng.normal(size=(2 * n, len(SHARES))))
     abundance[codes == 1, 0] *= factor

@@ -27,7 +27,7 @@ NAMES = ["cgvhd", "veteran", "whas500"]
 
 
 def cgvhd() -> pd.DataFrame:
-    """100 patients after a transplant, with three causes (Pintilie 2006): few ties, and few patients a group."""
+    """100 patients after a transplant, with three causes (Pintilie 2006): few ties, and few patients per group."""
     from sksurv.datasets import load_cgvhd
 
     x, y = load_cgvhd()

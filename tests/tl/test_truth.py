@@ -20,7 +20,7 @@ def of_cohort(effect_size: float, seed: int, cells_per_patient: int = 120):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_planted_effect_is_found(seed):
-    """The hazard depends on the niche's fraction; counting 120 cells a patient blurs that a little."""
+    """The hazard depends on the niche's fraction; counting 120 cells per patient blurs that a little."""
     cells, patients, row, c_index = of_cohort(1.0, seed)
     assert cells.uns["truth"]["effect"]["log_hazard_ratio_per_sd"] == 1.0
     assert patients.n_obs == 100

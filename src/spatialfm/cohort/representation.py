@@ -141,7 +141,7 @@ def _dense(adata: AnnData, use_rep: str, argument: str) -> np.ndarray:
     values = dense(values)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or not values.shape[1]:
-        raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers a cell.")
+        raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers per cell.")
     if values.dtype not in (np.float32, np.float64):
         values = _as_numbers(values, use_rep, argument)
     return values

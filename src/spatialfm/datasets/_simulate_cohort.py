@@ -209,7 +209,7 @@ def simulate_cohort(
 
     - ``samples``: one row per sample; ``patient``, ``slide``, ``age``, ``sex``, ``stage``, ``treatment``,
       ``response``, ``time`` (months), ``event`` (1: died, 0: censored).
-    - ``truth``: one row a true cell, annotates ``true_cells_<sample>``; ``type``, ``niche``, ``state`` (0 to 1),
+    - ``truth``: one row per true cell, annotates ``true_cells_<sample>``; ``type``, ``niche``, ``state`` (0 to 1),
       ``state_name``, ``sample``, ``patient``; with a `continuum` also ``other_type`` and ``other_share``, how much of
       the cell is of that type (0 to 0.5); ``X`` the relative expression; ``obsm["spatial"]`` the centroid in µm.
 

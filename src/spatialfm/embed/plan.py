@@ -60,7 +60,7 @@ def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
             "mode='tile' shares tokens out to cells, and outputs='attention' is one row per window. Pass mode='crop', "
             "or for regions sfm.tl.embed_tiles(..., outputs='attention')."
         )
-    # one vector a position is the patch's; the tokens of each marker are the marker's
+    # one vector per position is the patch's; the tokens of each marker are the marker's
     return choose_outputs(encoder, request, ["patch", *(["marker"] if "token" in card.outputs else [])], "cells")
 
 

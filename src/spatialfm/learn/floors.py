@@ -150,7 +150,7 @@ def score_patients(
 
 
 def summarise(patients: pd.DataFrame, n_bootstrap: int, random_state: int) -> pd.DataFrame:
-    """Means over patients with intervals, of each marker and of the mean over markers (``"all"``); one row a score."""
+    """Means over patients with intervals, of each marker and of their mean (``"all"``); one row per score."""
     means = patients.groupby(["patient", "mode", "unit", "method"], sort=False)[list(SCORES)].mean().reset_index()
     together = pd.concat([means.assign(marker=ALL), patients], ignore_index=True)
     records = []

@@ -59,7 +59,7 @@ def resolution_profile(graph: csr_matrix, lowest: float, highest: float, random_
 
     Returns
     -------
-    A row a range: ``resolution_from``, ``resolution_to``, ``n_clusters``.
+    A row per range: ``resolution_from``, ``resolution_to``, ``n_clusters``.
     """
     import leidenalg
     from scanpy._utils import get_igraph_from_adjacency

@@ -72,7 +72,7 @@ def batch_effect(
 
     Returns
     -------
-    One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``; where
+    One row per embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``; where
     patients are known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between groups of
     patients in which batches are mixed, the mean over twelve draws; NaN where batches have the same patients, or one
     each); and
@@ -260,7 +260,7 @@ def _values(adata: AnnData, rep: str) -> np.ndarray:
         raise TableError(f"The table has no X (use_rep='X'). Pass a key of obsm: {listed(adata.obsm, 12)}.")
     values = dense(values)
     if values.dtype.kind not in "biuf" or values.ndim != 2:
-        raise TableError(f"{rep!r} (use_rep=) holds {values.dtype} {values.shape}, not one row of numbers a cell.")
+        raise TableError(f"{rep!r} (use_rep=) holds {values.dtype} {values.shape}, not one row of numbers per cell.")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise TableError(f"{rep!r} holds NaN or infinite values. Leave those rows or columns out.")

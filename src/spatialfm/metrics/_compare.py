@@ -37,7 +37,7 @@ def compare_representations(
     Parameters
     ----------
     runs
-        One row a representation and run, such as ``uns["classify_samples"]["draws"]``.
+        One row per representation and run, such as ``uns["classify_samples"]["draws"]``.
     scores
         Columns to compare; higher is better.
     by
@@ -52,7 +52,7 @@ def compare_representations(
 
     Returns
     -------
-    One row an ordered pair and score: ``first``, ``second``, ``score``, ``n_runs`` (those that both have),
+    One row per ordered pair and score: ``first``, ``second``, ``score``, ``n_runs`` (those that both have),
     ``mean_first``, ``mean_second``, ``difference``, ``p_value`` and ``p_published`` (that the first is higher).
 
     Raises

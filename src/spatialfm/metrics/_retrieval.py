@@ -72,7 +72,7 @@ def retrieval(
 
     Returns
     -------
-    One row a measure and `k`: ``value`` (mean over queries), ``chance`` (of hits drawn without replacement from the
+    One row per measure and `k`: ``value`` (mean over queries), ``chance`` (of hits drawn without replacement from the
     rows of `labels` or `compositions`, without the query itself and, unless they count, the rows of its patient; exact
     for labels), ``low``, ``high`` (95 % interval), ``n`` queries, ``n_patients``, ``unit`` and ``p_mcnemar``. Queries
     with fewer than `k` hits are scored on those that they have, and so is chance. Hits of one query often come from

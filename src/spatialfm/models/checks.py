@@ -270,7 +270,7 @@ def check_encoder(encoder: Encoder, *, raise_error: bool = True, random_state: i
 
     Returns
     -------
-    One row a check: its name, what it asks, whether it passed, and how it failed (``""`` where it did not).
+    One row per check: its name, what it asks, whether it passed, and how it failed (``""`` where it did not).
 
     Raises
     ------

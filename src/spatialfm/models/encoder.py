@@ -37,7 +37,7 @@ class EncoderOutput:
     token
         ``(B, M, h, w, D)``, one vector per marker and position.
     summary
-        ``(B, h, w, D)``, one vector a position.
+        ``(B, h, w, D)``, one vector per position.
     attention
         ``(B, M, heads)``, how much each attention head looks at a marker, as the paper of the model scores it.
     """

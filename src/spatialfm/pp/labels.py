@@ -125,7 +125,7 @@ def check_labels(
 
     Returns
     -------
-    One row a finding, the worst of a sample first, and one row ``"none"`` for labels without any:
+    One row per finding, the worst of a sample first, and one row ``"none"`` for labels without any:
 
     - ``sample``, ``labels``: where.
     - ``finding``, ``severity`` (``"error"``, ``"warning"``, ``"note"``, ``"ok"``).

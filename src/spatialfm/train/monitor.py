@@ -235,7 +235,7 @@ def _output(encoder: Encoder) -> str:
 
 
 def _vector(out: EncoderOutput) -> np.ndarray:
-    """One vector a window: its own, or the mean over markers and positions."""
+    """One vector per window: its own, or the mean over markers and positions."""
     for tensor, axes in ((out.patch, ()), (out.summary, (1, 2)), (out.marker, (1,)), (out.token, (1, 2, 3))):
         if tensor is not None:
             return (tensor.mean(axes) if axes else tensor)[0].float().cpu().numpy()

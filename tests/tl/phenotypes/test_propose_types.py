@@ -45,7 +45,7 @@ def test_a_type_without_labels_is_proposed(held_out):
 
 
 def test_where_nothing_is_held_out_hardly_any_cell_is_new():
-    """In ten cohorts with ten labels a type: the share of novel cells is below alpha, and two proposals are many."""
+    """In ten cohorts with ten labels per type: the share of novel cells is below alpha, and two proposals are many."""
     novel, proposals = [], 0
     for seed in range(10):
         cells = cohort(seed, n_patients=4)

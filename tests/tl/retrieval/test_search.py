@@ -201,7 +201,7 @@ def test_what_cannot_be_searched_is_refused(values):
 
 
 def test_samples_of_other_patients_at_the_published_distance():
-    """Two samples a patient, nearest to each other; the distance is that of all columns, by POT."""
+    """Two samples per patient, nearest to each other; the distance is that of all columns, by POT."""
     import ot
 
     rng = np.random.default_rng(0)

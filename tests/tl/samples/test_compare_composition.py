@@ -34,7 +34,7 @@ def compositions(counts, groups) -> AnnData:
 
 
 def drawn(n=15, n_types=6, factor=1.0, seed=0, n_cells=1000) -> AnnData:
-    """Dirichlet-multinomial counts of `n` patients a group; in cases there are `factor` times as many of type 0."""
+    """Dirichlet-multinomial counts of `n` patients per group; in cases there are `factor` times as many of type 0."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(60 * rng.dirichlet(np.full(n_types, 3.0)) + 1, 2 * n)
     shares[n:, 0] *= factor

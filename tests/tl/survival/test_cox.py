@@ -289,7 +289,7 @@ def test_late_entry_equals_split_follow_up(rossi):
 
 @pytest.mark.slow
 def test_clustered_level():
-    """Six rows a patient that share covariate and frailty: 5 % of p-values are below 0.05, of naive ones far more."""
+    """Six rows per patient that share covariate and frailty: 5 % of p-values are below 0.05, of naive ones far more."""
     small, naive = 0, 0
     for seed in range(80):
         rng = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def expected_means(
     """Measured and expected mean of each marker over each cell, in standardised space.
 
     What is expected of a marker is predicted with all of its tokens hidden and all other markers seen, one pass over
-    the tiles a marker (VirTues, *Masked reconstructions*, marker-wise). Measured are the pixels that the model would
+    the tiles per marker (VirTues, *Masked reconstructions*, marker-wise). Measured are the pixels that the model would
     have seen.
 
     Parameters

@@ -244,7 +244,7 @@ class TileJob(Job[TileBlock]):
         return members[present], local[place]  # the last entry, where place is -1, stays 0
 
     def tokens_of(self, outputs: EncoderOutput, name: str) -> torch.Tensor:
-        """``(B, h, w, columns)``: all markers side by side, or one vector a position."""
+        """``(B, h, w, columns)``: all markers side by side, or one vector per position."""
         if name != "marker" and outputs.summary is not None:
             return outputs.summary
         tokens = present(outputs.token, "token of the encoder's output")

@@ -116,10 +116,10 @@ def power(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, a row a number of
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, a row per number of
     patients and cells, with ``n_patients``, ``n_1``, ``n_2``, ``n_cells`` (0 where it does not matter), ``events`` (the
     mean; NaN likewise), ``power`` and its 95 % interval ``ci_low``, ``ci_high`` (Wilson's, of the number of
-    simulations); ``needed``, a row a number of cells with ``n_patients``, the least of those tried from which on
+    simulations); ``needed``, a row per number of cells with ``n_patients``, the least of those tried from which on
     `target_power` is reached (0 if none); ``params``, with the pilot's ``mean_share`` and ``correlation`` (share of the
     variance that is between patients) where they were used.
 

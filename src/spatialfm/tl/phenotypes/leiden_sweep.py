@@ -99,7 +99,7 @@ def leiden_sweep(
     that comes from the coarser), ``suggested``, ``reason``, ``params``. Of a sketch also ``sketch``, a row a
     resolution: ``own_cluster`` (share of sketched cells that are given their own cluster by their neighbours) and
     ``ari_sketches`` (adjusted Rand index, on the cells of the second sketch, of the clusters found among them and those
-    that they were given). Of a profile also ``profile``, a row a range: ``resolution_from``, ``resolution_to``,
+    that they were given). Of a profile also ``profile``, a row per range: ``resolution_from``, ``resolution_to``,
     ``n_clusters``.
 
     Raises

@@ -61,7 +61,7 @@ def propose_types(
     Clusters most of whose cells are more novel than ``1 - alpha`` are proposed, neighbouring ones as one.
 
     Where every type has labels, a share of about `alpha` of the cells is that novel, and hardly a cluster is: in ten
-    simulated cohorts with ten labels a type, at most two of about 200. That holds as far as labelled cells are like
+    simulated cohorts with ten labels per type, at most two of about 200. That holds as far as labelled cells are like
     the others of their type, and are spread over patients: choose them with `spatialfm.tl.suggest_labels` or at
     random, not among the brightest. A type that lies beyond a known one, where the classifier is sure, is missed. A
     proposal is a reason to look: with `spatialfm.pl.cell_gallery`.

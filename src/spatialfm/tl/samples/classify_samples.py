@@ -129,7 +129,7 @@ def classify_samples(
     -------
     None, or with `copy` the record. Written into ``uns[key_added]``:
 
-    - ``summary``: a row a representation, number of components asked for (0: all columns) and score (``auroc``,
+    - ``summary``: a row per representation, number of components asked for (0: all columns) and score (``auroc``,
       ``average_precision``, ``f1``, ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high``
       (95 % interval for new patients: the variance allows for draws that share them, after Nadeau and Bengio, 2003),
       ``p_value`` (of ``auroc``), and ``low_published`` and ``high_published`` (interval of the mean over draws, as

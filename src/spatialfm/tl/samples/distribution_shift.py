@@ -141,7 +141,7 @@ def distribution_shift(
     error ``<name>_se`` (of the mean over the draws: how far other draws would move it; it is not an interval over
     biopsies), and ``converged``.
 
-    ``comparison`` has one row a measure (``distance``, ``null_distance``, ``shift``), pair of time points and pair of
+    ``comparison`` has one row per measure (``distance``, ``null_distance``, ``shift``), pair of time points and pair of
     groups, with patients as the unit: ``n_1``, ``n_2``, ``median_1``, ``median_2``, ``difference`` (2 minus 1),
     ``effect`` (rank-biserial correlation, positive where group 2 moves further) with its 95 % interval
     ``effect_low`` to ``effect_high``, ``p_value`` (the larger of Brunner and Munzel's test of ranks and Welch's of

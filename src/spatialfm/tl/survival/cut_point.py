@@ -104,7 +104,7 @@ def cut_point(
     ``cut``, halfway between two patients' values; ``statistic``, the largest standardised log-rank statistic;
     ``p_value``, of permutations; ``p_value_lausen_schumacher``; ``naive_p_value``, the optimistic one of the log-rank
     test of these groups; ``higher_risk``, the group with more events than expected; ``n_low``, ``n_high``, ``n``,
-    ``events``; ``candidates``, a row a cut, with ``cut``, ``n_low``, ``n_high`` and ``statistic`` (positive where the
+    ``events``; ``candidates``, a row per cut, with ``cut``, ``n_low``, ``n_high`` and ``statistic`` (positive where the
     upper side has more events than expected); ``params``.
 
     Raises
