@@ -155,8 +155,8 @@ def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence
         return [_patients(time, event, risk, folds)]
     if risks.ndim > 2 or not risks.shape[1] or (parts is not None and parts.shape != risks.shape):
         raise SurvivalError(
-            f"risk= is {risks.shape}{'' if parts is None else f', folds= {parts.shape}'}. Pass one column per partition "
-            "in both."
+            f"risk= is {risks.shape}{'' if parts is None else f', folds= {parts.shape}'}. Pass one column per "
+            "partition in both."
         )
     return [_patients(time, event, risks[:, i], None if parts is None else parts[:, i]) for i in range(risks.shape[1])]
 

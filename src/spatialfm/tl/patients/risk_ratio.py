@@ -94,12 +94,13 @@ def risk_ratio(
     Returns
     -------
     None, or with `copy` the table, otherwise written to ``uns[key_added]["table"]``: a row per structure with
-    ``n_group`` and ``n_others`` patients, ``with_group`` and ``with_others`` of them that have the structure (and so
-    ``n_with``, ``in_group_with``, ``n_without``, ``in_group_without``), ``risk_ratio``, ``ci_low``, ``ci_high``,
-    ``p_value`` (Fisher's exact test, the same in either direction), ``q_value`` (Benjamini-Hochberg). Intervals are on the scale of
-    logarithms (Katz et al. 1978). Where a count is 0 the ratio is 0 or infinite, as it was observed, and the interval
-    is one-sided: that of the score test (Miettinen and Nurminen 1985), open to the side of the ratio; with `covariates`
-    or `block_key` it is not known then (NaN). Counts are those of all patients, whatever is adjusted for.
+    ``n_group`` and ``n_others`` patients, ``with_group`` and ``with_others`` of them that have the structure (and
+    so ``n_with``, ``in_group_with``, ``n_without``, ``in_group_without``), ``risk_ratio``, ``ci_low``, ``ci_high``,
+    ``p_value`` (Fisher's exact test, the same in either direction), ``q_value`` (Benjamini-Hochberg). Intervals are
+    on the scale of logarithms (Katz et al. 1978). Where a count is 0 the ratio is 0 or infinite, as it was
+    observed, and the interval is one-sided: that of the score test (Miettinen and Nurminen 1985), open to the side
+    of the ratio; with `covariates` or `block_key` it is not known then (NaN). Counts are those of all patients,
+    whatever is adjusted for.
 
     Raises
     ------

@@ -64,10 +64,10 @@ def cluster_agreement(
 
     Returns
     -------
-    One row per embedding, method and seed: ``ari`` (adjusted Rand index: 0 by chance, 1 for the same partition), ``nmi``
-    (normalised mutual information), ``n_clusters``, ``silhouette`` of the labels themselves in the embedding (the
-    same for all seeds, of 5,000 cells at most), and ``preparation``: what was done to the columns. Written into
-    ``uns[key_added]`` as ``table`` with ``params``.
+    One row per embedding, method and seed: ``ari`` (adjusted Rand index: 0 by chance, 1 for the same partition),
+    ``nmi`` (normalised mutual information), ``n_clusters``, ``silhouette`` of the labels themselves in the
+    embedding (the same for all seeds, of 5,000 cells at most), and ``preparation``: what was done to the columns.
+    Written into ``uns[key_added]`` as ``table`` with ``params``.
 
     Raises
     ------
