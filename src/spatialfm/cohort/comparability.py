@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import UNS
 from .._logging import logger
+from .._preparation import STANDARDIZED, column_scale
 from .checks import listed
 
 if TYPE_CHECKING:
@@ -197,6 +198,18 @@ def tell_another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray, wha
         "of its columns), as if it were in another unit than what was trained on. Bring both to one unit, such as "
         "arcsinh of the same counts."
     )
+
+
+def tell_another_unit(values: np.ndarray, known: np.ndarray, what: str) -> None:
+    """The same of columns whose own values in the other table are known.
+
+    Warns
+    -----
+    SpatialfmWarning
+        As `tell_another_scale`.
+    """
+    if len(known) and len(values):
+        tell_another_scale(values, *column_scale(known.astype(np.float64), STANDARDIZED), what)
 
 
 def _same_way(records: list[dict[str, Any]], name: str) -> str:

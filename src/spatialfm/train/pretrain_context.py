@@ -94,7 +94,10 @@ def pretrain_context(
         Options of the objectives: ``cells`` (1.0) and ``pairs`` (0.01; 0 leaves it out, and then no cell is moved),
         their weights; ``changed`` (0.12) and ``kept`` (0.03), shares of the cells; ``mask``, what stands in for a
         hidden cell: ``"mean"`` (0 in all columns) or ``"published"`` (-100, the default for the authors' weights
-        alone); ``lr`` (1e-3), ``weight_decay``, ``warmup``, ``clip``.
+        alone); ``jitter`` (0.0, not published): the logarithm of a gain, and a shift in standard deviations, that each
+        column of a piece is given anew at each step, normal with this deviation, while what is predicted stays as it
+        was measured: for patients of other slides (0.3 in ``docs/context.md``); ``lr`` (1e-3), ``weight_decay``,
+        ``warmup``, ``clip``.
     steps
         Length of the run.
     batch_size

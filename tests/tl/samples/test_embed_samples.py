@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, SpatialfmError, TableError
+from spatialfm._errors import ModelError, SpatialfmError, SpatialfmWarning, TableError
 from spatialfm.models import slide
 from spatialfm.models.encoder import Weights
 from spatialfm.stats.transport import wasserstein
@@ -106,6 +108,24 @@ def test_the_order_of_rows_decides_nothing(cells, model):
     one = sfm.tl.embed_samples(cells, **how)
     two = sfm.tl.embed_samples(cells[order].copy(), **how)[one.obs_names]
     np.testing.assert_allclose(two.X, one.X, atol=1e-4)
+
+
+@pytest.mark.parametrize("rep", ["X", "X_latent"])
+def test_another_cohort_in_another_unit_is_told(cells, rep):
+    first = sfm.tl.embed_samples(cells, use_rep=rep, model="transport", n_points=4)
+    values = np.asarray(cells.X if rep == "X" else cells.obsm[rep], float)
+    np.testing.assert_allclose(first.uns["embed_samples"]["moments"], [values.mean(0), values.std(0)], rtol=1e-4)
+    part = cells[cells.obs["sample"].isin(first.obs_names[:2])].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = sfm.tl.embed_samples(part, use_rep=rep, model="transport", reference=first)
+    if rep == "X":
+        part.X = part.X * 100
+    else:
+        part.obsm[rep] = part.obsm[rep] * 100
+    for earlier in (first, second):
+        with pytest.warns(SpatialfmWarning, match="as if it were in another unit"):
+            sfm.tl.embed_samples(part, use_rep=rep, model="transport", reference=earlier)
 
 
 def test_reference_points_are_of_the_same_columns_in_the_same_order(cells):

@@ -85,6 +85,34 @@ def test_what_stands_for_a_hidden_cell_is_the_mean_of_standardised_columns(sampl
     assert value_of(None, mask="mean") == [0.0]
 
 
+def test_jitter_stains_a_whole_piece_otherwise_and_what_is_predicted_stays(samples):
+    """Each column by one line, through cells and virtual cells alike; of many pieces the lines have the stated size."""
+    piece, size = samples[1].piece, 0.3
+    learner = Context(new_context("stofm", SHAPE, 0, 10.0), 50, pairs=0, jitter=size)
+    gains, shifts = [], []
+    for step in range(120):
+        view = learner.views()(samples[1], random_of(0, step, 0))
+        seen = ~(view.tokens == -100).all(1).numpy()
+        seen[0] = False
+        np.testing.assert_array_equal(view.tokens[0], np.zeros(6))
+        np.testing.assert_array_equal(view.targets, piece.tokens[view.cells])
+        for column in range(4):
+            line = np.polyfit(piece.tokens[seen, column], view.tokens[seen, column], 1)
+            np.testing.assert_allclose(
+                view.tokens[seen, column], np.polyval(line, piece.tokens[seen, column]), atol=1e-5
+            )
+            cells = piece.tokens[piece.types == 0, column].astype(float)
+            gains.append(np.log(line[0]))
+            shifts.append((np.polyval(line, cells.mean()) - cells.mean()) / cells.std())
+    for values in (gains, shifts):
+        assert abs(np.mean(values)) < 0.03
+        assert np.std(values) == pytest.approx(size, rel=0.1)
+    plain = Context(new_context("stofm", SHAPE, 0, 10.0), 50, pairs=0).views()(samples[1], random_of(0, 0, 0))
+    again = Context(new_context("stofm", SHAPE, 0, 10.0), 50, pairs=0, jitter=0).views()(samples[1], random_of(0, 0, 0))
+    assert torch.equal(plain.tokens, again.tokens)
+    assert torch.equal(plain.tokens[~(plain.tokens == -100).all(1)][1:4], torch.from_numpy(piece.tokens[1:4]))
+
+
 def test_moved_cells_know_all_their_distances_from_where_they_are():
     piece, rows = piece_of(0), np.array([10, 40])
     known = distances(piece.xy, piece.types, 10)

@@ -15,7 +15,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import remember_groups
-from ...cohort.comparability import shared_columns
+from ...cohort.comparability import shared_columns, tell_another_unit
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import n_different, representation
@@ -80,6 +80,11 @@ def cell_states(
     TableError
         If there are fewer different cells than states, or the source has other columns.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If the columns are in another unit than those of the source.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -100,7 +105,9 @@ def cell_states(
         record["params"]["weights"] = weighed
     else:
         record = _known(source, key_added, use_rep)
-        values = values[:, _columns(source, adata, use_rep, record["centers"].shape[1])]
+        theirs, ours = _columns(source, adata, use_rep, record["centers"].shape[1])
+        values = values[:, ours]
+        tell_another_unit(values, representation(source, use_rep, "source")[:, theirs], f"{use_rep!r} (use_rep=)")
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
     names = [str(i + 1) for i in range(len(record["centers"]))]
     states = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
@@ -139,15 +146,16 @@ def _known(source: AnnData, key: str, use_rep: str) -> dict:
     return dict(record)
 
 
-def _columns(source: AnnData, adata: AnnData, use_rep: str, width: int) -> np.ndarray:
-    """Columns of the cells in the order of those that the states were made of; of other ones they mean nothing."""
+def _columns(source: AnnData, adata: AnnData, use_rep: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that the states were made of, and those of the cells in that order; of other ones they mean nothing."""
     theirs, ours = shared_columns(source, adata, use_rep)
     if len(theirs) != width:
         raise TableError(
             f"The states of the source have {width} columns, of which {use_rep!r} has {len(theirs)}. Embed both in "
             "the same way, of the same markers."
         )
-    return ours[np.argsort(theirs, kind="stable")]
+    order = np.argsort(theirs, kind="stable")
+    return theirs[order], ours[order]
 
 
 def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:

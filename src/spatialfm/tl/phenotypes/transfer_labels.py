@@ -16,7 +16,7 @@ from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
-from ...cohort.comparability import same_rows, shared_columns
+from ...cohort.comparability import same_rows, shared_columns, tell_another_unit
 from ...cohort.patient_names import patients_of_rows, suggestion
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
@@ -101,7 +101,8 @@ def transfer_labels(
     Warns
     -----
     SpatialfmWarning
-        If the source does not have two patients, so that novelty cannot be calibrated between patients.
+        If the source does not have two patients, so that novelty cannot be calibrated between patients, or the
+        columns of the target are in another unit.
 
     Examples
     --------
@@ -129,6 +130,7 @@ def transfer_labels(
     shared = shared_columns(source, target, use_rep)
     trained = representation(source[known], use_rep)[:, shared[0]]
     values = representation(target, use_rep)[:, shared[1]]
+    tell_another_unit(values, trained, f"{use_rep!r} (use_rep=) of the target")
     rows = draw_per_class(
         np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
     )

@@ -17,12 +17,12 @@ from ..._logging import logger
 from ..._optional import need
 from ..._origin import carry_origins
 from ..._outcome import carry_outcome
-from ..._preparation import column_scale, preparation
+from ..._preparation import STANDARDIZED, column_scale, preparation
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, obs_column, order_of_names
-from ...cohort.comparability import different_making, how_made
+from ...cohort.comparability import different_making, how_made, tell_another_scale
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import n_different, representation
 from ...stats.transport import moved_points
@@ -94,9 +94,9 @@ def embed_samples(
     -------
     AnnData of samples by columns of the embedding (``X``, float32), in their order of appearance. ``obs`` holds every
     column of ``adata.obs`` that is constant within all samples (the clinical ones) and ``n_rows``;
-    ``uns["embed_samples"]`` has ``params``, and of ``"transport"`` the ``reference`` points and ``scale``. Measured
-    features are standardised over all rows for ``"transport"``, where distances are taken; otherwise columns stay as
-    they are.
+    ``uns["embed_samples"]`` has ``params``, and of ``"transport"`` the ``reference`` points, ``scale``, and
+    ``moments``, mean and standard deviation of the columns as they came. Measured features are standardised over all
+    rows for ``"transport"``, where distances are taken; otherwise columns stay as they are.
 
     Raises
     ------
@@ -107,6 +107,11 @@ def embed_samples(
         If a sample belongs to two patients.
     ModelError
         If a slide encoder takes features of another width, is not published, or may not run its code.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the columns are in another unit than those of `reference`.
 
     Examples
     --------
@@ -172,6 +177,7 @@ def _transported(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Reference points moved onto each sample, and what another cohort needs."""
     rng, made = np.random.default_rng(seed), how_made(adata, use_rep)
+    moments = np.stack(column_scale(values.astype(np.float64), STANDARDIZED))
     parts = [mine if len(mine) <= max_rows else rng.choice(mine, max_rows, replace=False) for mine in rows]
     if reference is None:
         mean, sd = (moment.astype(np.float64) for moment in column_scale(values, preparation(adata, use_rep)))
@@ -179,12 +185,14 @@ def _transported(
         points = _reference_points(scaled, parts, n_points, rng, seed)
     else:
         points, mean, sd = _given_reference(reference, use_rep, values.shape[1], made)
+        moments = np.asarray(reference.uns[KEY].get("moments", moments), np.float64)
+        tell_another_scale(values, *moments, f"{use_rep!r} (use_rep=)")
         scaled = (values - mean) / sd
     moved = [moved_points(scaled[part], points).ravel() for part in progress_bar(parts, desc="samples")]
     names = [f"point {place} {name}" for place in range(len(points)) for name in columns]
     table = pd.DataFrame(np.array(moved) / np.sqrt(len(points)), columns=names)
     params = {"n_points": len(points), "made": json.dumps(made)}
-    return table, {"reference": points, "scale": np.stack([mean, sd]), "params": params}
+    return table, {"reference": points, "scale": np.stack([mean, sd]), "moments": moments, "params": params}
 
 
 def _reference_points(

@@ -16,7 +16,7 @@ from ..._public import public
 from ..._storable import named_table, write_obsm, write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
 from ...cohort.circular import remember_groups
-from ...cohort.comparability import same_rows, shared_columns
+from ...cohort.comparability import same_rows, shared_columns, tell_another_unit
 from ...cohort.members import signature_members
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
@@ -96,6 +96,11 @@ def transfer_signatures(
     TableError
         If the representations cannot be compared, or a signature has fewer than 10 cells.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If the columns of the target are in another unit.
+
     Examples
     --------
     >>> import pandas as pd
@@ -113,6 +118,7 @@ def transfer_signatures(
     patients = None if patient_key is None else obs_column(source, patient_key, "patient_key").astype(str).to_numpy()
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]
+    tell_another_unit(others, values, f"{use_rep!r} (use_rep=) of the target")
     from ..._progress import progress_bar
 
     options = {"n_trees": n_trees, "max_depth": max_depth, "n_jobs": n_jobs, "random_state": random_state}

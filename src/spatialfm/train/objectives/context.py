@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..._errors import ArgumentError
 from ..._ranges import above, at_least, between
-from ..._tissue_tokens import CELL, FAR, HIDDEN
+from ..._tissue_tokens import CELL, FAR, FIRST, HIDDEN
 from ...learn.context_slices import Piece, distances, settled
 from ...models.context import ContextEncoder
 from ...models.stofm import Heads, initialise
@@ -69,7 +69,8 @@ class ContextView:
 class ContextViews:
     """Hides cells and moves others, each a share that is changed and a share that is predicted as it is.
 
-    Where no distance is asked for, no cell is moved: it would be in the wrong place for nothing.
+    Where no distance is asked for, no cell is moved: it would be in the wrong place for nothing. With `jitter` each
+    piece is seen as if it were stained otherwise, and what is predicted stays as it was measured.
     """
 
     changed: float
@@ -77,6 +78,7 @@ class ContextViews:
     n_neighbors: int
     value: float = HIDDEN
     moves: bool = True
+    jitter: float = 0.0
 
     def __call__(self, sample: ContextSample, rng: np.random.Generator) -> ContextView:
         """A piece with cells hidden and cells moved."""
@@ -84,7 +86,7 @@ class ContextViews:
         of_cells = np.flatnonzero(piece.types == CELL)
         n_changed, n_kept = (int(share * len(of_cells)) for share in (self.changed, self.kept))
         masked, moved = (rng.permutation(of_cells)[: n_changed + n_kept] for _ in range(2))
-        tokens = piece.tokens.copy()
+        tokens = jittered(piece, self.jitter, rng) if self.jitter else piece.tokens.copy()
         tokens[masked[:n_changed]] = self.value
         known = distances(piece.xy, piece.types, self.n_neighbors)
         seen, asked = known, None
@@ -98,6 +100,20 @@ class ContextViews:
 
 def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def jittered(piece: Piece, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Tokens ``(N, d)`` as another stain might show them: a gain and a shift for each column of the whole piece.
+
+    The logarithm of the gain, around the mean of the cells, and the shift, in standard deviations of the cells, are
+    normal with deviation `size`. Virtual cells are means of cells, and change as these do; the first token stays.
+    """
+    cells = piece.tokens[piece.types == CELL]
+    mean, spread = cells.mean(0, dtype=np.float64), cells.std(0, dtype=np.float64)
+    gain, shift = np.exp(size * rng.normal(size=len(mean))), size * rng.normal(size=len(mean)) * spread
+    seen = (piece.tokens - mean) * gain + mean + shift
+    seen[piece.types == FIRST] = piece.tokens[piece.types == FIRST]
+    return seen.astype(np.float32)
 
 
 def pair_labels(known: np.ndarray, types: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -153,6 +169,8 @@ class Context(Warmed):
         ``"published"``, -100. Such a token is some hundred times as long as a cell, so that hidden cells look at each
         other alone until that is unlearned, which short runs do not reach. Default: ``"published"`` for weights whose
         embeddings are taken as they are, which are the authors'.
+    jitter
+        How differently a piece is stained each time that it is seen, not published: see `jittered`. 0: as measured.
     lr, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
@@ -171,6 +189,7 @@ class Context(Warmed):
         changed: Annotated[float, between(0, 1)] = 0.12,
         kept: Annotated[float, between(0, 1)] = 0.03,
         mask: Literal["mean", "published"] | None = None,
+        jitter: Annotated[float, at_least(0)] = 0.0,
         lr: Annotated[float, above(0)] = 1e-3,
         weight_decay: Annotated[float, at_least(0)] = 0.01,
         warmup: Annotated[float, between(0, 1)] = 0.1,
@@ -187,12 +206,13 @@ class Context(Warmed):
         self.hidden, self.n_neighbors = (float(changed), float(kept)), n_neighbors
         mask = ("published" if context.columns is None else "mean") if mask is None else mask
         self.value = HIDDEN if mask == "published" else 0.0
+        self.jitter = float(jitter)
         self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
         self.narrowest = float(self.network.gaussian.stds.weight.detach().abs().min())
 
     def views(self) -> Any:
         """Hides and moves cells."""
-        return ContextViews(*self.hidden, self.n_neighbors, self.value, self.weights_of["pairs"] > 0)
+        return ContextViews(*self.hidden, self.n_neighbors, self.value, self.weights_of["pairs"] > 0, self.jitter)
 
     def forward(self, views: Sequence[ContextView]) -> dict[str, Term]:
         """Both losses of a batch; pieces go through the network one by one, nothing is padded."""
