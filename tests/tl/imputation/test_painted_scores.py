@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 from spatialfm.embed.paint import expected
 from spatialfm.tl.imputation import painted_scores
 from spatialfm.tl.imputation.painted_scores import draw_pixels, patients_of_samples
@@ -31,6 +31,14 @@ def test_the_patient_of_a_sample_is_that_of_its_cells():
 def test_a_patient_in_two_spellings_is_refused():
     obs = pd.DataFrame({"sample": ["a", "b", "c"], "patient": ["P0", " p0", "q"]}, index=list("xyz"))
     with pytest.raises(TableError, match="several ways"):
+        patients_of_samples(SimpleNamespace(tables={"table": ad.AnnData(obs=obs)}), ["a"], "table", "patient", "sample")
+
+
+def test_a_patient_of_two_studies_is_told_of():
+    obs = pd.DataFrame(
+        {"sample": list("abc"), "patient": ["P1", "P1", "P2"], "study": ["one", "two", "two"]}, index=list("xyz")
+    )
+    with pytest.warns(SpatialfmWarning, match=r"1 of 2 patients has rows of several by obs\['study'\], first 'P1'"):
         patients_of_samples(SimpleNamespace(tables={"table": ad.AnnData(obs=obs)}), ["a"], "table", "patient", "sample")
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 from ..._errors import ModelError, PanelError, TableError, counted
 from ..._squares import squares_of
 from ...cohort.checks import as_names, check_samples, listed, obs_column
-from ...cohort.patient_names import check_spelling
 from ...learn.floors import MARKER, HiddenRows, at_most, evaluated, split_of
 
 if TYPE_CHECKING:
@@ -124,9 +123,7 @@ def patients_of_samples(
             f"{listed(sdata.tables)}. Make it with sfm.pp.cell_table(sdata)."
         )
     table = sdata.tables[table_name]
-    patients = obs_column(table, patient_key, "patient_key")
-    check_spelling(patients, "patient_key", TableError)
-    patients = patients.astype(str)
+    patients = obs_column(table, patient_key, "patient_key").astype(str)
     of = obs_column(table, library_key, "library_key").astype(str)
     check_samples(of, patients, TableError)
     known = dict(zip(of, patients, strict=True))

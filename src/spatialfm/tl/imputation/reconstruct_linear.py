@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._errors import ArgumentError, TableError
 from ..._keys import SAMPLES
-from ...cohort.patient_names import check_spelling, patients_of_rows
+from ...cohort.patient_names import check_names, patients_of_rows
 from ...learn.conformal import held_out_patients
 from ...learn.imputers import LinearImputer, drawn_evenly, fit_imputer
 from .painted_scores import patients_of_samples
@@ -89,7 +89,7 @@ def patients_of(
     tables = [sdata.tables[name] for name in (SAMPLES, table_name) if name in sdata.tables]
     clinical = sdata.tables[SAMPLES].obs if SAMPLES in sdata.tables else None
     if clinical is not None and patient_key in clinical:
-        check_spelling(clinical[patient_key], "patient_key", TableError)
+        check_names(clinical, clinical[patient_key], "patient_key")
         known = clinical[patient_key].astype("object").where(clinical[patient_key].notna())
         if lacking := [name for name in samples if name not in known.index or known.isna()[name]]:
             raise TableError(
