@@ -199,9 +199,7 @@ def test_a_column_called_as_patients_are_is_asked_about(table):
 def test_a_patient_of_two_studies_is_told_of():
     obs = pd.DataFrame({"patient": ["P1", "P1", "P2"], "study": ["one", "two", "two"]}, index=list("abc"))
     with pytest.warns(SpatialfmWarning, match=r"1 of 2 patients has rows of several by obs\['study'\], first 'P1'"):
-        patients_of(
-            SimpleNamespace(tables={"samples": ad.AnnData(obs=obs)}), list("abc"), "patient", "sample", "table"
-        )
+        patients_of(SimpleNamespace(tables={"samples": ad.AnnData(obs=obs)}), list("abc"), "patient", "sample", "table")
 
 
 def test_bad_input_is_refused_before_work(cohort, make_sdata):
