@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+from ._errors import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_NAME = frozenset({"", "nan", "none", "<na>", "nat", "null"})  # what a missing value becomes as text
 
 
 def as_read(name: object) -> str:
@@ -15,3 +23,30 @@ def as_read(name: object) -> str:
     """
     text = unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").replace("\u200b", "")
     return " ".join(text.split()).casefold()
+
+
+def check_labels(labels: pd.Series, argument: str = "label_key") -> None:
+    """Refuse labels of cells that read alike, which would be two types, and missing ones that became text.
+
+    Raises
+    ------
+    TableError
+        If two labels differ in case or spaces alone, or one is what a missing value becomes as text.
+    """
+    read: dict[str, object] = {}
+    column = f'adata.obs["{labels.name}"]'
+    for name in labels.dropna().unique():
+        first = read.setdefault(as_read(name), name)
+        if as_read(name) in NO_NAME:
+            n = int((labels == name).sum())
+            raise TableError(
+                f"obs[{labels.name!r}] ({argument}=) reads {name!r} in {n} of {len(labels)} cells, which would be a "
+                f"type. If these have no label: {column} = {column}.astype(object).replace({name!r}, None)"
+                "; if it is a type, rename it."
+            )
+        if str(first) != str(name):
+            raise TableError(
+                f"obs[{labels.name!r}] ({argument}=) spells {str(first)!r} and {str(name)!r}, which read alike and "
+                f"would be two types. If they are one: {column} = {column}.astype(object).replace({name!r}, {first!r})"
+                "; otherwise rename one."
+            )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
 from spatialfm.cohort.checks import (
     check_anndata,
@@ -100,3 +101,26 @@ def test_patients_that_are_several_by_another_column_are_told():
         for key in ("patient", "region", "absent", None):
             tell_split(cells, key)
         tell_split(cells[:2].copy(), "sample")  # one patient: there is nothing else to hold out
+
+
+def readers(cells: AnnData, key: str) -> dict:
+    """Each function that reads labels of cells, ready to be called."""
+    options = {"use_rep": "X"}
+    return {
+        "annotate": lambda: sfm.tl.annotate(cells, key, **options),
+        "evaluate_annotation": lambda: sfm.tl.evaluate_annotation(cells, key, **options),
+        "label_report": lambda: sfm.tl.label_report(cells, key, **options),
+        "suggest_labels": lambda: sfm.tl.suggest_labels(cells, key, n=2, **options),
+        "propose_types": lambda: sfm.tl.propose_types(cells, key, **options),
+        "transfer_labels": lambda: sfm.tl.transfer_labels(cells, cells.copy(), key, **options),
+        "cluster_agreement": lambda: sfm.tl.cluster_agreement(cells, key, **options),
+        "select_panel": lambda: sfm.tl.select_panel(cells, n_markers=2, target="label", label_key=key),
+    }
+
+
+@pytest.mark.parametrize("name", list(readers(None, "")))
+def test_who_reads_labels_refuses_missing_ones_that_became_text(name):
+    cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=20, random_state=0)
+    cells.obs["known"] = cells.obs["type"].astype(object).where(np.arange(cells.n_obs) % 2 == 0).astype(str)
+    with pytest.raises(TableError, match="reads 'nan' in 20 of 40 cells, which would be a type"):
+        readers(cells, "known")[name]()

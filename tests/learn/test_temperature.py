@@ -77,6 +77,7 @@ def test_confidence_holds_in_the_shares_of_tissue_where_labels_are_even():
     """Of a common type nine in ten are called right with a confidence of 0.7, of a rare one half: labels are even."""
     sure = np.array([[0.7, 0.3]] * 90 + [[0.3, 0.7]] * 10 + [[0.3, 0.7]] * 50 + [[0.7, 0.3]] * 50)
     codes = np.repeat([0, 1], 100)
+    sure, codes = np.tile(sure, (100, 1)), np.tile(codes, 100)  # so many that what is usual does not count
     even, tissue = calibration_of(sure, codes), calibration_of(sure, codes, np.array([0.95, 0.05]))
     # the temperature that makes the confidence the share of right calls: 0.7 among labels, 0.88 in tissue
     assert tempered(sure, even.temperature)[0, 0] == pytest.approx(0.7, abs=1e-3)
@@ -120,6 +121,52 @@ def test_few_cells_are_held_by_twenty_without_a_lapse(n):
     assert find_lapse(claimed, codes, np.full(n, 7.0)) == pytest.approx(find_lapse(claimed, codes), abs=1e-3)
     many = np.repeat(np.arange(n), 5)
     assert find_lapse(claimed[many], codes[many], np.ones(5 * n)) > find_lapse(claimed, codes)
+
+
+@pytest.mark.parametrize("usual", [1.0, 0.65])
+def test_ten_cells_that_are_all_right_make_nothing_certain(usual):
+    """Without a prior the temperature of least cross-entropy is 0, and every new cell would be called for sure."""
+    held_out, codes = np.tile([0.8, 0.2], (10, 1)), np.zeros(10, int)
+    found = calibration_of(held_out, codes, lapses=True, usual=usual)
+    grid = np.linspace(-3, 3, 60001)
+    each = np.log1p(0.25 ** np.exp(-grid))  # -log of what is said of the truth, whose odds are 4
+    assert found.lapse == 0
+    assert np.log(found.temperature) == pytest.approx(
+        grid[(10 * each + (grid - np.log(usual)) ** 2 / 2).argmin()], abs=2e-3
+    )
+    assert 0.8 < found.applied(held_out[:1])[0, 0] < 0.99
+    weights = calibration_of(held_out, codes, np.array([0.3, 0.7]), usual=usual)  # even weights are none
+    assert weights.temperature == pytest.approx(found.temperature, rel=1e-3)
+
+
+def test_few_held_out_cells_cost_new_ones_less_with_what_is_usual():
+    """Twelve held-out cells of a classifier that is half as sure again as it may be, and what all others lose by it."""
+    claimed, codes, _ = drawn(20000, 1.5)
+    loss = {"usual": [], "alone": []}
+    for start in range(0, 2400, 12):
+        part = slice(start, start + 12)
+        found = {
+            "usual": calibration_of(claimed[part], codes[part]).temperature,
+            "alone": find_temperature(claimed[part], codes[part]),
+        }
+        for name, temperature in found.items():
+            of_truth = tempered(claimed[-2000:], temperature)[np.arange(2000), codes[-2000:]]
+            loss[name].append(-np.log(np.maximum(of_truth, 1e-300)).mean())
+    assert np.mean(loss["usual"]) < 0.97 * np.mean(loss["alone"])
+    assert np.max(loss["usual"]) < 0.5 * np.max(loss["alone"])
+
+
+def test_of_uneven_weights_the_prior_counts_more():
+    claimed, codes, _ = drawn(40, 5.0)
+    weights = np.r_[np.full(4, 9.0), np.ones(36)]
+    found = find_temperature(claimed, codes, weights, spread=0.5)
+    grid, n = np.linspace(0, 3, 6001), 72.0**2 / (4 * 81 + 36)
+
+    def loss(log):
+        each = -np.log(tempered(claimed, np.exp(log))[np.arange(40), codes])
+        return np.average(each, weights=weights) + (log / 0.5) ** 2 / (2 * n)
+
+    assert np.log(found) == pytest.approx(min(grid, key=loss), abs=2e-3)
 
 
 def test_certainties_of_zero_and_one_stay():

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._spelling import check_labels
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -190,6 +191,19 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
         )
     codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
     return pd.Series(codes, index=column.index, name=column.name)
+
+
+def label_column(adata: AnnData, label_key: str) -> pd.Series:
+    """Labels of cells as they stand in ``obs``, missing where there is none.
+
+    Raises
+    ------
+    TableError
+        If there is no such column, or its labels read alike or are missing ones as text (`check_labels`).
+    """
+    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    check_labels(column)
+    return column
 
 
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -12,6 +12,7 @@ MANY = 500  # labelled cells from which on a fifth of them is enough to hold out
 MIN_HELD_OUT = 10  # of fewer cells a temperature would be chance
 N_BINS = 15  # Guo et al. 2017, section 2
 RANGE = (-3.0, 3.0)  # of the logarithm of the temperature: 0.05 to 20
+SPREAD = 1.0  # of the logarithm of the temperature before anything is known: a half to three times is usual
 MOST_LAPSES = 0.3
 NONE_BEFORE = 20  # held-out cells without a lapse that are known of before there is one
 
@@ -66,6 +67,7 @@ def find_temperature(
     weights: np.ndarray | None = None,
     spread: float = np.inf,
     lapse: float = 0.0,
+    usual: float = 1.0,
 ) -> float:
     """Temperature of least cross-entropy (Guo et al. 2017, section 4.2).
 
@@ -76,36 +78,60 @@ def find_temperature(
     weights
         ``(n,)`` of the cells; default: equal.
     spread
-        Standard deviation that the logarithm of the temperature has around 0 before anything is known of it (a normal
-        prior, which `n` cells outweigh); default: nothing is known.
+        Standard deviation that the logarithm of the temperature has around that of `usual` before anything is known of
+        it (a normal prior, which many cells outweigh; with `weights` they count as many as an even sample would);
+        default: nothing is known.
     lapse
         Share of each probability that is even.
+    usual
+        Temperature that is expected before anything is known.
     """
+    return _least(probability, codes, weights, spread, lapse, usual)[0]
+
+
+def _least(
+    probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None, spread: float, lapse: float, usual: float
+) -> tuple[float, float]:
+    """Temperature, and the cross-entropy with what speaks against it before anything is known."""
     from scipy.optimize import minimize_scalar
+
+    n = _as_many(codes, weights)
 
     def loss(log_temperature: float) -> float:
         fitted = lapsed(tempered(probability, float(np.exp(log_temperature))), lapse)
-        return _cross_entropy(fitted, codes, weights) + (log_temperature / spread) ** 2 / (2 * len(codes))
+        apart = (log_temperature - np.log(usual)) / spread
+        return _cross_entropy(fitted, codes, weights) + apart**2 / (2 * n)
 
-    return float(np.exp(minimize_scalar(loss, bounds=RANGE, method="bounded").x))
+    found = minimize_scalar(loss, bounds=RANGE, method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
 
 
-def find_lapse(probability: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> float:
+def _as_many(codes: np.ndarray, weights: np.ndarray | None) -> float:
+    """Cells of an even sample of which a mean is as uncertain (Kish)."""
+    return float(len(codes) if weights is None else weights.sum() ** 2 / (weights**2).sum())
+
+
+def find_lapse(
+    probability: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray | None = None,
+    spread: float = np.inf,
+    usual: float = 1.0,
+) -> float:
     """Share of lapses of least cross-entropy, each with the temperature that suits it.
 
     A few cells that are wrong for sure make a temperature alone too high for all others, which are then right more
     often than they say. Few held-out cells tell little about a rare event: as if 20 more had been without one (a beta
     prior).
-    With `weights` cells count as many as an even sample would, of which a mean is as uncertain (Kish).
+    With `weights` cells count as many as an even sample would, of which a mean is as uncertain (Kish). `spread` and
+    `usual` are those of `find_temperature`.
     """
     from scipy.optimize import minimize_scalar
 
-    weights = np.ones(len(codes)) if weights is None else weights
-    n = weights.sum() ** 2 / (weights**2).sum()
+    n = _as_many(codes, weights)
 
     def loss(share: float) -> float:
-        fitted = lapsed(tempered(probability, find_temperature(probability, codes, weights, lapse=share)), share)
-        return _cross_entropy(fitted, codes, weights) - NONE_BEFORE * np.log1p(-share) / n
+        return _least(probability, codes, weights, spread, share, usual)[1] - NONE_BEFORE * np.log1p(-share) / n
 
     share = float(minimize_scalar(loss, bounds=(0, MOST_LAPSES), method="bounded", options={"xatol": 1e-3}).x)
     return share if loss(share) < loss(0.0) else 0.0
@@ -134,9 +160,16 @@ def calibration_error(probability: np.ndarray, codes: np.ndarray, weights: np.nd
 
 
 def calibration_of(
-    probability: np.ndarray, codes: np.ndarray, shares: np.ndarray | None = None, lapses: bool = False
+    probability: np.ndarray,
+    codes: np.ndarray,
+    shares: np.ndarray | None = None,
+    lapses: bool = False,
+    usual: float = 1.0,
 ) -> Calibration:
     """Temperature that suits held-out cells, and the calibration error that it leaves on them.
+
+    Ten cells that are all right would have a temperature of 0, and all others a probability of 1. Its logarithm has a
+    normal prior, which many cells outweigh.
 
     Parameters
     ----------
@@ -146,13 +179,16 @@ def calibration_of(
         a type then weigh together what the type does.
     lapses
         Whether a share of lapses is found too.
+    usual
+        Temperature that is expected before anything is known.
     """
     weights = None
     if shares is not None:
         weights = (shares / np.maximum(np.bincount(codes, minlength=len(shares)), 1))[codes]
         weights = None if not weights.any() else weights
-    lapse = find_lapse(probability, codes, weights) if lapses else 0.0
-    calibration = Calibration(find_temperature(probability, codes, weights, lapse=lapse), len(codes), lapse=lapse)
+    lapse = find_lapse(probability, codes, weights, SPREAD, usual) if lapses else 0.0
+    temperature = find_temperature(probability, codes, weights, SPREAD, lapse, usual)
+    calibration = Calibration(temperature, len(codes), lapse=lapse)
     return replace(calibration, error=calibration_error(calibration.applied(probability), codes, weights))
 
 

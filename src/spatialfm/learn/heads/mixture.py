@@ -12,6 +12,7 @@ from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, find_temper
 from .fitted import Fitted, called_shares, held_out_probability, softmax
 
 FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
+USUAL = 0.65  # temperature of what is pooled, in nine of twelve sets: parts that differ are together too unsure
 SPREAD = 0.5  # of the logarithm of the temperature of a part, before anything is known: half as sure again is usual
 PULL = 0.02  # towards equal weights, in cross-entropy: few held-out cells tell little about weights
 
@@ -125,7 +126,7 @@ def fit_mixture(
     if not calibrate:
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
-    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares, lapses=True))
+    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares, True, USUAL))
 
 
 def damping(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._ranges import at_least
 from ..._storable import write_uns
-from ...cohort.checks import as_names, codes_of, listed, named, obs_column, order_of_names
+from ...cohort.checks import as_names, codes_of, label_column, listed, named, obs_column, order_of_names
 from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import representation
 from ...embed.call import CALL_FIELDS
@@ -352,7 +352,7 @@ def _cells(
     rows = order_of_names(adata.obs_names)
     types = targets = None
     if label_key is not None:
-        label = named(obs_column(adata, label_key, "label_key", allow_missing=True), "label_key", whole=True)
+        label = named(label_column(adata, label_key), "label_key", whole=True)
         rows = rows[label.notna().to_numpy()[rows]]
         types = np.unique(label.cat.codes.to_numpy()[rows], return_inverse=True)[1]
         if len(rows) == 0 or types.max() < 1:

@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._preparation import ARCSINH, BY_ALL
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, label_column, listed, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.column_names import column_names
 from ...cohort.intensities import intensities
@@ -141,8 +141,9 @@ def annotate(
         those of ``"forest"`` and ``"knn"``. No label changes. Held-out cells of a type weigh together what the type
         does among all cells, by what the method calls them: labels are often as many of each type, and tissue is
         mostly of a few. ``"linear"`` alone holds in the proportions of the labelled cells. With fewer than 10 held-out
-        cells the temperature is 1. In ``"ensemble"`` and ``combine="stack"`` a share of each probability is even, which
-        is found on the same cells: of some cells nothing can be known, however sure the answer looks.
+        cells the temperature is 1; with few it has a prior, as ten right ones do not make all others certain. In
+        ``"ensemble"`` and ``combine="stack"`` a share of each probability is even, which is found on the same cells:
+        of some cells nothing can be known, however sure the answer looks.
     arcsinh
         Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
         standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
@@ -210,8 +211,8 @@ def annotate(
     Raises
     ------
     TableError
-        If there are fewer than two classes among the labels, the embedding is missing or holds NaN, or `coverage` is
-        asked for with too few patients.
+        If there are fewer than two classes among the labels, two of them read alike or one is a missing label as text
+        (``"nan"``), the embedding is missing or holds NaN, or `coverage` is asked for with too few patients.
 
     Examples
     --------
@@ -386,7 +387,7 @@ def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tupl
         if signatures is None:
             raise TableError("There are neither labels nor signatures. Pass label_key=, signatures=, or both.")
         return np.zeros(0, int), pd.Categorical([])
-    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    column = label_column(adata, label_key)
     known = np.flatnonzero(column.notna().to_numpy())
     known = known[order_of_names(adata.obs_names[known])]  # folds and trees do not depend on the order of the table
     labels = named(column.iloc[known], "label_key", whole=True).array

@@ -13,7 +13,7 @@ from ..._preparation import preparation, prepare
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, named, obs_column
+from ...cohort.checks import check_anndata, label_column, named
 from ...cohort.representation import each_representation
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def cluster_agreement(
     check_anndata(adata, "cluster_agreement", key_added)
     if isinstance(methods, str) or not methods or set(methods) - {"kmeans", "leiden"}:
         raise TableError(f"methods={methods!r} is not a list of 'kmeans' and 'leiden'.")
-    known = obs_column(adata, label_key, "label_key", allow_missing=True).notna().to_numpy()
+    known = label_column(adata, label_key).notna().to_numpy()
     cells = adata[known]
     labels = np.asarray(named(cells.obs[label_key], "label_key"), dtype=str)
     n_labels = len(np.unique(labels))

@@ -17,7 +17,7 @@ from ..._preparation import BY_TRAINING, BY_TRAINING_CELLS, TRANSDUCTIVE
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import as_names, check_anndata, label_column, listed, named, obs_column, order_of_names
 from ...cohort.intensities import intensities
 from ...cohort.label_source import circular_representations
 from ...cohort.patient_names import like_patients
@@ -322,7 +322,7 @@ def _cells(
     adata: AnnData, label_key: str, min_cells: int, dominance: tuple[str, float] | None
 ) -> tuple[AnnData, AnnData]:
     """Cells whose label counts, and all others."""
-    labels = obs_column(adata, label_key, "label_key", allow_missing=True)
+    labels = label_column(adata, label_key)
     pure = np.ones(adata.n_obs, bool)
     if dominance is not None:
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()

@@ -14,7 +14,7 @@ from ..._logging import logger
 from ..._preparation import preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
+from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
 from ...cohort.intensities import intensities
 from ...cohort.representation import representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
@@ -138,7 +138,7 @@ class _Labelled:
 
 def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
     """Rows with a label in the order of their names, and the labels."""
-    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    column = label_column(adata, label_key)
     rows = np.flatnonzero(column.notna().to_numpy())
     rows = rows[order_of_names(adata.obs_names[rows])]
     labels = named(column.iloc[rows], "label_key", whole=True) if len(rows) else pd.Series(dtype="category")

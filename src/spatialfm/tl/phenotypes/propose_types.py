@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._preparation import preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
+from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
 from ...cohort.circular import remember_groups
 from ...cohort.intensities import intensities
 from ...cohort.replaced import remove_earlier
@@ -199,7 +199,7 @@ class _Result:
 
 
 def _labels(adata: AnnData, label_key: str) -> pd.Series:
-    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    column = label_column(adata, label_key)
     labels = named(column, "label_key", whole=True)
     counts = labels.value_counts()
     if len(counts) < 2 or (counts < 2).all():

@@ -14,7 +14,7 @@ from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._public import public
 from ..._storable import default_key, write_uns
-from ...cohort.checks import check_anndata, listed, obs_column, order_of_names, patients_asked_for
+from ...cohort.checks import check_anndata, label_column, listed, order_of_names, patients_asked_for
 from ...cohort.representation import prepared
 from ...cohort.sketch import Size, drawn_evenly, sketch_size
 from ...learn.label_choice import Coreset, Margin, Quota, Strategy, TypiClust, choose
@@ -133,7 +133,7 @@ class _Plan:
 def _known(adata: AnnData, label_key: str | None, n: int) -> np.ndarray:
     known = np.zeros(adata.n_obs, bool)
     if label_key is not None:
-        known = obs_column(adata, label_key, "label_key", allow_missing=True).notna().to_numpy()
+        known = label_column(adata, label_key).notna().to_numpy()
     left = int((~known).sum())
     if not left:
         raise TableError(f"Every cell has a label in obs[{label_key!r}] (label_key=): there is none to suggest.")

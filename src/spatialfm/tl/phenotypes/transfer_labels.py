@@ -14,7 +14,7 @@ from ..._origin import remember
 from ..._preparation import BY_TRAINING
 from ..._public import public
 from ..._storable import default_key, write_uns
-from ...cohort.checks import check_anndata, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, label_column, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.comparability import same_rows, shared_columns, tell_another_unit
 from ...cohort.patient_names import patients_of_rows, suggestion
@@ -117,7 +117,7 @@ def transfer_labels(
     check_anndata(source, "transfer_labels")
     check_anndata(target, "transfer_labels", None if copy else key_added)
     check_head(method, C)
-    known = np.flatnonzero(obs_column(source, label_key, "label_key", allow_missing=True).notna().to_numpy())
+    known = np.flatnonzero(label_column(source, label_key).notna().to_numpy())
     # in the order of their names: the drawn cells are independent of the order of rows
     known = known[order_of_names(source.obs_names[known])]
     labels = named(source.obs[label_key].iloc[known], "label_key", whole=True).array
