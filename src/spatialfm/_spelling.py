@@ -25,7 +25,7 @@ def as_read(name: object) -> str:
     return " ".join(text.split()).casefold()
 
 
-def check_labels(labels: pd.Series, argument: str = "label_key") -> None:
+def check_label_names(labels: pd.Series, argument: str = "label_key") -> None:
     """Refuse labels of cells that read alike, which would be two types, and missing ones that became text.
 
     Raises

@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import check_labels
+from .._spelling import check_label_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -199,10 +199,10 @@ def label_column(adata: AnnData, label_key: str) -> pd.Series:
     Raises
     ------
     TableError
-        If there is no such column, or its labels read alike or are missing ones as text (`check_labels`).
+        If there is no such column, or its labels read alike or are missing ones as text (`check_label_names`).
     """
     column = obs_column(adata, label_key, "label_key", allow_missing=True)
-    check_labels(column)
+    check_label_names(column)
     return column
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._errors import ClinicalError, PanelError, TableError, counted, listed, warn
 from .._keys import TABLE
-from .._spelling import check_labels
+from .._spelling import check_label_names
 from ..embed.planned import plan_embedding_of
 from ..embed.session import run_plan
 from ..learn.probe import fit_head
@@ -135,7 +135,7 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
         if name not in table.obs:
             raise TableError(f"No column {name!r} in the table of probe=; found {listed(table.obs, 12)}.")
     known = (table.obs[label_key].notna() & table.obs[patient_key].notna()).to_numpy()
-    check_labels(table.obs[label_key])
+    check_label_names(table.obs[label_key])
     labels = table.obs[label_key].astype(str).to_numpy()
     patients = table.obs[patient_key].astype(str).to_numpy()
     if len(np.unique(patients[known])) < FEWEST:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import ArgumentError, ClinicalError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import check_labels
+from .._spelling import check_label_names
 from .augment import Augment
 from .cell_objective import CellTargets
 from .cells import CellWindows
@@ -205,7 +205,7 @@ def _frame(source: AnnData, sought: Sought, there: np.ndarray) -> pd.DataFrame:
     frame[PATIENT_KEY] = pd.Series(patients).astype(object)
     frame = frame[known]
     if sought.label_key:
-        check_labels(frame[sought.label_key])
+        check_label_names(frame[sought.label_key])
         frame[sought.label_key] = frame[sought.label_key].astype(str)
         if frame[sought.label_key].nunique() < 2:
             raise TableError(
