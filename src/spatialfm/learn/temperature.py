@@ -102,8 +102,8 @@ def _least(
         apart = (log_temperature - np.log(usual)) / spread
         return _cross_entropy(fitted, codes, weights) + apart**2 / (2 * n)
 
-    found = minimize_scalar(loss, bounds=RANGE, method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+    least = minimize_scalar(loss, bounds=RANGE, method="bounded")
+    return float(np.exp(least.x)), float(least.fun)
 
 
 def _as_many(codes: np.ndarray, weights: np.ndarray | None) -> float:
