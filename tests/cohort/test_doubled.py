@@ -61,3 +61,23 @@ def test_the_column_that_the_table_names_counts():
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
         CALLS["composition"](table)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_cells_without_numbers_are_told_by_their_places(call):
+    table = joined(cohort(), cohort(), cohort("s2"))
+    del table.obs["cell_id"]
+    with pytest.warns(SpatialfmWarning, match="^100% of the cells of 's1' lie exactly on another one .so in 1 of 2"):
+        call(table)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_fields_that_overlap_are_not(call, recwarn):
+    """Half of the cells lie on another one; and places that are all the same are none."""
+    one, two = cohort("s1"), cohort("s2")
+    one.obsm["spatial"][2] = one.obsm["spatial"][1]
+    two.obsm["spatial"][:] = 0
+    table = joined(one, two)
+    del table.obs["cell_id"]
+    call(table)
+    assert not [one for one in recwarn if "lie exactly" in str(one.message)]

@@ -189,3 +189,31 @@ def test_sides_of_tiles_that_there_are_not(tiles, tmp_path):
     files = sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net")
     with pytest.raises(InputFileError, match="occur more than once, first 't'"):
         sfm.io.read_features_h5(files[0])
+
+
+def test_the_unit_that_a_file_states_is_the_one_that_it_is_read_in(tmp_path):
+    """Pixels of 0.5 µm beside tiles of 256 µm, whose size stands in µm: 512 pixels are one tile further."""
+    path = tmp_path / "a.h5"
+
+    def write(unit, **attrs):
+        with h5py.File(path, "w") as file:
+            file["feats"], file["coords"] = np.ones((2, 3), np.float32), np.array([[0, 0], [512, 0]])
+            file.attrs["unit"] = unit
+            file.attrs.update(attrs)
+
+    write("px", tile_size_um=256.0, tile_size_px=224)
+    with pytest.raises(InputFileError, match=r"coordinates in pixels, and not their size. Pass mpp="):
+        sfm.io.read_features_h5(path)
+    read = sfm.io.read_features_h5(path, mpp=0.5)
+    np.testing.assert_array_equal(read.obsm["spatial"], [[128, 128], [384, 128]])
+    assert json.loads(read.uns["spatialfm"]["X_features"]["tile_um"]) == {"a": 256.0}
+    write("px", patch_size_level0=512)
+    np.testing.assert_array_equal(sfm.io.read_features_h5(path, mpp=0.5).obsm["spatial"], [[128, 128], [384, 128]])
+    write("px")
+    with pytest.raises(InputFileError, match="does not say how large its tiles are"):
+        sfm.io.read_features_h5(path, mpp=0.5)
+    write("mm", tile_size_um=256.0)
+    with pytest.raises(InputFileError, match="has coordinates in 'mm'"):
+        sfm.io.read_features_h5(path)
+    write("um", tile_size_um=256.0)
+    np.testing.assert_array_equal(sfm.io.read_features_h5(path).obsm["spatial"], [[128, 128], [640, 128]])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import h5py
 
 NAMES = ("feats", "patch_embeddings", "features")  # STAMP; STAMP's copy of others; TRIDENT and CLAM
+PIXELS = ("px", "pixel", "pixels")  # units of coordinates, as a file may state them
 MICRONS = ("tile_size_um", "tile_size")  # attributes of STAMP: since 2.1, before
 
 
@@ -103,18 +104,26 @@ def _read(file: h5py.File, path: Path, mpp: float | None) -> FeaturesFile:
 def _scale(file: h5py.File, path: Path, mpp: float | None) -> tuple[float, float]:
     """µm in one unit of the coordinates, and the side of a tile in µm."""
     unit = _text(file.attrs.get("unit"), "")
+    if unit not in ("", "um", *PIXELS):
+        raise InputFileError(
+            f"'{path}' has coordinates in {unit!r} (its attribute unit), which is not known. Write them in um or px."
+        )
     for name in MICRONS:
-        if name in file.attrs and (name == "tile_size_um" or unit == "um"):
+        if name in file.attrs and unit not in PIXELS and (name == "tile_size_um" or unit == "um"):
             return 1.0, float(file.attrs[name])
     side = file["coords"].attrs.get("patch_size_level0", file.attrs.get("patch_size_level0"))
     size = mpp if mpp is not None else file.attrs.get("mpp")
-    if side is None:
+    if side is None and size is not None and unit in PIXELS and "tile_size_um" in file.attrs:
+        return float(size), float(file.attrs["tile_size_um"])
+    if side is None and unit not in PIXELS:
         raise InputFileError(
             f"'{path}' does not say in which unit its coordinates are (no tile_size_um, no patch_size_level0). STAMP "
             "before version 2 wrote tiles of 256 µm as 224: write the attribute tile_size_um, and coords in µm."
         )
     if size is None:
         raise InputFileError(f"'{path}' has coordinates in pixels, and not their size. Pass mpp=<µm per pixel>.")
+    if side is None:
+        raise InputFileError(f"'{path}' does not say how large its tiles are. Write the attribute tile_size_um.")
     return float(size), float(side) * float(size)
 
 

@@ -145,7 +145,7 @@ def read_features_h5(path: str | PathLike | Sequence[str | PathLike], *, mpp: fl
     ------
     InputFileError
         If there is no file, it has no matrix of features, widths or numbers of rows differ, a sample occurs twice, or
-        the unit of coordinates is not known.
+        the unit of coordinates is not known, or pixels have no size.
 
     Warns
     -----
