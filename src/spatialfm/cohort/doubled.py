@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import listed, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SPATIAL
 
@@ -54,7 +55,7 @@ def _say_same_places(adata: AnnData, codes: np.ndarray, names: list[str]) -> Non
     """Warn of samples in which most cells lie exactly on another one; a few do where fields of view overlap."""
     if SPATIAL not in adata.obsm:
         return
-    places = pd.DataFrame(np.asarray(adata.obsm[SPATIAL])).assign(sample=codes)
+    places = pd.DataFrame(np.asarray(dense(adata.obsm[SPATIAL]))).assign(sample=codes)
     known = places.notna().all(axis=1).to_numpy()
     alone = ~places[known].duplicated(keep=False)
     share, several = (
