@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -173,6 +175,28 @@ def codex_io() -> sd.SpatialData:
     xy = table.obsm["spatial"]
     circles = ShapesModel.parse(xy, geometry=0, radius=1, index=table.obs["cell_id"])
     sdata.shapes["reg001"] = circles
+    return sdata
+
+
+class CodexKeys(str, Enum):
+    """Names as spatialdata-io has them, which are text that says which one it is."""
+
+    REGION_KEY = "region"
+    INSTANCE_KEY = "cell_id"
+    SPATIAL_KEY = "spatial"
+
+
+def codex_in_memory() -> sd.SpatialData:
+    """The same object as its reader leaves it: names are members of an enumeration, and the region is a number."""
+    sdata = codex_io()
+    sdata.shapes["1"] = sdata.shapes.pop("reg001")
+    table = sdata.tables.pop("table")
+    del table.uns["spatialdata_attrs"]
+    table.obs["region"] = pd.Categorical([1] * table.n_obs)
+    table.obsm[CodexKeys.SPATIAL_KEY] = table.obsm.pop("spatial")
+    sdata.tables["table"] = TableModel.parse(
+        table, region=np.int64(1), region_key=CodexKeys.REGION_KEY, instance_key=CodexKeys.INSTANCE_KEY
+    )
     return sdata
 
 

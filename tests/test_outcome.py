@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import SurvivalError
+from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._outcome import (
     RememberedOutcome,
     carry_outcome,
     checked_outcome,
+    event_times,
     events,
     remember_outcome,
     remembered_outcome,
@@ -71,3 +72,46 @@ def test_it_is_carried_and_leaves_other_notes_alone():
     carry_outcome(None, target)
     assert remembered_outcome(target) == RememberedOutcome("os", "seen", [1])
     assert target.uns["spatialfm"]["X_model"] == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "others"),
+    [
+        (["dead", "alive", "Dead"], "dead", "'Dead'"),
+        (["dead", "alive", "DEAD ", " dead"], "dead", "'DEAD ', ' dead'"),
+        (["relapse", "none", "Death", "death"], ["relapse", "death"], "'Death'"),
+    ],
+)
+def test_an_event_that_is_spelled_in_several_ways_is_not_censored_in_some_rows(values, wanted, others):
+    with pytest.raises(SurvivalError, match=f"also spells the event {others}, and these .* would count as censored"):
+        events(pd.Series(values), "status", wanted)
+    every = [value for value in values if value not in ("alive", "none")]
+    assert events(pd.Series(values), "status", every).tolist() == [value in every for value in values]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "years"),
+    [
+        ("os_months", [12.5, 1233.0], 103),  # 3.4 years in days
+        ("OS.Days", [100.0, 36525.0], 100),
+        ("followUpYears", [3.0, 70.0], 70),
+    ],
+)
+def test_times_longer_than_a_life_by_their_unit_are_said(key, values, years):
+    with pytest.warns(SpatialfmWarning, match=f"which would be {years} years; 1 row is above 60 years"):
+        assert event_times(pd.Series(values), key).tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("os_months", [12.5, 700.0]),
+        ("time", [1e4]),
+        ("age_years", [71.0]),
+        ("days_or_months", [1e5]),
+        ("os_months", []),
+    ],
+)
+def test_times_that_may_be_are_not_remarked_on(key, values, recwarn):
+    event_times(pd.Series(values, dtype=float), key)
+    assert not recwarn.list

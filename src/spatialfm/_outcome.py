@@ -7,6 +7,7 @@ and patients) brings them along, so that no survival function has to be told aga
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,13 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._errors import SurvivalError, counted, listed
+from ._errors import SurvivalError, counted, listed, warn
 from ._keys import OUTCOME, UNS
+from ._spelling import as_read
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 EventValue = str | int | bool | Sequence[str | int] | None
+LONGEST = 60.0  # years: no follow-up lasts longer, and two years in days are more months
+_PER_YEAR = {"day": 365.25, "week": 52.18, "month": 12.0, "year": 1.0}
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
     ------
     SurvivalError
         If they are not numbers, negative or infinite.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If they are longer than a life in the unit that the column's name states.
     """
     if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
@@ -149,7 +158,24 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
             f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
             f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
         )
+    _tell_long(values, key, argument)
     return values
+
+
+def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
+    """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
+    words = set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(key)).lower()))
+    units = [unit for unit in _PER_YEAR if words & {unit, f"{unit}s"}]
+    if len(units) != 1 or "age" in words or not values.size:
+        return
+    longest = values.max() / _PER_YEAR[units[0]]
+    if longest > LONGEST:
+        n = int((values / _PER_YEAR[units[0]] > LONGEST).sum())
+        warn(
+            f"obs[{key!r}] ({argument}=) reads as {units[0]}s by its name and goes to {values.max():,.0f}, which would "
+            f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in another "
+            "unit, bring all to one: curves and hazard ratios take them as they are."
+        )
 
 
 def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
@@ -158,7 +184,8 @@ def events(event: pd.Series, key: str, event_value: EventValue = None, argument:
     Raises
     ------
     SurvivalError
-        If other values than 0 and 1 are there without `event_value`, or `event_value` is not among them.
+        If other values than 0 and 1 are there without `event_value`, `event_value` is not among them, or it is spelled
+        in several ways, of which not all are named.
     """
     values = event.astype(object)
     if event_value is None:
@@ -181,7 +208,21 @@ def events(event: pd.Series, key: str, event_value: EventValue = None, argument:
                 f"{_with_counts(values)}."
             )
         seen |= matches
+    _refuse_other_spellings(values, seen, wanted, key, argument)
     return seen
+
+
+def _refuse_other_spellings(values: pd.Series, seen: np.ndarray, wanted: list, key: str, argument: str) -> None:
+    """Refuse ``"Dead"`` beside ``"dead"``: rows with the spelling that was not named would count as censored."""
+    named = {as_read(value) for value in wanted}
+    others = [value for value in pd.unique(values[~seen]) if not pd.isna(value) and as_read(value) in named]
+    if others:
+        n = int(values[~seen].isin(others).sum())
+        every = [_plain(value) for value in [*wanted, *others]]
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) also spells the event {listed(others, 5)}, and these "
+            f"{counted(n, 'row')} would count as censored. Write all alike, or pass event_value={every}."
+        )
 
 
 def event_text(event_value: EventValue) -> str:

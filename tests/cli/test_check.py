@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import reading_steinbock
+import tifffile
 from cli_cohort import CHANNELS, PIXELS, SETTINGS, write_cohort
 
 from spatialfm.cli import main
@@ -76,6 +78,60 @@ def test_an_outcome_that_cannot_be_used_is_a_problem(change, said, cohort, capsy
     assert status == 1
     assert found["status"] == "refused"
     assert any(said in one for one in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"patient": ["P0", "p0 ", "P2", "P3"]}, "patient 'p0' is spelled 'P0' in row 0, and each would count as"),
+        ({"patient": ["P0", "P0", "P2", "P3"]}, "1 patient has several values in column 'months', first 'P0': 3, 31"),
+        ({"months": [3.0, None, 5, 33]}, "In the settings: survival.on_missing"),
+        ({"died": ["yes", "Yes", "no", "YES "]}, "also spells the event 'Yes', 'YES'"),
+        ({"age": [50, None, 52, 53]}, "survival.covariates: 1 patient has no value in 'age': 'P1'"),
+    ],
+)
+def test_what_stops_a_late_stage_is_found_by_check_and_by_run_before_anything_is_read(change, said, cohort, capsys):
+    config = cohort / "config.yaml"
+    config.write_text(SETTINGS + "  covariates: [age]\n", encoding="utf-8")
+    table = pd.read_csv(cohort / "cohort.csv")
+    table.assign(**change).to_csv(cohort / "cohort.csv", index=False)
+    assert main(["check", str(config), "--no-estimate"]) == 1
+    seen = capsys.readouterr()
+    assert said in seen.out + seen.err
+    assert main(["run", str(config), "--out", str(cohort / "out")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (cohort / "out").exists()
+
+
+def test_a_value_that_one_sample_of_a_patient_lacks_is_not_taken_from_the_other(cohort, capsys):
+    """The table of patients would not have the column: seen before, and not after the last image."""
+    table = pd.read_csv(cohort / "cohort.csv")
+    table["patient"], table["died"] = ["P0", "P0", "P2", "P3"], "yes"
+    table["months"] = [3.0, None, 5, 33]
+    table.to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml", "--no-estimate"], capsys)
+    assert status == 1
+    assert any("several values in column 'months', first 'P0': 3.0, missing (samples S0, S1)" in one
+               for one in found["problems"])  # fmt: skip
+
+
+def test_days_among_months_are_said(cohort, capsys):
+    table = pd.read_csv(cohort / "cohort.csv").assign(months=[3, 31, 1005, 33])
+    table.to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml", "--no-estimate"], capsys)
+    assert status == 0
+    assert any("goes to 1,005, which would be 84 years; 1 row is above 60 years" in one for one in found["notes"])
+
+
+def test_a_mask_that_is_refused_later_is_a_problem_with_its_setting(cohort, capsys):
+    mask = tifffile.imread(cohort / "S2_mask.tif")
+    tifffile.imwrite(cohort / "S2_mask.tif", (mask % 12 + (mask % 12 == 0) * 12 * (mask > 0)).astype(np.uint8))
+    for number in (0, 1, 3):
+        (cohort / f"S{number}_mask.tif").write_bytes((cohort / "S2_mask.tif").read_bytes())
+    status, found = checked([cohort / "config.yaml"], capsys)
+    assert status == 1
+    assert "In the settings: segment.on_pieces" in found["problems"][0]
+    assert found["patients"] == 4
 
 
 def test_a_marker_that_no_channel_is_and_a_missing_mask_are_problems(cohort, capsys):

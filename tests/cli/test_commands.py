@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from cli_cohort import write_cohort
+from cli_cohort import write_cells, write_cohort
 
 from spatialfm.cli import main
 from spatialfm.cli._commands import _typed
@@ -79,3 +79,31 @@ def test_options_of_a_command_are_kept_with_the_results(tmp_path, capsys):
     assert "72 cells in 2 samples, 4 markers measured" in capsys.readouterr().out
     assert main(["segment", str(out)]) == 0
     assert "Stages to do: embed, phenotype" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("written", [["--reader", "cells"], ["--reader=cells"]])
+def test_settings_of_a_reader_are_options_of_read(written, tmp_path, capsys):
+    write_cells(tmp_path, 4)
+    call = [
+        "read",
+        str(tmp_path / "cells.csv"),
+        *written,
+        "--x",
+        "X_um",
+        "--y",
+        "Y_um",
+        "--library-key",
+        "case",
+        "core",
+    ]
+    call += ["--patient-key", "case", "--phenotype", "cell type", "--clinical", str(tmp_path / "patients.csv")]
+    assert main([*call, "--out", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["stages"][0]["findings"]
+    assert found[0] == "8 samples of 4 patients, 288 cells, 3 types; no images"
+    with pytest.raises(SystemExit) as ended:
+        main(["read", str(tmp_path / "cells.csv"), "--x", "X_um"])
+    assert ended.value.code == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["read", "--reader", "cells", "--help"])
+    assert "--x X" in capsys.readouterr().out

@@ -110,3 +110,14 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path, capsys):
     pd.DataFrame({"a": []}).to_csv(tmp_path / "empty.csv", index=False)
     assert main(["init", str(tmp_path / "empty.csv")]) == 1
     assert "no rows" in capsys.readouterr().err
+
+
+def test_what_is_to_be_said_of_a_table_is_a_note_beside_the_file(tmp_path, capsys):
+    """Standard output is the settings file: a note in it would be a setting."""
+    (tmp_path / "cohort.csv").write_text("sample,patient,image,grade\na,p1,a.tif,1\nb,p2,b.tif,2\nc,p3,c.tif,.\n")
+    assert main(["init", str(tmp_path / "cohort.csv")]) == 0
+    seen = capsys.readouterr()
+    assert "note" not in seen.out
+    assert seen.err.startswith("note: Columns of ")
+    assert seen.err.count("that look like numbers are kept as text: 'grade'") == 1
+    assert "Warning" not in seen.err

@@ -22,6 +22,8 @@ from spatialfm.cohort.checks import (
     order_of_names,
     tell_split,
 )
+from spatialfm.cohort.design import design_matrix
+from spatialfm.cohort.outcome import read_strata
 
 
 def table(**columns) -> AnnData:
@@ -124,3 +126,24 @@ def test_who_reads_labels_refuses_missing_ones_that_became_text(name):
     cells.obs["known"] = cells.obs["type"].astype(object).where(np.arange(cells.n_obs) % 2 == 0).astype(str)
     with pytest.raises(TableError, match="reads 'nan' in 20 of 40 cells, which would be a type"):
         readers(cells, "known")[name]()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda column: named(column, "group_key"),
+        codes_of,
+        lambda column: design_matrix(pd.DataFrame({"arm": column}), {}),
+        lambda column: read_strata(AnnData(obs=pd.DataFrame({"arm": column})), ["arm"]),
+    ],
+    ids=["groups", "clusters", "covariates", "strata"],
+)
+def test_values_that_differ_in_case_or_blanks_alone_are_said(read, recwarn):
+    column = pd.Series(["treated", "Treated ", "control", "treated"], index=list("abcd"), name="arm")
+    with pytest.warns(
+        SpatialfmWarning, match="holds 'Treated ' and 'treated', which count as different|'treated' and 'Treated '"
+    ):
+        read(column)
+    recwarn.clear()
+    read(column.str.strip().str.lower())
+    assert not recwarn.list

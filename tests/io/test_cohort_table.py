@@ -175,3 +175,11 @@ def test_truth_values_are_no_pixel_sizes(frame, tmp_path):
     frame["mpp"] = np.array([True, 0.5], dtype=object)
     with pytest.raises(InputFileError, match="True in column 'mpp' is not a pixel size"):
         plan(frame, tmp_path)
+
+
+def test_a_patient_spelled_in_two_ways_is_one_problem_each_and_not_two_patients(frame, tmp_path):
+    frame["patient"] = ["P 01", "p 01 "]
+    with pytest.raises(InputFileError, match="patient 'p 01' is spelled 'P 01' in row 0, and each would count as a"):
+        plan(frame, tmp_path)
+    frame["patient"] = ["P 01", "P 01 "]
+    assert [row.patient for row in plan(frame, tmp_path)] == ["P 01", "P 01"]

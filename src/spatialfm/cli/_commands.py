@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,22 @@ from ._stage import Option, Stage
 from ._stages import STAGES
 from ._yaml import value_of
 
+READER_OPTION = "--reader"
 SET = "set_"  # prefix of what options of settings are called among the arguments
 
 
-def add_stage(commands: Any, stage: Stage, *, with_settings: bool) -> None:
-    """The command of one stage."""
+def given_in(argv: Sequence[str]) -> dict[str, str]:
+    """The reader that a command line names, whose settings are options of ``spatialfm read``."""
+    found = [
+        text.partition("=")[2] or following
+        for text, following in zip(argv, [*argv[1:], ""], strict=True)
+        if text.partition("=")[0] == READER_OPTION
+    ]
+    return {"reader": found[-1]} if found else {}
+
+
+def add_stage(commands: Any, stage: Stage, given: Mapping[str, Any] | None) -> None:
+    """The command of one stage, with the settings that go with the given ones; None: without any."""
     parser = add_command(
         commands,
         stage.name,
@@ -34,7 +45,9 @@ def add_stage(commands: Any, stage: Stage, *, with_settings: bool) -> None:
     add_source(parser, default=None if stage.name == "read" else OUT)
     add_common(parser)
     group = parser.add_argument_group("settings of this stage (kept in config.yaml in the folder of results)")
-    for option in stage.options({}).values() if with_settings else ():
+    options = {} if given is None else stage.options(given)
+    parser.set_defaults(options=options)
+    for option in options.values():
         _add_option(group, option)
 
 
@@ -80,7 +93,7 @@ def do(args: argparse.Namespace, screen: Screen, analysis: Analysis, only: str |
 
 
 def _run_stage(stage: Stage, args: argparse.Namespace, screen: Screen) -> None:
-    options = stage.options({})
+    options = args.options
     changes: dict[tuple[str, ...], Any] = {
         (stage.name, name): _typed(options[name], given)
         for name in options

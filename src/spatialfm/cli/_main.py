@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from .._errors import SpatialfmError
 from .._settings import settings
 from . import check, demo, init, markers, models, run, train
-from ._commands import add_stage
+from ._commands import add_stage, given_in
 from ._parser import Parser
 from ._screen import Screen
 from ._stages import STAGES
@@ -134,7 +134,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for module in BEFORE:
         module.add(commands)
     for stage in STAGES.values():
-        add_stage(commands, stage, with_settings=stage.name in argv)
+        add_stage(commands, stage, given_in(argv) if stage.name in argv else None)
     for module in AFTER:
         module.add(commands)
     return parser

@@ -219,7 +219,7 @@ def check_before(analysis: Analysis, names: Sequence[str], sdata: SpatialData) -
     """Problems of settings that show once the images are known: markers, masks, weights."""
     stages = [analysis.stages[name] for name in names]
     return [
-        problem
+        problem + in_settings(problem, stage)
         for stage in stages
         if stage.before is not None
         for problem in stage.before(analysis.settings(stage.name), sdata)

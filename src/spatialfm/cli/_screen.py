@@ -49,23 +49,31 @@ class Screen:
         self.document({"command": self.command, "status": status, "error": message, "notes": self.notes})
         print(f"spatialfm {self.command}: {message}" if status == "refused" else message, file=sys.stderr)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, to_stderr: bool = False) -> None:
         """One of our warnings; the same one is shown once."""
         if text not in self.notes:
             self.notes.append(text)
-            self.show(f"  note: {text}")
+            if to_stderr:
+                print(f"note: {text}", file=sys.stderr, flush=True)
+            else:
+                self.show(f"  note: {text}")
 
     @contextmanager
-    def noting(self) -> Iterator[list[str]]:
+    def noting(self, *, to_stderr: bool = False) -> Iterator[list[str]]:
         """Our warnings become notes; those of other packages are for developers and go to the log.
 
         Gives the notes of this block, also those that were shown before.
+
+        Parameters
+        ----------
+        to_stderr
+            Whether they are kept apart from standard output, which is a file.
         """
         heard: list[str] = []
 
         def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
             if isinstance(message, SpatialfmWarning):
-                self.note(str(message))
+                self.note(str(message), to_stderr=to_stderr)
                 if str(message) not in heard:
                     heard.append(str(message))
             else:

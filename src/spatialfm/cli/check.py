@@ -18,13 +18,13 @@ from ._commands import add_source, analysis_of
 from ._config import OUT
 from ._outcome_columns import candidates, in_words
 from ._parser import add_command, folder
-from ._run import check_before, images_of
+from ._run import check_before, images_of, in_settings
 from ._screen import Screen
 from ._without_images import NEED_IMAGES, described_cells, is_table_only
 from .embed import arguments
 from .read import channels_of, has_cells, samples_of
 from .segment import MEASUREMENT, samples_without_mask
-from .survival import outcome_of
+from .survival import outcome_of, read_before
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -65,8 +65,11 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         description = described(analysis, sdata)
         problems = [*description.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
         if not (args.no_estimate or problems or is_table_only(sdata)):
-            description["cost"] = estimated(analysis, sdata)
-            description["turned"] = turned_masks(sdata)
+            try:
+                description["cost"] = estimated(analysis, sdata)
+                description["turned"] = turned_masks(sdata)
+            except SpatialfmError as error:  # of a mask that the stage 'segment' refuses
+                problems.append(f"segment: {error}{in_settings(str(error), analysis.stages['segment'])}")
     _show(description, problems, screen)
     status = "refused" if problems else "fine"
     screen.document({"command": "check", "status": status, **description, "problems": problems, "notes": screen.notes})
@@ -83,7 +86,10 @@ def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         seen["without_mask"] = samples_without_mask(sdata)
         names = {one["sample"]: one["channels"] for one in seen["samples"]}
     clinical = sdata[SAMPLES].obs if SAMPLES in sdata else pd.DataFrame()
-    outcome, problems = _outcome(analysis, clinical)
+    settings = outcome_of(analysis.settings("survival"), list(map(str, clinical)))
+    outcome, _ = read_before(settings, clinical)  # problems are those that the stage finds before it begins
+    problems = _absent(analysis, settings, clinical)
+    is_named = bool(problems) or {settings["time_key"], settings["event_key"]} <= set(clinical)
     return {
         "cohort": str(analysis.config.cohort),
         **seen,
@@ -91,7 +97,7 @@ def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         "channels": _channels(names),
         "columns": [_column(clinical[name]) for name in clinical],
         "outcome": outcome,
-        "outcome_candidates": None if outcome or problems else _candidates(clinical),
+        "outcome_candidates": None if is_named else _candidates(clinical),
         "problems": problems,
     }
 
@@ -154,31 +160,11 @@ def _candidates(clinical: pd.DataFrame) -> dict[str, Any]:
     return {"time": times, "event": events, "words": in_words(clinical, times, events)}
 
 
-def _outcome(analysis: Analysis, clinical: pd.DataFrame) -> tuple[dict[str, Any] | None, list[str]]:
-    """Time and event of patients, as survival analysis will read them."""
-    from anndata import AnnData
-
-    from ..tl import kaplan_meier
-
-    settings = outcome_of(analysis.settings("survival"), list(map(str, clinical)))
-    names = ("time_key", "event_key", "event_value", "entry_key", "on_missing")
-    keys = {name: settings[name] for name in names}
+def _absent(analysis: Analysis, settings: Mapping[str, Any], clinical: pd.DataFrame) -> list[str]:
+    """Columns of time and event that were named, and that no reader made."""
     said = {"time_key", "event_key"} & set(analysis.config.given.get("survival", {}))
-    if not {keys["time_key"], keys["event_key"]} <= set(clinical):
-        absent = [keys[name] for name in ("time_key", "event_key") if keys[name] not in clinical]
-        return None, [f"survival: the cohort table has no column {absent[0]!r}"] if said else []
-    patients = clinical.drop_duplicates("patient").set_index("patient")
-    try:
-        record = kaplan_meier(AnnData(obs=patients.rename(index=str)), copy=True, **keys)
-    except SpatialfmError as error:
-        return None, [f"survival: {error}"]
-    groups = record["groups"]
-    return {
-        "time_key": keys["time_key"],
-        "event_key": keys["event_key"],
-        "patients": int(groups["n"].sum()),
-        "events": int(groups["events"].sum()),
-    }, []
+    absent = [settings[name] for name in ("time_key", "event_key") if settings[name] not in clinical]
+    return [f"survival: the cohort table has no column {absent[0]!r}"] if said and absent else []
 
 
 def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:

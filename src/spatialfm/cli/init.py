@@ -68,11 +68,16 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, screen: Screen) -> None:
     """Print the file."""
-    from ..io._cohort_table import load_table
-
     path = Path(args.cohort)
     if not path.exists():
         raise SpatialfmError(f"There is no file {args.cohort!r}. Pass the table with one row per sample.")
+    with screen.noting(to_stderr=True):  # standard output is the file
+        _print(path, args, screen)
+
+
+def _print(path: Path, args: argparse.Namespace, screen: Screen) -> None:
+    from ..io._cohort_table import load_table
+
     clinical = None if args.clinical is None else load_table(args.clinical, [], [])[0].rename(columns=str)
     table = head_of(path) if path.is_file() else None
     if table is not None and is_of_cells(table):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import counted, listed
+from .._errors import SpatialfmError, counted, listed
 from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, TABLE, cells_name, image_name
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
@@ -28,13 +28,14 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     """Read images and masks, or a table of cells, and clinical columns into one SpatialData store, results/cohort.zarr.
 
     Pixels are copied into it once; the files of the cohort are read only, and not needed after this. Settings are
-    those of the reader, here of sfm.io.read_cohort.
+    those of the reader: of sfm.io.read_cohort, unless another is named.
 
     Parameters
     ----------
     reader
         What the cohort is: "cohort", a table with one row per sample; "cells", a table with one row per cell, without
         images; or the name of another reader of sfm.io without "read_", for the folder of an instrument's software.
+        Its settings are options too: 'spatialfm read --reader cells --help' lists them.
     """
     from ..io import write
 
@@ -155,6 +156,19 @@ def _check(draft: Draft) -> None:
     draft.check_columns(("read", "clinical_keys"), settings["clinical_keys"] or ())
 
 
+def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    """Patients whose names are spelled in two ways, by any reader, found before hours are spent on their cells."""
+    from ..cohort.patient_names import check_spelling
+
+    if SAMPLES not in sdata or PATIENT_KEY not in sdata[SAMPLES].obs:
+        return []
+    try:
+        check_spelling(sdata[SAMPLES].obs[PATIENT_KEY], "patient_key")
+    except SpatialfmError as error:
+        return [f"read: {error}"]
+    return []
+
+
 def _refuse_folder(draft: Draft) -> None:
     """Note a folder where a table is meant, with the reader that it seems to need."""
     cohort = str(draft.content.get("cohort"))
@@ -176,5 +190,6 @@ STAGE = Stage(
     run=read,
     needs=(),
     check=_check,
+    before=_before,
     borrowed=_borrowed,
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, SpatialfmWarning, counted
+from .._errors import SpatialfmError, SpatialfmWarning, counted, listed
+from .._keys import PATIENT_KEY, SAMPLES
 from .._storable import write_uns
 from ._analysis import STAGES, Analysis
 from ._config import Draft, stored_names
@@ -19,6 +20,7 @@ from .patients import KINDS, name_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
 OUTCOME = ("time_key", "event_key", "event_value", "entry_key")
 FROM_COX = ("hazard_ratio", "ci_low", "ci_high", "p_value", "ph_p_value")
@@ -223,6 +225,68 @@ def _check(draft: Draft) -> None:
     draft.check_columns(("survival", "covariates"), settings["covariates"] or ())
 
 
+def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    """Outcomes and covariates that cannot be used, found before cells are segmented and embedded."""
+    return read_before(settings, sdata[SAMPLES].obs if SAMPLES in sdata else pd.DataFrame())[1]
+
+
+def read_before(settings: Mapping[str, Any], samples: pd.DataFrame) -> tuple[dict[str, Any] | None, list[str]]:
+    """Patients and events that the stage will find, and what is in its way, from the table of samples.
+
+    Columns that differ within a patient do not get as far as the table of patients.
+    """
+    from anndata import AnnData
+
+    from ..tl import kaplan_meier
+
+    said = outcome_of(dict(settings), list(map(str, samples)))
+    if said["time_key"] not in samples or said["event_key"] not in samples:
+        return None, []  # not asked for by the usual names; by others, the columns of the table were looked at
+    covariates = stored_names(settings["covariates"] or (), list(map(str, samples)))
+    keys = dict.fromkeys(key for key in (said["time_key"], said["event_key"], said["entry_key"], *covariates) if key)
+    rows, problems = _one_of_each(samples, [key for key in keys if key in samples])
+    if problems:
+        return None, problems
+    outcome = {name: said[name] for name in OUTCOME} | {"on_missing": said["on_missing"]}
+    try:
+        groups = kaplan_meier(AnnData(obs=rows), copy=True, **outcome)["groups"]
+    except SpatialfmError as error:
+        return None, [f"survival: {error}"]
+    if said["on_missing"] == "raise":
+        for key in (one for one in covariates if rows[one].isna().any()):
+            without = rows.index[rows[key].isna()]
+            problems.append(
+                f"survival.covariates: {counted(len(without), 'patient has', 'patients have')} no value in {key!r}: "
+                f"{listed(without, 5)}. Fill it in, or set on_missing: drop, which leaves them out."
+            )
+    found = {"time_key": said["time_key"], "event_key": said["event_key"]}
+    return found | {"patients": int(groups["n"].sum()), "events": int(groups["events"].sum())}, problems
+
+
+def _one_of_each(samples: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """One row per patient, and a problem for each column that has several values in one of them."""
+    from ..cohort.one_value import differs
+
+    unit = PATIENT_KEY if PATIENT_KEY in samples else None
+    of_row = samples.index.astype(str) if unit is None else samples[unit].astype(str)
+    codes, names = pd.factorize(np.asarray(of_row, dtype=object))
+    problems = []
+    for key in keys:
+        wrong = np.flatnonzero(differs(samples[key], codes))
+        if wrong.size:
+            of_patient = samples[key][codes == codes[wrong[0]]]
+            values = ["missing" if pd.isna(value) else value for value in pd.unique(of_patient)]
+            n = len(np.unique(codes[wrong]))
+            samples_shown = listed(of_patient.index, 4, quoted=False)
+            problems.append(
+                f"survival: {counted(n, 'patient has', 'patients have')} several values in column {key!r}, first "
+                f"{names[codes[wrong[0]]]!r}: {listed(values, 4, quoted=False)} (samples {samples_shown}). "
+                "What belongs to the patient is the same in all rows of the patient: correct the cohort table."
+            )
+    first = np.unique(codes, return_index=True)[1]
+    return samples.iloc[first].set_axis(pd.Index(names, dtype=object), axis=0), problems
+
+
 STAGE = Stage(
     name="survival",
     summary="survival of groups of patients, and hazard ratios",
@@ -231,4 +295,5 @@ STAGE = Stage(
     needs=("patients",),
     seeded=True,
     check=_check,
+    before=_before,
 )

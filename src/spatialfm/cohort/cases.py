@@ -11,7 +11,15 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names
+from .checks import (
+    check_samples,
+    check_split,
+    codes_by_appearance,
+    listed,
+    obs_column,
+    order_of_names,
+    tell_spellings,
+)
 from .one_value import leave_out, value_of_each
 from .patient_names import suggestion
 
@@ -149,6 +157,7 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
         )
     codes = pd.Categorical(values, categories=levels).codes.astype(int)
     names = [str(level) for level in levels]
+    tell_spellings(names, f"obs[{key!r}] (label_key=)")
     counts = np.bincount(codes, minlength=len(names))
     few = [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if n < need]
     if few:

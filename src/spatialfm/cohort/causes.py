@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError
-from .checks import listed, obs_column
+from .checks import listed, obs_column, tell_spellings
 from .outcome import EventValue, OnMissing, Outcome, column_as, events, read_outcome
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def read_causes(
             f"No event in obs[{event_key!r}]: all rows are {listed(sorted(censored))}, which means censored "
             "(censored_value=)."
         )
+    tell_spellings([str(value) for value in values], f"obs[{event_key!r}] (event_key=)")
     columns = pd.DataFrame(index=patients.obs.index) if columns is None else columns
     outcome = read_outcome(
         patients,

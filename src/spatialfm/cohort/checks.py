@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import check_label_names
+from .._spelling import as_read, check_label_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -169,6 +169,11 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
     ------
     TableError
         If two values read alike, as 1 and "1" do.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If two values differ in case or spaces alone, as ``"Treated"`` and ``"treated "`` do.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         values, ordered = column.cat.remove_unused_categories(), bool(column.cat.ordered)
@@ -189,6 +194,7 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
             f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "
             f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); otherwise rename one.'
         )
+    tell_spellings(names, f"obs[{column.name!r}] ({argument}=)")
     codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
     return pd.Series(codes, index=column.index, name=column.name)
 
@@ -206,11 +212,27 @@ def label_column(adata: AnnData, label_key: str) -> pd.Series:
     return column
 
 
+def tell_spellings(names: Sequence[str], where: str) -> None:
+    """Warn of values that differ in case or spaces alone, each of which counts as one."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(as_read(name), []).append(name)
+    twice = [same for same in alike.values() if len(same) > 1]
+    if twice:
+        more = "" if len(twice) == 1 else f", and {len(twice) - 1} more such"
+        warn(
+            f"{where} holds {' and '.join(map(repr, twice[0]))}, which count as different values{more}. If they mean "
+            "the same, write them alike."
+        )
+
+
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Integer codes and names of the categories; unused ones are kept, others come in sorted order."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("category")
-    return column.cat.codes.to_numpy(), [str(name) for name in column.cat.categories]
+    names = [str(name) for name in column.cat.categories]
+    tell_spellings(names, f"obs[{column.name!r}]")
+    return column.cat.codes.to_numpy(), names
 
 
 def order_of_names(names: Iterable[object]) -> np.ndarray:

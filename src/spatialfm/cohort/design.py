@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._errors import SurvivalError, counted
 from .._outcome import numbers_of
-from .checks import codes_by_appearance, listed, obs_column
+from .checks import codes_by_appearance, listed, obs_column, tell_spellings
 from .one_value import value_of_each
 from .outcome import patient_column
 
@@ -39,6 +39,7 @@ def design_matrix(
             continue
         column = column.astype("category").cat.remove_unused_categories()
         levels = [str(level) for level in column.cat.categories]
+        tell_spellings(levels, f"Covariate {name!r}")
         base = str(reference.get(name, levels[0]))
         if base not in levels:
             raise SurvivalError(f"Covariate {name!r} has no level {base!r} (reference=); found {listed(levels)}.")

@@ -15,7 +15,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome
 from ..stats.risk_table import expected_events
-from .checks import check_anndata, check_samples, listed, named, obs_column
+from .checks import check_anndata, check_samples, listed, named, obs_column, tell_spellings
 from .late_entry import tell_late_entry
 from .patient_names import ask_for_patients, check_names, suggestion
 
@@ -310,6 +310,7 @@ def read_strata(patients: AnnData, strata: Sequence[str]) -> dict[str, pd.Series
                 "values of your own with pandas.cut, or make it a covariate of sfm.tl.cox."
             )
         columns[column_as("stratum", name)] = column.astype("category")
+        tell_spellings([str(one) for one in pd.unique(column.dropna())], f"obs[{name!r}] (strata=)")
     return columns
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from .._errors import ClinicalError, InputFileError, warn
 from .._errors import listed as listed_texts
 from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._spelling import as_read
 from ..pp.joins import counted, listed, storable_frame, text_keys
 from ..pp.table_columns import is_missing
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
@@ -186,6 +187,7 @@ def plan_rows(
     patients, _ = text_keys(frame[keys.patient], repr(keys.patient), ClinicalError)
     rows, problems = [], []
     seen: dict[str, tuple[int, str]] = {}
+    spelled: dict[str, tuple[int, str]] = {}
     for i in range(len(frame)):
         written, patient = _text(samples.iloc[i]), _text(patients.iloc[i])
         sample = sample_name_or_empty(written)
@@ -193,6 +195,12 @@ def plan_rows(
         where = f"row {i}" + (f" (sample {written!r})" if written else "")
         if not patient:
             problems.append(f"{where}: no patient in column {keys.patient!r}")
+        first, other = spelled.setdefault(as_read(patient), (i, patient))
+        if other != patient:
+            problems.append(
+                f"{where}: patient {patient!r} is spelled {other!r} in row {first}, and each would count as a patient. "
+                "Write them alike, or rename one"
+            )
         of_row, kind_problem = _kind(frame, keys, i, kind)
         image, problem = _path(images.texts[i], folder, images.said, needed=True, kind=of_row)
         labels, labels_problem = None, None

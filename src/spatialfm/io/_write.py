@@ -14,6 +14,7 @@ from .. import _disk
 from .._errors import InputFileError, RunError, said_once
 from .._logging import logger
 from .._public import public
+from ..pp.plain_names import make_plain
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -61,6 +62,7 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     _check_target(target, overwrite)
     partial = target.with_name(_disk.name_beside())
     before = sdata.path
+    make_plain(sdata)
     try:
         with said_once():  # a hint of the store, otherwise printed for every element
             sdata.write(partial)

@@ -20,6 +20,7 @@ from .drawn_cells import rows_of_sample
 from .elements import SampleElements, match_elements, table_regions
 from .joins import text_keys
 from .off_labels import say_off_labels
+from .plain_names import make_plain
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -120,6 +121,7 @@ def add_samples(
                patient  grade
     lung_image      p1      2
     """
+    make_plain(sdata)
     pairs = match_elements(sdata, samples=samples, need_labels=False, table_name=table_name)
     cells = _cell_table(sdata, table_name)
     of_cells = None if cells is None else _sample_of_cells(sdata, cells, table_name, pairs, partly=samples is not None)
