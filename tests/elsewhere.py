@@ -178,7 +178,7 @@ def codex_io() -> sd.SpatialData:
     return sdata
 
 
-class CodexKeys(str, Enum):
+class CodexKeys(str, Enum):  # noqa: UP042 - as theirs is
     """Names as spatialdata-io has them, which are text that says which one it is."""
 
     REGION_KEY = "region"

@@ -173,8 +173,8 @@ def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
         n = int((values / _PER_YEAR[units[0]] > LONGEST).sum())
         warn(
             f"obs[{key!r}] ({argument}=) reads as {units[0]}s by its name and goes to {values.max():,.0f}, which would "
-            f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in another "
-            "unit, bring all to one: curves and hazard ratios take them as they are."
+            f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in "
+            "another unit, bring all to one: curves and hazard ratios take them as they are."
         )
 
 
