@@ -70,6 +70,7 @@ def test_nothing_is_said_of_noise_of_another_tissue_or_of_few_cells(tissue):
 
 
 def test_samples_none_of_which_shows_it_are_known_together(monkeypatch):
+    monkeypatch.setattr(orientation, "_say_exchanged", lambda *_: None)  # there are no pixels
     """A dozen windows of each sample; pixels below cells are a little more alike in one orientation."""
     rng = np.random.default_rng(0)
 
@@ -133,3 +134,52 @@ def test_a_transposed_mask_is_named_with_the_call_that_mends_it(tissue, call):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*do not fit.*")
         call(objects(image, labels))
+
+
+@pytest.fixture(scope="module")
+def three_fields():
+    return sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=320, difficulty="easy", random_state=5)
+
+
+def exchanged(sdata, order):
+    """The same images, each with the mask of another sample."""
+    names = [f"P00{n}_1" for n in (1, 2, 3)]
+    masks = [sdata[f"cells_{name}"].values for name in names]
+    out = sd.SpatialData(images=dict(sdata.images.items()), attrs=dict(sdata.attrs))
+    for name, place in zip(names, order, strict=True):
+        to = get_transformation(sdata[f"cells_{name}"], get_all=True)
+        out.labels[f"cells_{name}"] = Labels2DModel.parse(masks[place], dims=("y", "x"), transformations=to)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("order", "named"),
+    [
+        ([1, 0, 2], {"image_P001_1": "cells_P002_1", "image_P002_1": "cells_P001_1"}),
+        ([1, 2, 0], {"image_P001_1": "cells_P003_1", "image_P002_1": "cells_P001_1", "image_P003_1": "cells_P002_1"}),
+        ([0, 1, 2], {}),
+    ],
+)
+def test_masks_that_were_exchanged_between_fields_of_one_size_are_named_with_the_ones_that_fit(
+    order, named, three_fields
+):
+    sdata = exchanged(three_fields, order)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sfm.pp.cell_table(sdata)
+    said = [str(one.message) for one in caught if "those of another sample do" in str(one.message)]
+    assert len(said) == bool(named)
+    for image, labels in named.items():
+        assert f"'{image}' ('{labels}' does)" in said[0]
+    if named:
+        assert f"Labels of {len(named)} of 3 samples do not fit" in said[0]
+
+
+def test_a_mask_used_twice_is_named_where_the_right_one_is_there_too(three_fields):
+    """The first image has the mask of the second, which is right there: only one path is wrong."""
+    with pytest.warns(SpatialfmWarning) as caught:
+        sfm.pp.cell_table(exchanged(three_fields, [1, 1, 0]))
+    said = [str(one.message) for one in caught if "those of another sample do" in str(one.message)]
+    assert len(said) == 1
+    assert "'image_P001_1' ('cells_P003_1' does)" in said[0]
+    assert "'image_P002_1'" not in said[0]

@@ -24,12 +24,12 @@ SET = "set_"  # prefix of what options of settings are called among the argument
 
 def given_in(argv: Sequence[str]) -> dict[str, str]:
     """The reader that a command line names, whose settings are options of ``spatialfm read``."""
-    found = [
+    readers = [
         text.partition("=")[2] or following
         for text, following in zip(argv, [*argv[1:], ""], strict=True)
         if text.partition("=")[0] == READER_OPTION
     ]
-    return {"reader": found[-1]} if found else {}
+    return {"reader": readers[-1]} if readers else {}
 
 
 def add_stage(commands: Any, stage: Stage, given: Mapping[str, Any] | None) -> None:

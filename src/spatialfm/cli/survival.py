@@ -259,8 +259,8 @@ def read_before(settings: Mapping[str, Any], samples: pd.DataFrame) -> tuple[dic
                 f"survival.covariates: {counted(len(without), 'patient has', 'patients have')} no value in {key!r}: "
                 f"{listed(without, 5)}. Fill it in, or set on_missing: drop, which leaves them out."
             )
-    found = {"time_key": said["time_key"], "event_key": said["event_key"]}
-    return found | {"patients": int(groups["n"].sum()), "events": int(groups["events"].sum())}, problems
+    sizes = {"patients": int(groups["n"].sum()), "events": int(groups["events"].sum())}
+    return {"time_key": said["time_key"], "event_key": said["event_key"], **sizes}, problems
 
 
 def _one_of_each(samples: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

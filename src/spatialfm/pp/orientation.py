@@ -3,7 +3,8 @@
 On a square image a transposed mask passes every check of shapes, and every intensity is then that of another place. A
 mask that fits has a peak: pixels of a cell are more alike than those within the same outline a cell's width further on.
 In a wrong orientation there is none, as over so short a distance a tissue changes little. The same cells are looked at
-in all orientations, so that only what lies below them differs.
+in all orientations, so that only what lies below them differs. Where none fits, the masks of other samples are tried:
+fields of one study mostly have one size, so that an exchanged file passes every check of shapes, too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ FITS = 4.0  # standard errors above 0, from which a mask fits as it is
 CLEAR = 6.0  # and from which another orientation does
 NONE = 2.5  # up to which a mask does not fit as it is
 BETTER = 2.0  # times the peak of any other orientation
+TRIED = 40  # masks of other samples that are laid on an image whose own does not fit
 AS_IT_IS = "as it is"
 
 # What is done to an array (y, x): whether it is transposed first, then whether rows and columns are reversed
@@ -98,7 +100,48 @@ def say_orientation(
             f"were {name}: {listed([pair.labels for pair in concerned], 5)}. Intensities of their cells are those of "
             f"other places. {_remedy(sdata, str(concerned[0].labels), name)}"
         )
+    unlike = {sample for sample, fits in open_ones.items() if _peak(fits[AS_IT_IS])[1] <= NONE} - set(turned)
+    lost = [place for place, pair in enumerate(pairs) if pair.sample in unlike]
+    _say_exchanged(sdata, pairs, scans, lost, in_passing)
     return turned
+
+
+def _say_exchanged(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    scans: Sequence[LabelScan],
+    lost: Sequence[int],
+    in_passing: bool,
+) -> None:
+    """Warn of labels that fit the image of another sample, and not their own; those are tried first that do not either.
+
+    Parameters
+    ----------
+    lost
+        Places of the pairs whose labels do not fit in any orientation.
+    """
+    fitting = {}
+    for place in lost:
+        others = [one for one in (*lost, *(set(range(len(pairs))) - set(lost))) if one != place]
+        for other in others[:TRIED]:
+            if not _same_field(sdata, pairs[place], pairs[other]):
+                continue
+            look = _look(sdata, pairs[place], scans[other], in_passing, labels_of=pairs[other])
+            if look is not None and _peak(look.alike(AS_IT_IS))[1] >= CLEAR:
+                fitting[place] = other
+                break
+    if fitting:
+        named = [f"{pairs[one].image!r} ({pairs[other].labels!r} does)" for one, other in fitting.items()]
+        warn(
+            f"Labels of {len(fitting)} of {counted(len(pairs), 'sample')} do not fit their image, but those of another "
+            f"sample do: {listed(named, 5, quoted=False)}. Are files of masks exchanged? Intensities of their cells are those "
+            "of other places, in another sample. Look at one in sfm.pl.segmentation, and correct the paths."
+        )
+
+
+def _same_field(sdata: SpatialData, one: SampleElements, other: SampleElements) -> bool:
+    """Whether labels of two samples have one size, so that each might be the other's."""
+    return cells_data(sdata, one).shape == cells_data(sdata, other).shape
 
 
 def _remedy(sdata: SpatialData, name: str, change: str) -> str:
@@ -139,10 +182,21 @@ def fits_of(
     ``{orientation: (n,) how much more alike pixels are within cells}``. Empty, too, where there are too few cells to
     tell.
     """
-    image, labels = image_array(sdata, pair.image).data, cells_data(sdata, pair)
-    stain = nuclear_channel(channel_names(sdata, pair.image), None, pair.image)
-    look = Look.of(image, labels, labels_to_image(sdata, pair), scan, stain, in_passing)
+    look = _look(sdata, pair, scan, in_passing)
     return {} if look is None else look.fits()
+
+
+def _look(
+    sdata: SpatialData,
+    pair: SampleElements,
+    scan: LabelScan,
+    in_passing: bool,
+    labels_of: SampleElements | None = None,
+) -> Look | None:
+    """Windows on the image of a sample, with its own labels or those of another one, laid where its own lie."""
+    image, labels = image_array(sdata, pair.image).data, cells_data(sdata, labels_of or pair)
+    stain = nuclear_channel(channel_names(sdata, pair.image), None, pair.image)
+    return Look.of(image, labels, labels_to_image(sdata, pair), scan, stain, in_passing)
 
 
 def verdict(fits: Mapping[str, np.ndarray]) -> str | None:
