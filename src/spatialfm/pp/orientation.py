@@ -134,8 +134,8 @@ def _say_exchanged(
         named = [f"{pairs[one].image!r} ({pairs[other].labels!r} does)" for one, other in fitting.items()]
         warn(
             f"Labels of {len(fitting)} of {counted(len(pairs), 'sample')} do not fit their image, but those of another "
-            f"sample do: {listed(named, 5, quoted=False)}. Are files of masks exchanged? Intensities of their cells are those "
-            "of other places, in another sample. Look at one in sfm.pl.segmentation, and correct the paths."
+            f"sample do: {listed(named, 5, quoted=False)}. Are files of masks exchanged? Intensities of cells are "
+            "those of other places, in another sample. Look at one in sfm.pl.segmentation, and correct the paths."
         )
 
 
