@@ -115,6 +115,16 @@ def test_a_value_that_one_sample_of_a_patient_lacks_is_not_taken_from_the_other(
                for one in found["problems"])  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_is_said_of_a_table_is_a_note_and_said_once(cohort, capsys):
+    table = pd.read_csv(cohort / "cohort.csv").assign(grade=["1", "2", ".", "3"])
+    table.to_csv(cohort / "cohort.csv", index=False)
+    assert main(["check", str(cohort / "config.yaml"), "--no-estimate"]) == 0
+    seen = capsys.readouterr()
+    assert (seen.out + seen.err).count("are kept as text: 'grade'") == 1
+    assert "Warning" not in seen.out + seen.err
+
+
 def test_days_among_months_are_said(cohort, capsys):
     table = pd.read_csv(cohort / "cohort.csv").assign(months=[3, 31, 1005, 33])
     table.to_csv(cohort / "cohort.csv", index=False)

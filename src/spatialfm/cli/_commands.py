@@ -81,10 +81,10 @@ def add_common(parser: Parser) -> None:
     )
 
 
-def analysis_of(args: argparse.Namespace, changes: Mapping[tuple[str, ...], Any]) -> Analysis:
+def analysis_of(args: argparse.Namespace, screen: Screen, changes: Mapping[tuple[str, ...], Any]) -> Analysis:
     """The analysis that the arguments mean, with all its settings checked."""
-    source = Path(args.source)
-    return Analysis(read_config(source, STAGES, out=args.out, changes=changes), STAGES)
+    with screen.noting():  # columns of the cohort table are looked at
+        return Analysis(read_config(Path(args.source), STAGES, out=args.out, changes=changes), STAGES)
 
 
 def do(args: argparse.Namespace, screen: Screen, analysis: Analysis, only: str | None) -> None:
@@ -99,7 +99,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace, screen: Screen) -> None:
         for name in options
         if (given := getattr(args, SET + name, None)) is not None
     }
-    do(args, screen, analysis_of(args, changes), stage.name)
+    do(args, screen, analysis_of(args, screen, changes), stage.name)
 
 
 def _add_option(group: Any, option: Option) -> None:

@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Everything that can be known; 1 if something has to be corrected."""
-    analysis = analysis_of(args, {})
+    analysis = analysis_of(args, screen, {})
     with screen.noting():
         sdata = images_of(analysis, from_files=True)
         description = described(analysis, sdata)

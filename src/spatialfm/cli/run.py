@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, screen: Screen) -> None:
     """All stages."""
-    do(args, screen, analysis_of(args, dict(map(_change, args.changes))), None)
+    do(args, screen, analysis_of(args, screen, dict(map(_change, args.changes))), None)
 
 
 def _change(text: str) -> tuple[tuple[str, ...], Any]:
