@@ -35,6 +35,7 @@ from spatialfm._keys import PATIENT_KEY
 from spatialfm.cohort.intensities import intensities
 from spatialfm.learn.heads.auto import fit_of
 from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
+from spatialfm.learn.heads.by_sample import on_scale
 from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import away_from, draw_per_class, quadrants
@@ -132,6 +133,7 @@ def evaluate(
     rows: list[dict] = []
     labels = task.cells.obs["label"].astype(object).fillna("").to_numpy(dtype=str)
     patients = task.cells.obs[PATIENT_KEY].to_numpy(dtype=str) if PATIENT_KEY in task.cells.obs else None
+    samples = pd.factorize(task.cells.obs["sample"].astype(str))[0]
     for seed in range(draws):
         train, test = held_out(task, labels, seed)
         rng = np.random.default_rng(seed)
@@ -148,6 +150,7 @@ def evaluate(
                     continue
                 blocks = [ColumnBlock(rep, values.shape[1], means)]
                 cells = VisibleCells(values[seen], scaler_of(blocks, values[seen]), groups, known, seed)
+                cells, scale = on_scale(cells, samples[seen], known, labels[part], Options(random_state=seed))
                 for method in missing:
                     started = time.perf_counter()
                     if method == BEFORE:
@@ -169,6 +172,7 @@ def evaluate(
                             "labels": size,
                             "draw": seed,
                             "types": len(classes),
+                            "by_sample": method != BEFORE and scale.get("by_sample", False),
                             "f1": f1_score(truth, found, average="macro", labels=classes),
                             "ece": calibration_error(probability[inside], np.searchsorted(classes, truth[inside])),
                             "ece_chance": error_of_right_ones(probability[inside], seed),

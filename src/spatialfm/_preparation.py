@@ -25,6 +25,7 @@ FRACTIONS = "fractions as they are"
 AS_IT_IS = "as it is"
 BY_TRAINING = "columns standardized on the training part"  # by the classifiers themselves
 BY_ALL = "columns standardized on all rows, labelled or not"
+BY_SAMPLE = ", then within each sample"
 ARCSINH = "means by arcsinh with a cofactor by marker, then "  # and one of these
 BY_TRAINING_CELLS = "columns standardized on all cells of the training part, labelled or not"
 TRANSDUCTIVE = "columns standardized on all cells, those of the test part too (transductive)"

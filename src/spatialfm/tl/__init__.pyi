@@ -495,8 +495,8 @@ def annotate(
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
-    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
-    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, by_sample: bool | Literal['auto'] = 'auto',
+    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
     patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
     random_state: int = 0, key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
@@ -507,8 +507,8 @@ def annotate(
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
-    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
-    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, by_sample: bool | Literal['auto'] = 'auto',
+    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
     patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
     random_state: int = 0, key_added: str | None = None, copy: Literal[True]
 ) -> pd.DataFrame: ...
@@ -519,8 +519,8 @@ def annotate(
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
-    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
-    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, by_sample: bool | Literal['auto'] = 'auto',
+    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
     patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
     random_state: int = 0, key_added: str | None = None, copy: bool
 ) -> pd.DataFrame | None: ...

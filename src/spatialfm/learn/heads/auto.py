@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..probe import coded
 from ..temperature import find_temperature, tempered
-from .blocks import ColumnBlock, columns_of
+from .blocks import ColumnBlock, columns_of, scalers_of
 from .cells import VisibleCells
 from .fitted import Fitted, held_out_probability
 from .methods import fit_codes, fit_method, parts_of_ensemble
@@ -105,7 +105,7 @@ def fit_of(
 
 def split(cells: VisibleCells, blocks: Sequence[ColumnBlock]) -> list[VisibleCells]:
     """The cells as each block alone shows them, with the scale that it has among the others."""
-    scalers = getattr(cells.scaler, "scalers", [cells.scaler])
+    scalers = scalers_of(cells.scaler)
     parts = columns_of([block.width for block in blocks])
     return [
         replace(cells, values=cells.values[:, part], scaler=scaler) for part, scaler in zip(parts, scalers, strict=True)

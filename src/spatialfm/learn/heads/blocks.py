@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -66,6 +66,41 @@ def columns_of(widths: Sequence[int]) -> list[slice]:
     """
     ends = np.cumsum(widths).tolist()
     return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+
+
+class AppliedScaler(TransformerMixin, BaseEstimator):
+    """A scale that rows have already.
+
+    Parameters
+    ----------
+    scaler
+        What brought them to it.
+    """
+
+    def __init__(self, scaler: Scaler) -> None:
+        self.scaler = scaler
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("cofactors_", "intensities", "scalers", "widths"):  # what is asked of a scaler besides its scale
+            return getattr(self.scaler, name)
+        raise AttributeError(name)
+
+    def fit(self, values: np.ndarray, y: object = None) -> AppliedScaler:
+        """Nothing: the scaler is fitted."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """The rows as they are."""
+        return values
+
+
+def scalers_of(scaler: Scaler) -> list[Scaler]:
+    """The scaler of each block."""
+    scalers = list(getattr(scaler, "scalers", [scaler]))
+    return [AppliedScaler(one) for one in scalers] if isinstance(scaler, AppliedScaler) else scalers
 
 
 def scaler_of(blocks: Sequence[ColumnBlock], values: np.ndarray, more: np.ndarray | None = None) -> Scaler:

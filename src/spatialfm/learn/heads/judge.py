@@ -16,6 +16,7 @@ from ..probe import cofactors_of, draw_per_class
 from ..temperature import calibration_error
 from .auto import fit_of
 from .blocks import ColumnBlock, scaler_of
+from .by_sample import on_scale
 from .cells import VisibleCells
 from .covering import least_probabilities
 from .folds import Fold
@@ -72,6 +73,9 @@ class Judged:
         Representations that are trained on the drawn cells of each fold, by name.
     markers
         Markers of types, which are scored too: they see no label.
+    samples, by_sample
+        Sample of the labelled cells, then of the others, where each may have a scale of its own; whether it has one
+        whatever the labels say.
     """
 
     names: np.ndarray
@@ -89,6 +93,8 @@ class Judged:
     stacked: bool = False
     trained: dict[str, Trained] = field(default_factory=dict)
     markers: Markers | None = None
+    samples: np.ndarray | None = None
+    by_sample: bool = False
 
 
 def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame:
@@ -123,6 +129,7 @@ class _Room:
     cells: VisibleCells
     place: np.ndarray  # (n,) row of each labelled cell; -1 if it is not seen
     test: np.ndarray  # values of the tested cells
+    samples: np.ndarray | None = None  # of the cells
 
 
 def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
@@ -137,7 +144,11 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
     if task.groups is not None:  # of cells without label no patient is asked
         groups = np.concatenate([task.groups[rows], np.full(int(complete.sum()), "", dtype=task.groups.dtype)])
     values = np.concatenate([own[rows], also[complete].astype(own.dtype, copy=False)])
-    return _Room(VisibleCells(values, scaler, groups, place[fold.train], options.random_state), place, own[fold.test])
+    samples = None
+    if task.samples is not None and task.transductive:  # all of them are seen
+        samples = task.samples[np.r_[np.ones(len(own), bool), complete]]
+    cells = VisibleCells(values, scaler, groups, place[fold.train], options.random_state)
+    return _Room(cells, place, own[fold.test], samples)
 
 
 def _prepared(task: Judged, room: _Room | None) -> str:
@@ -157,7 +168,8 @@ def _run(
 ) -> tuple[pd.DataFrame, float, dict]:
     started = time.perf_counter()
     blocks, rows = task.blocks.get(rep, []), room.place[part]
-    model, _ = fit_of(head, blocks, task.stacked, room.cells, rows, task.names[part], options)
+    cells, _ = on_scale(room.cells, room.samples, rows, task.names[part], options, always=task.by_sample)
+    model, _ = fit_of(head, blocks, task.stacked, cells, rows, task.names[part], options)
     # as new cells, or as those that were seen without label
     seen = task.transductive and not options.published
     probability = model.predict_seen(room.place[fold.test]) if seen else model.predict_proba(room.test)
@@ -166,7 +178,7 @@ def _run(
     scores = _scores(task, fold, probability, model.classes)
     if options.coverage is not None:
         head = notes["chosen"]
-        least = least_probabilities(head, blocks, task.stacked, room.cells, rows, task.names[part], options, model)
+        least = least_probabilities(head, blocks, task.stacked, cells, rows, task.names[part], options, model)
         sets, truth = sets_of(probability, least), _places(task.names[fold.test], model.classes)
         inside, single = sets[np.arange(len(truth)), truth], sets.sum(axis=1) == 1
         scores.loc["macro", "coverage"], scores.loc["macro", "set_size"] = inside.mean(), sets.sum(axis=1).mean()
@@ -217,6 +229,7 @@ def _noise(task: Judged, fold: Fold, options: Options) -> _Room:
         blocks={"": [ColumnBlock("", N_RANDOM)]},
         others={"": np.zeros((0, N_RANDOM))},
         seen=lambda fold: np.zeros(0, int),
+        samples=None,
     )
     return _cells(bare, fold, "", options)
 

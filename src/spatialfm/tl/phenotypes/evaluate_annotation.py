@@ -31,6 +31,7 @@ from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
 from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
 from ...learn.heads.trained import split_representations, trainers
+from .annotate import samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,6 +58,7 @@ def evaluate_annotation(
     n_trials: int = 25,
     calibrate: bool = True,
     arcsinh: bool = True,
+    by_sample: bool | Literal["auto"] = "auto",
     coverage: float | None = None,
     coverage_of: Literal["types", "cells"] = "types",
     published: bool = False,
@@ -122,6 +124,9 @@ def evaluate_annotation(
     arcsinh
         Columns that are mean intensities of markers as in `spatialfm.tl.annotate`, with cofactors from the cells that
         columns are scaled on, unless `published`.
+    by_sample
+        Each sample on its own scale as in `spatialfm.tl.annotate`, with `transductive` only: a sample of test patients
+        has a scale of its own where its cells are seen.
     coverage
         Also make sets of types as `spatialfm.tl.annotate` does, from the patients of the training part, and score them.
     coverage_of
@@ -145,7 +150,7 @@ def evaluate_annotation(
         Quadrants only: training cells closer to a test cell are left out, in the units of ``obsm[spatial_key]`` (µm).
         The default is half a window of KRONOS.
     library_key
-        Quadrants only: column of ``obs`` with the image of each cell.
+        Column of ``obs`` with the image of each cell, for quadrants and `by_sample`.
     spatial_key
         Quadrants only: key of ``obsm`` with the place of each cell.
     random_state
@@ -197,6 +202,8 @@ def evaluate_annotation(
     check_anndata(adata, "evaluate_annotation", key_added)
     C = "search" if published and C == "grid" else C
     methods = _check_heads(heads, C, published, transductive)
+    if by_sample is True and not transductive:
+        raise TableError("by_sample=True scales by the cells of test patients too. Pass transductive=True with it.")
     cells, others = _cells(adata, label_key, min_cells, dominance)
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
@@ -222,6 +229,8 @@ def evaluate_annotation(
         combine == "stack",
         trainers(trained, cells, others, label_key, patient_key),
         None if signatures is None else _markers(cells, others, signatures, layer),
+        _samples(adata, cells, others, library_key, by_sample) if transductive else None,
+        by_sample is True,
     )
     by_type, calibrate = coverage_of == "types", calibrate and not published
     options = Options(C, n_trials, calibrate, published, random_state, coverage, by_type)
@@ -242,11 +251,21 @@ def evaluate_annotation(
         **_told(options),
         "arcsinh": arcsinh and not published,
         "transductive": transductive,
+        "by_sample": str(by_sample) if transductive else "False",
         "labels_from": labels_from or "",
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
     }
     return _write(adata, key_added, table, params)
+
+
+def _samples(
+    adata: AnnData, cells: AnnData, others: AnnData, library_key: str, by_sample: bool | str
+) -> np.ndarray | None:
+    """Code of the sample of labelled cells, then of the others; None where each is not to have its own scale."""
+    if samples_of(adata, library_key, by_sample) is None:
+        return None
+    return pd.factorize(np.concatenate([part.obs[library_key].to_numpy(dtype=str) for part in (cells, others)]))[0]
 
 
 def _told(options: Options) -> dict[str, object]:
