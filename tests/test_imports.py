@@ -69,6 +69,7 @@ SHARED_IN_TL = {
     "imputation.floors", "imputation.image_error", "imputation.nearest_of_images", "imputation.one_name",
     "imputation.painted_scores", "imputation.panel_by_model", "imputation.panel_tables", "imputation.perturbed_cells",
     "imputation.reconstruct_linear", "imputation.surprise_maps", "imputation.surprise_parts",
+    "phenotypes.annotation_inputs",
     "regions.artifact_examples", "regions.token_table",
     "survival.external_groups", "survival.external_validation",
 }  # fmt: skip

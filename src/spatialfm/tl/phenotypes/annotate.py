@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from ..._coordinates import column_of_several, coordinates
 from ..._errors import TableError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._preparation import ARCSINH, BY_ALL, BY_SAMPLE
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
-from ...cohort.checks import check_anndata, label_column, listed, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.column_names import column_names
-from ...cohort.intensities import intensities
-from ...cohort.overlaid import check_overlaid
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
-from ...cohort.representation import each_representation
 from ...cohort.signature_matrix import intensities_of
 from ...learn.conformal import check_coverage
-from ...learn.heads.answer import Answer, Neighbors, Prior, answer, cofactor_rows
+from ...learn.heads.answer import Answer, Prior, answer, cofactor_rows
 from ...learn.heads.auto import AUTO
 from ...learn.heads.bcos import mean_shares, shares_of
 from ...learn.heads.blocks import ColumnBlock, scaler_of
@@ -34,8 +30,8 @@ from ...learn.heads.cells import VisibleCells
 from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
 from ...learn.heads.signature import fit_signatures
-from ...learn.heads.smoothing import neighbor_means
 from ...learn.probe import certainty
+from .annotation_inputs import neighbors_of, samples_of, side_by_side
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -244,7 +240,7 @@ def annotate(
         check_alone(signatures, smoothing)
         check_coverage(coverage, None if groups is None else groups[known])
     prior = _prior(adata, signatures, layer, random_state)
-    neighbors = _neighbors(adata, smoothing, library_key, spatial_key)
+    neighbors = neighbors_of(adata, smoothing, library_key, spatial_key)
     order = order_of_names(adata.obs_names)
     cells = VisibleCells(values, scaler_of(blocks, values), groups, known, random_state, order)
     samples = samples_of(adata, library_key, by_sample)
@@ -305,18 +301,6 @@ def annotate(
     return None
 
 
-def samples_of(adata: AnnData, library_key: str | None, by_sample: bool | str) -> np.ndarray | None:
-    """Code of the sample of each cell; None where samples are not asked for, or not known and not insisted on."""
-    if by_sample is False:
-        return None
-    if library_key is None and by_sample is True:
-        raise TableError("by_sample=True needs the sample of each cell. Pass library_key=, a column of obs.")
-    if by_sample is not True and (library_key is None or (library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs)):
-        return None
-    column = obs_column(adata, str(library_key), "library_key", allow_missing=by_sample is not True)
-    return None if column.isna().any() else pd.factorize(column.astype(str))[0]
-
-
 def _check_adds_up(signatures: object, smoothing: object, combine: str, n_blocks: int) -> None:
     """Refuse what would change an answer after it was taken apart."""
     name = "signatures" if signatures is not None else "smoothing" if smoothing is not None else ""
@@ -372,38 +356,6 @@ def _prior(
     types = list(matrix.index)
     fitted = fit_signatures(intensity, types, matrix.to_numpy(), random_state)
     return Prior(types, fitted.predict_proba(intensity))
-
-
-def _neighbors(
-    adata: AnnData, smoothing: float | str | None, library_key: str | None, spatial_key: str
-) -> Neighbors | None:
-    if smoothing is None:
-        return None
-    weight = None if smoothing == "auto" else float(smoothing)
-    if weight is not None and not 0 <= weight <= 1:
-        raise TableError(f"smoothing={smoothing} is not a share of the neighbours. Pass 0 to 1, or 'auto'.")
-    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
-        library_key = None
-    if library_key is None and (key := column_of_several(adata)) is not None:
-        raise TableError(
-            f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one sample are "
-            f"not neighbours of another's. Pass library_key={key!r}, or smoothing=None."
-        )
-    samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
-    places = coordinates(adata, spatial_key)
-    check_overlaid(adata, places, pd.factorize(np.asarray(samples))[0], library_key)
-    return Neighbors(neighbor_means(places, np.asarray(samples)), weight)
-
-
-def side_by_side(
-    adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True
-) -> tuple[np.ndarray, list[ColumnBlock]]:
-    """Columns ``(n, columns)`` of one representation or several, and what they are."""
-    values = each_representation(adata, use_rep)
-    blocks = [
-        ColumnBlock(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()
-    ]
-    return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
 
 
 def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tuple[np.ndarray, pd.Categorical]:

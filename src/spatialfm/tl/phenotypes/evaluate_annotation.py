@@ -31,7 +31,7 @@ from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
 from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
 from ...learn.heads.trained import split_representations, trainers
-from .annotate import samples_of
+from .annotation_inputs import samples_of_parts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -229,7 +229,7 @@ def evaluate_annotation(
         combine == "stack",
         trainers(trained, cells, others, label_key, patient_key),
         None if signatures is None else _markers(cells, others, signatures, layer),
-        _samples(adata, cells, others, library_key, by_sample) if transductive else None,
+        samples_of_parts(adata, (cells, others), library_key, by_sample) if transductive else None,
         by_sample is True,
     )
     by_type, calibrate = coverage_of == "types", calibrate and not published
@@ -257,15 +257,6 @@ def evaluate_annotation(
         "margin": margin if patient_key == "quadrant" else 0.0,
     }
     return _write(adata, key_added, table, params)
-
-
-def _samples(
-    adata: AnnData, cells: AnnData, others: AnnData, library_key: str, by_sample: bool | str
-) -> np.ndarray | None:
-    """Code of the sample of labelled cells, then of the others; None where each is not to have its own scale."""
-    if samples_of(adata, library_key, by_sample) is None:
-        return None
-    return pd.factorize(np.concatenate([part.obs[library_key].to_numpy(dtype=str) for part in (cells, others)]))[0]
 
 
 def _told(options: Options) -> dict[str, object]:

@@ -1,0 +1,77 @@
+"""What `spatialfm.tl.annotate` reads of a table besides labels: columns, samples, neighbours in the tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._coordinates import column_of_several, coordinates
+from ..._errors import TableError, counted
+from ..._keys import SAMPLE_KEY
+from ...cohort.checks import obs_column
+from ...cohort.intensities import intensities
+from ...cohort.overlaid import check_overlaid
+from ...cohort.representation import each_representation
+from ...learn.heads.answer import Neighbors
+from ...learn.heads.blocks import ColumnBlock
+from ...learn.heads.smoothing import neighbor_means
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def side_by_side(
+    adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True
+) -> tuple[np.ndarray, list[ColumnBlock]]:
+    """Columns ``(n, columns)`` of one representation or several, and what they are."""
+    values = each_representation(adata, use_rep)
+    blocks = [
+        ColumnBlock(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()
+    ]
+    return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
+
+
+def samples_of(adata: AnnData, library_key: str | None, by_sample: bool | str) -> np.ndarray | None:
+    """Code of the sample of each cell; None where samples are not asked for, or not known and not insisted on."""
+    if by_sample is False:
+        return None
+    if library_key is None and by_sample is True:
+        raise TableError("by_sample=True needs the sample of each cell. Pass library_key=, a column of obs.")
+    if by_sample is not True and (library_key is None or (library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs)):
+        return None
+    column = obs_column(adata, str(library_key), "library_key", allow_missing=by_sample is not True)
+    return None if column.isna().any() else pd.factorize(column.astype(str))[0]
+
+
+def samples_of_parts(
+    adata: AnnData, parts: Sequence[AnnData], library_key: str, by_sample: bool | str
+) -> np.ndarray | None:
+    """The same of cells of a table that was parted, one part after the other."""
+    if samples_of(adata, library_key, by_sample) is None:
+        return None
+    return pd.factorize(np.concatenate([part.obs[library_key].to_numpy(dtype=str) for part in parts]))[0]
+
+
+def neighbors_of(
+    adata: AnnData, smoothing: float | str | None, library_key: str | None, spatial_key: str
+) -> Neighbors | None:
+    """Means over the nearest cells of a sample, and their weight; None without smoothing."""
+    if smoothing is None:
+        return None
+    weight = None if smoothing == "auto" else float(smoothing)
+    if weight is not None and not 0 <= weight <= 1:
+        raise TableError(f"smoothing={smoothing} is not a share of the neighbours. Pass 0 to 1, or 'auto'.")
+    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
+        library_key = None
+    if library_key is None and (key := column_of_several(adata)) is not None:
+        raise TableError(
+            f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one sample are "
+            f"not neighbours of another's. Pass library_key={key!r}, or smoothing=None."
+        )
+    samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
+    places = coordinates(adata, spatial_key)
+    check_overlaid(adata, places, pd.factorize(np.asarray(samples))[0], library_key)
+    return Neighbors(neighbor_means(places, np.asarray(samples)), weight)
