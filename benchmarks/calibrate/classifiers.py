@@ -173,7 +173,11 @@ def bags_chance(seed: int) -> list[float]:
 
 
 def bags_probability(seed: int) -> list[float]:
-    """Classes weigh alike in training, so that of nothing the rare one is as probable as the other."""
+    """Classes weigh alike in training, so that of nothing the rare one would be as probable as the other.
+
+    It is less so, as in scikit-learn's logistic regression with balanced weights of 30 bags of three columns (0.03 less
+    with C = 1, 0.01 with 0.1, 0.05 with 10; 0.13 with 16 columns): where few bags are fitted closely, weights fade.
+    """
     return [bags(seed, 0.0)[1]["p_b"].mean(), 0.5]
 
 
@@ -203,7 +207,9 @@ CASES = [
     Case("tl.mil", "a network, 8 of 30 patients of the rare class, no effect: p_two_sided", "p_value", bags_test(0.0),
          100, conservative=True),
     Case("tl.mil", "a network, 8 of 30 patients of the rare class, no effect: chance", "score", bags_chance, 100),
-    Case("tl.mil", "a network, no effect: probability of the rare class", "score", bags_probability, 100),
+    Case("tl.mil", "a network, no effect: probability of the rare class", "score", bags_probability, 100,
+         note="0.03 less in balanced logistic regression of three columns, too: where few bags are fitted closely, "
+              "weights of classes fade"),
     Case("tl.mil", "a network, cells of the rare class 1 sd higher", "power", bags_test(1.0), 60),
     Case("tl.mil", "60 patients, no effect, predictions taken for independent", "p_value", held_out(60, False), 1000,
          note="without the allowance, for comparison"),
