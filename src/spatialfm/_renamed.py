@@ -14,6 +14,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "basis": {"key": "use_rep"},
     "cell_states": {"reference": "source"},
     "cell_table": {"cells_label_key": "instance_key", "cells_sample_key": "library_key"},
+    "compare_representations": {"run": "run_key"},
     "composition": {"groupby": "group_key"},
     "cox": {"cluster_key": "se_cluster_key"},
     "cumulative_incidence": {"event": "event_value"},

@@ -512,7 +512,7 @@ def test_results_repeat_and_are_stored(cells, tmp_path):
     assert folds[["fold", "seed"]].values.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert (folds[["n_train", "n_validation", "n_test"]].sum(axis=1) == 40).all()
     named = pd.concat([folds.assign(use_rep="a"), folds.assign(use_rep="b")])
-    assert len(sfm.metrics.compare_representations(named, "auroc", run=["fold", "seed"])) == 2
+    assert len(sfm.metrics.compare_representations(named, "auroc", run_key=["fold", "seed"])) == 2
     cells.write_h5ad(tmp_path / "cells.h5ad")
 
 

@@ -202,7 +202,7 @@ def mil(
       folds, ``p_two_sided`` as above, and ``p_t_test`` of the published protocol (t-test of held-out probabilities);
     - ``folds``: every score of every fold and seed, with epochs (``best_epoch`` 0: attention made nothing better than
       the mean cell, and is even) and sizes, to be compared between representations by
-      ``sfm.metrics.compare_representations(..., run=["fold", "seed"])``; ``params``;
+      ``sfm.metrics.compare_representations(..., run_key=["fold", "seed"])``; ``params``;
     - ``statistics_folds``, ``statistics``: what STAMP prints of held-out predictions (means over seeds): of each fold,
       and means over folds with the t interval of independent folds, which is too narrow as folds share training
       patients; with classes AUROC, average precision and F1 of each against the rest, of numbers r2, correlation and
