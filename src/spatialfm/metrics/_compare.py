@@ -70,14 +70,17 @@ def compare_representations(
     >>> table[["first", "second", "p_value", "p_published"]].round(3).values.tolist()
     [['a', 'b', 0.028, 0.004], ['b', 'a', 0.972, 1.0]]
     """
-    scores, keys = ([scores] if isinstance(scores, str) else list(scores)), [run_key] if isinstance(run_key, str) else list(run_key)
+    scores = [scores] if isinstance(scores, str) else list(scores)
+    keys = [run_key] if isinstance(run_key, str) else list(run_key)
     if absent := [name for name in (by, *keys, *scores) if name not in runs]:
         raise TableError(f"No column {listed(absent)} in runs; found {listed(runs.columns, 12)}.")
     if ratio is not None and not ratio >= 0:
         raise TableError(f"ratio={ratio} is not a ratio of test to training cases. Pass for example 0.25.")
     if runs.duplicated([by, *keys]).any():
         twice = runs.loc[runs.duplicated([by, *keys]), by].iloc[0]
-        raise TableError(f"{twice!r} has a run twice (run_key={run_key!r}). Pass in run_key= all columns that tell runs apart.")
+        raise TableError(
+            f"{twice!r} has a run twice (run_key={run_key!r}). Pass in run_key= all columns that tell runs apart."
+        )
     wide = {score: runs.pivot(index=keys, columns=by, values=score) for score in scores}
     rows = [
         {"first": one, "second": two, "score": score} | _compare(wide[score][[one, two]].dropna(), ratio, n_cases)
