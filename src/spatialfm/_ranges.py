@@ -120,6 +120,7 @@ RANGES = {
     "mpp": POSITIVE,
     "mpp_range": POSITIVE,
     "mpp_reference": POSITIVE,
+    "n": COUNT,
     "n_bootstrap": at_least(0),
     "n_chance": at_least(0),
     "n_folds": at_least(2),

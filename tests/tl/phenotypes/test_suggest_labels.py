@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
 
 NOT_MEASURED = "an order of cells, which is held against brute force"
 N = 24
@@ -112,3 +112,9 @@ def test_refusals(cells):
     with pytest.warns(SpatialfmWarning, match="4 cells have"):
         assert len(sfm.tl.suggest_labels(cells, "known", use_rep="X_latent", n=9, patient_key=None)) == 4
     assert "suggested_labels" in cells.uns
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_no_cells_are_not_asked_for(cells, n):
+    with pytest.raises(ArgumentError, match="n must be a whole number of at least 1"):
+        sfm.tl.suggest_labels(cells, use_rep="X_latent", n=n)

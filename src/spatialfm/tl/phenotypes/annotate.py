@@ -31,7 +31,7 @@ from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
 from ...learn.heads.signature import fit_signatures
 from ...learn.probe import certainty
-from .annotation_inputs import neighbors_of, samples_of, side_by_side
+from .annotation_inputs import neighbors_of, samples_of, side_by_side, tell_one_patient
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -218,6 +218,11 @@ def annotate(
         If there are fewer than two classes among the labels, two of them read alike or one is a missing label as text
         (``"nan"``), the embedding is missing or holds NaN, or `coverage` is asked for with too few patients.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If all labelled cells are of one of several patients: probabilities of the others' cells are then too high.
+
     Examples
     --------
     >>> import numpy as np
@@ -233,6 +238,8 @@ def annotate(
     known, labels = _labelled(adata, label_key, signatures)
     values, blocks = side_by_side(adata, use_rep, arcsinh)
     groups = patients_of_rows(adata, patient_key, used=known)
+    if calibrate:
+        tell_one_patient(groups, known, patient_key)
     options = Options(C, n_trials, calibrate, False, random_state, coverage, coverage_of == "types")
     if method == "bcos":
         _check_adds_up(signatures, smoothing, combine, len(blocks))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._coordinates import column_of_several, coordinates
-from ..._errors import TableError, counted
+from ..._errors import TableError, counted, warn
 from ..._keys import SAMPLE_KEY
 from ...cohort.checks import obs_column
 from ...cohort.intensities import intensities
@@ -32,6 +32,18 @@ def side_by_side(
         ColumnBlock(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()
     ]
     return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
+
+
+def tell_one_patient(groups: np.ndarray | None, known: np.ndarray, patient_key: str | None) -> None:
+    """Warn where probabilities hold for the cells of one patient, and are asked for of others too."""
+    if groups is None or not len(known) or len(np.unique(groups[known])) > 1:
+        return
+    if n_others := int((groups != groups[known[0]]).sum()):
+        warn(
+            f"All labelled cells are of one patient (obs[{patient_key!r}]), {str(groups[known[0]])!r}. Probabilities "
+            f"are calibrated on its own cells, and too high for {counted(n_others, 'cell')} of others. Label cells of "
+            "several patients."
+        )
 
 
 def samples_of(adata: AnnData, library_key: str | None, by_sample: bool | str) -> np.ndarray | None:
