@@ -13,6 +13,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
 import api_names  # noqa: E402
+import docstrings  # noqa: E402
 import execute_tutorials  # noqa: E402
 import gallery  # noqa: E402
 
@@ -58,7 +59,7 @@ autodoc_typehints = "none"  # sphinx_autodoc_typehints shows them
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
 napoleon_use_rtype = True
-napoleon_custom_sections = [("Writes", "params_style")]
+napoleon_custom_sections = [("Writes", "params_style"), docstrings.SENTENCES]
 typehints_defaults = "braces"
 always_document_param_types = True
 
@@ -114,3 +115,10 @@ html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "use_download
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def setup(app) -> None:
+    """Before and after napoleon, which reads docstrings at the usual priority, 500."""
+    app.connect("autodoc-process-docstring", docstrings.prepare, priority=100)
+    app.connect("autodoc-process-docstring", docstrings.finish, priority=900)
+    app.connect("autodoc-skip-member", docstrings.skip)

@@ -77,7 +77,7 @@ def write_cards(folder: Path) -> None:
         )
         (folder / f"{path.stem}.png").write_bytes(base64.b64decode(picture))
         cards += [f":::{{grid-item-card}} {title}", f":link: {path.stem}", ":link-type: doc"]
-        cards += [f":img-top: ../_figures/{path.stem}.png", "", text, ":::", ""]
+        cards += [f":img-top: ../_figures/{path.stem}.png", f":img-alt: first figure of: {title}", "", text, ":::", ""]
     (folder / "tutorials.txt").write_text("\n".join([*cards, "::::", ""]), encoding="utf-8")
 
 

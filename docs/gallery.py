@@ -430,7 +430,7 @@ def write_cards(folder: Path) -> None:
     cards = ["::::{grid} 1 2 3 3", ":gutter: 3", ""]
     for name in FIGURES:
         cards += [f":::{{grid-item-card}} `{name}`", f":link: generated/spatialfm.pl.{name}", ":link-type: doc"]
-        cards += [f":img-top: _figures/{name}.png", ":::", ""]
+        cards += [f":img-top: _figures/{name}.png", f":img-alt: example of {name}", ":::", ""]
     (folder / "gallery.txt").write_text("\n".join([*cards, "::::", ""]), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 import re
 import sys
@@ -120,3 +121,76 @@ def test_faults_on_the_page_on_reliability_are_counted_as_their_tests_count_them
                 wrong.append(f"{named[2]}: {written[0]}, and it has {cases_of(file, named[2])}")
     assert not wrong
     assert n_counted >= 10
+
+
+# --------------------------------------------------------------------------------------------- docstrings on pages
+
+
+def public_docstrings():
+    for room in ("", "pp", "tl", "pl", "io", "get", "models", "train", "metrics", "datasets"):
+        module = getattr(sfm, room) if room else sfm
+        for name in getattr(module, "__all__", []):
+            if callable(one := getattr(module, name)):
+                yield f"spatialfm.{room}.{name}".replace("..", "."), one
+
+
+def test_returned_values_in_sentences_are_one_field_and_types_are_left():
+    docstrings = script("docstrings")
+    said = ["None. Writes", "", "- `a`: one,", "  or two."]
+    text = ["Sum.", "", "Returns", "-------", *said, "", "Raises", "------", "E"]
+    section = ["In sentences", "------------", *said, "", ".. end of the sentences", ""]
+    assert docstrings.returns_as_text(text) == ["Sum.", "", *section, "Raises", "------", "E"]
+    left = ["Sum.", ".. rubric:: In sentences", "", *said, "", ".. end of the sentences", "", ":raises E:"]
+    field = [":returns: None. Writes", "", "          - `a`: one,", "            or two.", "", ""]
+    assert docstrings.returns_as_field(left) == ["Sum.", *field, ":raises E:"]
+    typed = ["Returns", "-------", "Path", "    Of the store.", ""]
+    assert docstrings.returns_as_text(typed) == typed
+    assert docstrings.fields_as_parameters(["A.", "Attributes", "----------", "x", "    One."])[1] == "Parameters"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="docs extra")
+def test_no_sentence_of_a_docstring_is_taken_for_a_type():
+    """As napoleon writes fields: what it took for names is bold, and for types in italics."""
+    from sphinx.ext.napoleon import Config, NumpyDocstring
+
+    docstrings = script("docstrings")
+    own = [("Writes", "params_style"), docstrings.SENTENCES]
+    config = Config(napoleon_use_rtype=True, napoleon_custom_sections=own)
+    n_returns, wrong = 0, []
+    for name, one in public_docstrings():
+        lines = (inspect.getdoc(one) or "").splitlines()
+        docstrings.prepare(None, "class" if inspect.isclass(one) else "function", name, one, None, lines)
+        lines = NumpyDocstring(lines, config).lines()
+        docstrings.finish(None, "", name, one, None, lines)
+        shown = "\n".join(lines)
+        assert docstrings.SENTENCES not in shown
+        n_returns += ":returns:" in shown
+        shown = re.sub(r"``[^`]*``", "", shown)
+        for field in re.findall(r"^:(?:returns|rtype): (.*(?:\n .*|\n$)*)", shown, re.MULTILINE):
+            if re.search(r"^\s*\* (\*\*|\*\w)|^\*\w|\*\*[^*]*`", field, re.MULTILINE):
+                wrong.append((name, field[:80]))
+    assert not wrong
+    assert n_returns > 100
+
+
+def test_fields_of_classes_are_described_on_their_pages():
+    import dataclasses
+
+    docstrings = script("docstrings")
+    missing = []
+    for name, one in public_docstrings():
+        if not (inspect.isclass(one) and dataclasses.is_dataclass(one)):
+            continue
+        lines = (inspect.getdoc(one) or "").splitlines()
+        docstrings.prepare(None, "class", name, one, None, lines)
+        described = set()
+        for head, end in docstrings.sections(lines, ("Parameters",)):
+            heads = [line for line in lines[head + 2 : end] if line and not line.startswith(" ")]
+            described = {part.strip() for line in heads for part in line.split(",")}
+        missing += [f"{name}: {one.name}" for one in dataclasses.fields(one) if one.init and one.name not in described]
+    assert not missing
+
+
+def test_examples_show_numbers_without_their_type():
+    for name, one in public_docstrings():
+        assert not re.search(r"np\.(float|int|str|bool)\w*\(", inspect.getdoc(one) or ""), name

@@ -66,8 +66,8 @@ def imputed(adata: AnnData, use_rep: str = "X_imputed", *, markers: Sequence[str
     >>> adata = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=100, random_state=0)
     >>> adata.X[:100, adata.var_names.get_loc("CD3")] = np.nan  # a patient who was not stained for it
     >>> sfm.tl.impute_markers(adata, markers=["CD3"], method="linear")
-    >>> sfm.get.imputed(adata)["CD3"].notna().sum()
-    np.int64(100)
+    >>> int(sfm.get.imputed(adata)["CD3"].notna().sum())
+    100
     """
     notes = record(adata, use_rep)
     if "imputed" not in notes:

@@ -39,6 +39,8 @@ class Index:
         ``"exact"``, or the library whose graph is searched.
     made
         How the representation was made, where that is known: a query that was made otherwise is refused.
+    graph
+        What the library searches in; None where rows are compared one by one.
     scale
         What columns were divided by ``(columns,)``; queries are, too.
     preparation

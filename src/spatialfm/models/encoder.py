@@ -51,7 +51,17 @@ class EncoderOutput:
 
 @dataclass(frozen=True)
 class MarkerEntry:
-    """One marker of a model's vocabulary, with the statistics of its pixels (scaled to 0..1) at training."""
+    """One marker of a model's vocabulary, with the statistics of its pixels (scaled to 0..1) at training.
+
+    Attributes
+    ----------
+    name
+        As the model's files call it.
+    id
+        Number by which the network knows it.
+    mean, std
+        Of its pixels.
+    """
 
     name: str
     id: int
@@ -61,11 +71,23 @@ class MarkerEntry:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the weights of an encoder came from; goes into every record."""
+    """Where the weights of an encoder came from; goes into every record.
 
-    source: str  # file name, "hf://org/repo/file", "random (untrained)" or "none"
+    Attributes
+    ----------
+    source
+        Name of a file, ``"hf://org/repo/file"``, ``"random (untrained)"`` or ``"none"``.
+    sha256
+        Of the file; empty where there is none.
+    adapter
+        Name of the adapter that was added to them; empty for none.
+    adapter_sha256
+        Of its file.
+    """
+
+    source: str
     sha256: str = ""
-    adapter: str = ""  # name of the adapter that was added to them; "": none
+    adapter: str = ""
     adapter_sha256: str = ""
 
 

@@ -178,8 +178,8 @@ def align(
     >>> others = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=80, random_state=1)
     >>> others.obs["patient"] = "other " + others.obs["patient"].astype(str)
     >>> sfm.tl.align(others, "X_latent", "X", source=cells)
-    >>> others.uns["aligned"]["scores"]["n"].iloc[0]
-    np.int64(240)
+    >>> int(others.uns["aligned"]["scores"]["n"].iloc[0])
+    240
     """
     check_anndata(adata, "align", None if copy else key_added)
     if (other is None or other is adata) and rep_a == rep_b:

@@ -22,6 +22,15 @@ class Term:
 
     The loss is the sum of ``weight * total / count`` over the terms, with totals and counts of all processes: two
     processes with half of a batch each then minimise what one minimises with all of it.
+
+    Attributes
+    ----------
+    total
+        Sum over the values.
+    count
+        Their number.
+    weight
+        Of the term in the loss.
     """
 
     total: Tensor
@@ -53,12 +62,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Values of one step."""
+    """Values of one step.
+
+    Attributes
+    ----------
+    lr
+        Learning rate.
+    weight_decay
+        Weight decay of the groups that have one.
+    last_layer_lr
+        Learning rate of the last layer of a head, which is 0 while it is frozen.
+    extra
+        What else an objective schedules, such as the teacher's momentum and temperature.
+    """
 
     lr: float
     weight_decay: float
     last_layer_lr: float
-    extra: dict[str, float] = field(default_factory=dict)  # such as the teacher's momentum and temperature
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 class Objective(nn.Module, ABC):
