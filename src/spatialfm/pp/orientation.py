@@ -100,9 +100,8 @@ def say_orientation(
             f"were {name}: {listed([pair.labels for pair in concerned], 5)}. Intensities of their cells are those of "
             f"other places. {_remedy(sdata, str(concerned[0].labels), name)}"
         )
-    unlike = {sample for sample, fits in open_ones.items() if _peak(fits[AS_IT_IS])[1] <= NONE} - set(turned)
-    lost = [place for place, pair in enumerate(pairs) if pair.sample in unlike]
-    _say_exchanged(sdata, pairs, scans, lost, in_passing)
+    heights = {sample: _peak(fits[AS_IT_IS])[1] for sample, fits in open_ones.items() if sample not in turned}
+    _say_exchanged(sdata, pairs, scans, heights, in_passing)
     return turned
 
 
@@ -110,20 +109,22 @@ def _say_exchanged(
     sdata: SpatialData,
     pairs: Sequence[SampleElements],
     scans: Sequence[LabelScan],
-    lost: Sequence[int],
+    heights: Mapping[str, float],
     in_passing: bool,
 ) -> None:
-    """Warn of labels that fit the image of another sample, and not their own; those are tried first that do not either.
+    """Warn of labels that fit the image of another sample, and not their own.
 
     Parameters
     ----------
-    lost
-        Places of the pairs whose labels do not fit in any orientation.
+    heights
+        Of samples whose labels do not clearly fit in any orientation, the peak as they are, in standard errors. The
+        labels that another image lacks are among theirs, and those that fit worst are tried first.
     """
+    place_of = {pair.sample: place for place, pair in enumerate(pairs)}
+    unsure = [place_of[sample] for sample in sorted(heights, key=lambda sample: heights[sample])]
     fitting = {}
-    for place in lost:
-        others = [one for one in (*lost, *(set(range(len(pairs))) - set(lost))) if one != place]
-        for other in others[:TRIED]:
+    for place in (one for one in unsure if heights[pairs[one].sample] <= NONE):
+        for other in [one for one in unsure if one != place][:TRIED]:
             if not _same_field(sdata, pairs[place], pairs[other]):
                 continue
             look = _look(sdata, pairs[place], scans[other], in_passing, labels_of=pairs[other])
