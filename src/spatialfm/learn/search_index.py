@@ -64,7 +64,13 @@ class Index:
 
     @public
     def save(self, path: str | PathLike) -> None:
-        """Write to a file (``.npz``) and put it in place; a graph of an approximate index is built again on loading."""
+        """Write to a file and put it in place; a graph of an approximate index is built again on loading.
+
+        Parameters
+        ----------
+        path
+            File, ``.npz``.
+        """
         path = Path(path)
         if path.is_dir():
             raise RunError(
@@ -89,6 +95,11 @@ class Index:
     @public
     def load(cls, path: str | PathLike) -> Index:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
 
         Raises
         ------

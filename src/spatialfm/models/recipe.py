@@ -157,6 +157,11 @@ class Recipe(Described):
     def replace(self, **changes: object) -> Recipe:
         """The same with other values of some fields; another mode also takes the windows of that mode.
 
+        Parameters
+        ----------
+        changes
+            Values by the names of their fields.
+
         Raises
         ------
         ArgumentError, ModelError
@@ -187,7 +192,17 @@ class Recipe(Described):
         return "given"
 
     def prepare(self, reader: Pixels, tissue: TissueMask, known: np.ndarray | None = None) -> Pixels | PreparedPixels:
-        """An image as the model takes it; itself where nothing is to be done."""
+        """An image as the model takes it; itself where nothing is to be done.
+
+        Parameters
+        ----------
+        reader
+            Pixels of the image.
+        tissue
+            Where tissue is on it.
+        known
+            Clipping values of its channels, where they are known.
+        """
         if not isinstance(self.preparation, Preparation):
             return reader
         return self.preparation.prepare(reader, tissue, known)
