@@ -46,6 +46,7 @@ root_doc = "index"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = [
+    "config.cache",  # typehints_formatter is a function, which is not kept between builds
     # types that are imported for type checkers alone: shown as written
     "sphinx_autodoc_typehints.forward_reference",
     "sphinx_autodoc_typehints.guarded_import",
@@ -61,6 +62,7 @@ napoleon_numpy_docstring = True
 napoleon_use_rtype = True
 napoleon_custom_sections = [("Writes", "params_style"), docstrings.SENTENCES]
 typehints_defaults = "braces"
+typehints_formatter = docstrings.type_shown
 always_document_param_types = True
 
 # Links into other projects need the network; a build must pass without it.

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 RULE = re.compile(r"-{3,}")
 SENTENCES = "In sentences"  # of napoleon_custom_sections
@@ -26,6 +26,15 @@ def prepare(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 def finish(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """For the same event, after napoleon; changes `lines`."""
     lines[:] = returns_as_field(lines)
+
+
+def type_shown(annotation: Any, config: Any) -> str | None:
+    """For ``typehints_formatter``: numbers whose range is annotated are shown as numbers, in place of ``Annotated``."""
+    if get_origin(annotation) is not Annotated:
+        return None
+    from sphinx_autodoc_typehints import format_annotation
+
+    return format_annotation(annotation.__origin__, config)
 
 
 def skip(app: Any, what: str, name: str, obj: Any, is_skipped: bool, options: Any) -> bool | None:

@@ -191,6 +191,18 @@ def test_fields_of_classes_are_described_on_their_pages():
     assert not missing
 
 
+@pytest.mark.skipif(importlib.util.find_spec("sphinx_autodoc_typehints") is None, reason="docs extra")
+def test_ranges_of_numbers_are_not_shown_as_types():
+    from types import SimpleNamespace
+    from typing import Annotated
+
+    from sphinx_autodoc_typehints import format_annotation
+
+    config = SimpleNamespace(typehints_formatter=script("docstrings").type_shown)
+    plain = format_annotation(int | None, SimpleNamespace())
+    assert format_annotation(Annotated[int, "at least 1"] | None, config) == plain
+
+
 def test_examples_show_numbers_without_their_type():
     for name, one in public_docstrings():
         assert not re.search(r"np\.(float|int|str|bool)\w*\(", inspect.getdoc(one) or ""), name
