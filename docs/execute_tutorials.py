@@ -95,6 +95,7 @@ def _check_page(path: Path, outputs: list) -> None:
         "a path of this machine": r"/(tmp|home|root|usr|var|work)/",
         "a warning of another package": r"\b(?!Spatialfm)\w+Warning: ",
         "a number with its type": r"np\.(float|int|str|bool)\w*\(",
+        "an object beside its figure": r"<Axes: |<matplotlib\.",
     }
     for what, pattern in patterns.items():
         for text in shown:

@@ -60,6 +60,7 @@ def test_a_figure_is_drawn_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
         ("cells are in /tmp/cohort/a.tif", "a path of this machine"),
         ("FutureWarning: use another", "a warning of another package"),
         ("(np.float64(0.5), 2)", "a number with its type"),
+        ("<Axes: title={'left': 'niches'}>", "an object beside its figure"),
     ],
 )
 def test_pages_do_not_show_what_is_not_for_readers(text, said):
