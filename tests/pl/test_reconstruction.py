@@ -65,6 +65,21 @@ def test_pictures_are_the_pixels_of_the_marker():
     plt.close("all")
 
 
+def test_colour_bars_say_what_they_show_and_where_colours_end_before_the_pixels():
+    """The brightest hundredth of the pixels lies above the scale, and so does a hundredth of the differences."""
+    axes = sfm.pl.reconstruction(images(), "DAPI", show=False)
+    for row in axes:
+        bars = [ax.images[0].colorbar for ax in row[2:]]
+        assert [bar.ax.get_ylabel() for bar in bars] == ["intensity", "difference"]
+        for bar, shown in zip(bars, ([0, 2], [3]), strict=True):
+            low, high = bar.mappable.get_clim()
+            values = np.concatenate([np.ravel(row[place].images[0].get_array()) for place in shown])
+            above, below = (values > high).any(), (values < low).any()
+            assert bar.extend == {(0, 0): "neither", (1, 0): "max", (0, 1): "min", (1, 1): "both"}[above, below]
+        assert bars[0].extend in ("max", "both")
+    plt.close("all")
+
+
 def test_a_channel_is_found_by_the_name_of_its_marker_and_samples_are_chosen():
     sdata = images()
     axes = sfm.pl.reconstruction(sdata, "Ki-67", samples="b", show=False)

@@ -14,6 +14,7 @@ from .._public import public
 from ..pp.predicted import Pair, PredictedImage, paired_pixels, predicted_images
 from ..stats.reconstruction import pearson
 from ._figure import finish, new_panels
+from ._heatmap import extended
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +156,13 @@ def _draw(row: np.ndarray, one: Pair) -> None:
     reach = float(np.percentile(np.abs(difference), TOP)) or 1.0
     other = row[3].imshow(difference, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
     figure = row[0].get_figure(root=True)
-    for mappable, place in ((picture, row[2]), (other, row[3])):
-        bar = figure.colorbar(mappable, ax=place, shrink=0.75, aspect=18, pad=0.03)
+    seen = np.concatenate([one.measured.ravel(), one.predicted.ravel()])  # pictures of one scale
+    bars = (
+        (picture, row[2], "intensity", extended(seen, 0, top)),
+        (other, row[3], "difference", extended(difference, -reach, reach)),
+    )
+    for mappable, place, label, extend in bars:
+        bar = figure.colorbar(mappable, ax=place, shrink=0.75, aspect=18, pad=0.03, extend=extend)
+        bar.set_label(label, fontsize="small")
         bar.ax.tick_params(labelsize="small")
         bar.outline.set_visible(False)
