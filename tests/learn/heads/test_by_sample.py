@@ -51,6 +51,8 @@ def test_the_scale_of_a_sample_is_that_by_hand():
         np.testing.assert_allclose(found[samples == code], expected, atol=1e-9)
     assert abs(found[:5, 0].mean() - mean[0]) > abs(found[200:, 0].mean() - mean[0])  # five cells move little
     np.testing.assert_array_equal(found[:, 2], 5.0)
+    gaps = within_samples(values, 2 * samples + 1)(np.arange(400))  # codes 0, 2 and 4 have no rows
+    np.testing.assert_array_equal(gaps, found)
 
 
 def right(cells: AnnData, **options) -> float:

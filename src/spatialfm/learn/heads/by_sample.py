@@ -36,22 +36,27 @@ def within_samples(scaled: np.ndarray, samples: np.ndarray) -> Callable[[np.ndar
     scaled
         All rows ``(n, columns)`` on one scale.
     samples
-        ``(n,)`` codes from 0 on.
+        ``(n,)`` codes from 0 on, not all of which have rows.
 
     Returns
     -------
     Called with some rows, makes these on the scale of their sample.
     """
-    mean, variance = scaled.mean(axis=0, dtype=np.float64), scaled.var(axis=0, dtype=np.float64)
+    n_rows = np.bincount(samples).astype(np.float64)[:, None]
+    means, apart = np.zeros((2, len(n_rows), scaled.shape[1]))
     order = np.argsort(samples, kind="stable")
-    means, spreads = [], []
-    for rows in np.split(order, np.cumsum(np.bincount(samples))[:-1]):
-        own = scaled[rows].astype(np.float64)
-        means.append((own.sum(axis=0) + HELD_BY * mean) / (len(rows) + HELD_BY))
-        apart = ((own - means[-1]) ** 2).sum(axis=0)
-        spreads.append(np.sqrt((apart + HELD_BY * variance) / (len(rows) + HELD_BY)))
-    center = np.stack(means)
-    factor = np.sqrt(variance) / np.where(np.stack(spreads) > 0, np.stack(spreads), 1.0)
+    for code, rows in enumerate(np.split(order, np.cumsum(n_rows[:-1, 0]).astype(int))):
+        if not len(rows):
+            continue  # a sample of which no row is seen
+        own = scaled[rows].astype(np.float64)  # of one sample: a million rows at once would be doubled
+        means[code] = own.mean(axis=0)
+        apart[code] = ((own - means[code]) ** 2).sum(axis=0)
+    mean = (n_rows * means).sum(axis=0) / len(samples)
+    variance = (apart + n_rows * (means - mean) ** 2).sum(axis=0) / len(samples)
+    center = (n_rows * means + HELD_BY * mean) / (n_rows + HELD_BY)
+    apart += n_rows * (means - center) ** 2
+    spread = np.sqrt((apart + HELD_BY * variance) / (n_rows + HELD_BY))
+    factor = np.sqrt(variance) / np.where(spread > 0, spread, 1.0)
 
     def moved(rows: np.ndarray) -> np.ndarray:
         of = samples[rows]
