@@ -264,6 +264,30 @@ def test_a_hidden_marker_is_as_if_it_were_absent(tiny):
     assert not torch.allclose(tiny.reconstruct(pixels, other, hidden)[:, 2], pictures[:, 2], atol=1e-3)
 
 
+def test_what_is_withheld_reaches_the_decoder_by_the_summaries_alone(tiny):
+    pixels, markers, hidden = tiny_input()
+    pictures = tiny.reconstruct(pixels, markers, hidden)
+    torch.testing.assert_close(tiny.reconstruct(pixels, markers, hidden, withheld=hidden), pictures)
+    none, every = torch.zeros_like(hidden), torch.ones_like(hidden)
+    torch.testing.assert_close(tiny.reconstruct(pixels, markers, hidden, withheld=none), pictures)
+    for block in tiny.backbone.encoder.blocks():  # without attention and change by it, no summary knows of a marker
+        block.multi_head_attention.W_o.weight.zero_()
+    other = torch.randn_like(pixels)
+    blind = [tiny.reconstruct(one, markers, hidden, withheld=every) for one in (pixels, other)]
+    torch.testing.assert_close(*blind)
+    assert not torch.allclose(blind[0][:, 0], blind[0][:, 1], atol=1e-3)  # it is told which marker is sought
+    # as if the encoder had been shown nothing: then tokens of markers are the same, and so are the summaries here
+    torch.testing.assert_close(blind[0], tiny.reconstruct(pixels, markers, every))
+    one = none.clone()
+    one[:, 1] = True  # the decoder works on each channel by itself
+    seen, apart = tiny.reconstruct(pixels, markers, none), tiny.reconstruct(pixels, markers, none, withheld=one)
+    torch.testing.assert_close(apart[:, [0, 2]], seen[:, [0, 2]])
+    assert not torch.allclose(apart[:, 1], seen[:, 1], atol=1e-3)
+    torch.testing.assert_close(tiny.reconstruct(pixels, markers, none, channels=[1], withheld=one), apart[:, [1]])
+    with pytest.raises(ModelError, match="boolean mask"):
+        tiny.reconstruct(pixels, markers, hidden, withheld=one[:, :2])
+
+
 def test_everything_hidden(tiny):
     pixels, markers, hidden = tiny_input()
     out = tiny(pixels, markers, token_mask=torch.ones_like(hidden))

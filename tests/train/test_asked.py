@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.train.asked import Asked, Length, _digest, _told, plan_of, vocabulary_with
@@ -86,3 +87,13 @@ def test_markers_of_the_windows_are_known_with_their_numbers():
     table.loc["CD20", "mean"] = None
     with pytest.raises(ModelError, match="Marker 'CD20' has a mean for each data set"):
         vocabulary_with(encoder, SimpleNamespace(markers=table))
+
+
+@pytest.mark.parametrize("given", ["masked", None])
+def test_an_objective_is_told_what_it_is_trained_on(monkeypatch, given):
+    told = []
+    made = SimpleNamespace(begin=told.append)
+    monkeypatch.setattr("spatialfm.train.asked.new_objective", lambda *args, **kwargs: made)
+    encoder = SimpleNamespace(n_marker_ids=0, card=sfm.models.card("virtues"))
+    assert asked(model="virtues", objective=given).learner(encoder, "windows to train on") is made
+    assert told == ["windows to train on"]

@@ -186,6 +186,19 @@ def test_all_weights_are_saved_as_an_encoder(sdata, base, tmp_path):
     assert not torch.equal(again.backbone.encoder.patch_encoder.weight, plain.backbone.encoder.patch_encoder.weight)
 
 
+def test_an_encoder_that_was_tuned_on_crops_goes_on_to_read_crops(sdata, base, tmp_path):
+    """Read from tiles, or from crops of another size, its cells would be other ones than those it was trained on."""
+    recipe = {"mode": "crop", "window": 24, "background": "zero"}
+    call = {**CALL, "recipe": recipe, "steps": 2}
+    encoder = sfm.train.finetune(sdata, "virtues", weights=base, out=tmp_path / "all", method="full", **call)
+    kept = encoder.card.recipe
+    assert (kept.mode, kept.window, kept.background, kept.stride) == ("crop", 24, "zero", None)
+    sfm.tl.embed_cells(sdata, encoder, key_added="X_default", panel={"markers": MARKERS})
+    sfm.tl.embed_cells(sdata, encoder, key_added="X_said", panel={"markers": MARKERS}, recipe=recipe)
+    table = sdata["table"]
+    np.testing.assert_array_equal(table.obsm["X_default"], table.obsm["X_said"])
+
+
 @pytest.mark.slow
 def test_numbers_can_be_learned(sdata, tmp_path):
     call = {**CALL, "label_key": None, "targets": ["CD3"], "steps": 60, "check_every": 60, "recipe": None}

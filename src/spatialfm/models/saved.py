@@ -24,6 +24,7 @@ _TUPLES = ("domains", "mpp_range")
 # of the recipe, how pixels are made of images; the statistics of markers hold for pixels that are made so
 PIXELS = ("scaling", "intensity_max", "resampling", "pixel_size", "preparation", "normalization", "epsilon")
 TILES = ("window", "stride", "padding")  # of models that see tiles: their positions are learned in windows of one size
+CELLS = ("mode", "background", *TILES)  # of encoders that were trained on cells: how these are read
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Saved:
     card
         Fields of the `ModelCard` that are its own.
     recipe
-        How pixels were made of images in training, and how large its tiles were, as far as it is known.
+        How pixels were made of images in training, and how large its tiles were, as far as it is known; of encoders that
+        were trained on cells, how these were read.
     """
 
     folder: Path
@@ -193,6 +195,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     if Path(stated["file"]).name != stated["file"]:
         raise WeightsError(f"{path} names the weights {stated['file']!r}, which is not in its folder. {_AGAIN}")
     recipe = stated.get("recipe", {})  # which folders of earlier versions do not state
-    if not isinstance(recipe, dict) or not set(recipe) <= {*PIXELS, *TILES}:
+    if not isinstance(recipe, dict) or not set(recipe) <= {*PIXELS, *CELLS}:
         raise WeightsError(f"{path} states a recipe of the encoder that this version does not know. {_AGAIN}")
     return {name: stated[name] for name in kinds} | {"recipe": recipe}

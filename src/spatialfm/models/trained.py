@@ -20,7 +20,7 @@ from .encoder import Encoder, MarkerEntry, Weights
 from .family import OWN_LICENSE, family_of, shape_of, shaped_card
 from .recipe import NOT_KEPT, Recipe
 from .registry import card as card_of
-from .saved import CARD_FILE, FORMAT, KEPT, PIXELS, TILES, WEIGHTS_FILE, tupled
+from .saved import CARD_FILE, CELLS, FORMAT, KEPT, PIXELS, TILES, WEIGHTS_FILE, tupled
 
 METADATA_FILE = "marker_metadata.csv"
 INITIAL = "initial (untrained)"
@@ -134,13 +134,25 @@ def save_trained(
     >>> loaded.card.license, loaded.options["blocks"]
     ('CC-BY-4.0', 'all')
     """
+    return _write(encoder, folder, card, _pixels(encoder.card.recipe if recipe is None else recipe))
+
+
+def save_tuned(encoder: Encoder, folder: str | os.PathLike, card: Mapping[str, Any], recipe: Recipe) -> Path:
+    """`save_trained` of an encoder that was trained on cells: it goes on to read them as it did, crops and tiles."""
+    reading = {name: value for name, value in recipe.storable().items() if name in CELLS}
+    return _write(encoder, folder, card, _pixels(recipe) | reading)
+
+
+def _write(
+    encoder: Encoder, folder: str | os.PathLike, card: Mapping[str, Any] | None, recipe: Mapping[str, Any]
+) -> Path:
     from safetensors.torch import save
 
     given = dict(card or {})
     if "encoder" in given:
         raise ArgumentError("The key 'encoder' of a card is written by save_trained(). Leave it out of card=.")
     card_of(encoder.card.name)
-    stated = _stated(encoder, given) | {"recipe": _pixels(encoder.card.recipe if recipe is None else recipe)}
+    stated = _stated(encoder, given) | {"recipe": recipe}
     try:
         json.dumps(given, allow_nan=False)
     except (TypeError, ValueError) as error:

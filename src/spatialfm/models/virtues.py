@@ -199,7 +199,13 @@ class VirTuesEncoder(Encoder):
         return [results[i] for i in range(len(pixels))]
 
     def reconstruct(
-        self, pixels: Tensor, markers: Tensor, mask: Tensor | None = None, *, channels: Sequence[int] | None = None
+        self,
+        pixels: Tensor,
+        markers: Tensor,
+        mask: Tensor | None = None,
+        *,
+        channels: Sequence[int] | None = None,
+        withheld: Tensor | None = None,
     ) -> Tensor:
         """Pixels as the decoder predicts them from the visible tokens (Methods, "VirTues Decoder").
 
@@ -212,6 +218,9 @@ class VirTuesEncoder(Encoder):
         channels
             Channels to predict, by their places (default: all). The decoder looks at one at a time, so that others
             need not be worked out.
+        withheld
+            ``(B, M, h, w)``, True for tokens that the decoder is shown as hidden ones, though the encoder saw them:
+            it has to read their pixels from the summary tokens. None: no others than those of `mask`.
 
         Returns
         -------
@@ -222,8 +231,12 @@ class VirTuesEncoder(Encoder):
         ModelError
             As `forward`.
         """
-        tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, mask))
+        pixels, markers, mask = self._inputs(pixels, markers, mask)
+        tokens, grid = self.backbone.encoder.embed(pixels, markers, mask)
         encoded = self.backbone.encoder.run(tokens, grid)
+        if withheld is not None:
+            _, _, withheld = self._inputs(pixels, markers, withheld)
+            encoded = self.backbone.encoder.without(encoded, markers, withheld)
         if channels is not None:
             encoded = encoded[:, [0, *(place + 1 for place in channels)]]
         return self.backbone.decoder(encoded, grid.height, grid.width)

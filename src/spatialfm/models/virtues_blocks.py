@@ -312,6 +312,12 @@ class VirTuesEncoderNet(nn.Module):
         out = self.layer_norm(grid.unpack(last(x, grid), hidden=tokens))
         return out[:, :1] if summary_only else out
 
+    def without(self, encoded: Tensor, markers: Tensor, withheld: Tensor) -> Tensor:
+        """What `run` gave, with tokens that are `withheld` ``(B, M, h, w)`` as those are that `embed` hid."""
+        hidden = self.layer_norm(self.masked_token + self.prior_embedding_encoder(markers))[:, :, None]
+        tokens = torch.where(withheld.flatten(2)[..., None], hidden.to(encoded.dtype), encoded[:, 1:])
+        return torch.cat([encoded[:, :1], tokens], dim=1)
+
     def summaries(self, tokens: Tensor, grid: VisibleTokens, after: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """Summary tokens ``(B, L, D)`` at the end, with the final norm, and after each of these blocks, without.
 

@@ -167,7 +167,7 @@ class Asked:
         if encoder.n_marker_ids:
             encoder.vocabulary = vocabulary_with(encoder, windows)
         if isinstance(self.objective, Objective):
-            return new_objective(self.objective, **self.options)
+            return self._begun(new_objective(self.objective, **self.options), windows)
         name = self.objective or published_objective(encoder.card)
         if name is None:
             raise ArgumentError(
@@ -175,7 +175,12 @@ class Asked:
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)  # heads begin at random
-            return new_objective(name, encoder, **self.options)
+            return self._begun(new_objective(name, encoder, **self.options), windows)
+
+    @staticmethod
+    def _begun(objective: Objective, windows: Windows) -> Objective:
+        objective.begin(windows)
+        return objective
 
 
 def vocabulary_with(encoder: Encoder, windows: Windows) -> tuple[MarkerEntry, ...]:

@@ -27,7 +27,7 @@ from ..models.adapter import CARD, as_json, base_digest
 from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
-from ..models.trained import new_encoder, save_trained
+from ..models.trained import new_encoder, save_tuned
 from .cell_objective import Rates
 from .cell_probe import ProbeCells, probed
 from .cells import CellWindows
@@ -222,7 +222,7 @@ def distil_encoder(
             card = _card(large, cohort, said) | {"validation_loss": loss, "best_step": step}
             with writing(folder.path):
                 report.to_csv(folder.path / REPORT)
-                save_trained(trained, folder.path, card, recipe=plans[1].request.recipe)
+                save_tuned(trained, folder.path, card, plans[1].request.recipe)
             tidied(folder)
             logger.info("%s", report.to_string())
     return load(small.card.name, weights=folder.path)

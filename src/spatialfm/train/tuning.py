@@ -29,7 +29,7 @@ from ..models.encoder import Encoder
 from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
-from ..models.trained import save_trained
+from ..models.trained import save_tuned
 from ..models.virtues import VirTuesEncoder
 from . import lora
 from .augment import Augment, augment_of
@@ -360,7 +360,7 @@ def _write(
     if tuning.method == "full":
         encoder = learner.encoder.eval().requires_grad_(False)
         said = {"fine-tuning": card, "trained_on": cells.described(start)}
-        save_trained(encoder, out, said, recipe=plan.request.recipe)
+        save_tuned(encoder, out, said, plan.request.recipe)
         return
     head = {f"head.{name}": one for name, one in learner.head.state_dict().items()}
     head |= {"head.center": learner.center, "head.scale": learner.scale}

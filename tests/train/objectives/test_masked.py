@@ -78,6 +78,29 @@ def test_masks_are_drawn_for_each_window_and_come_again():
     assert 8 < sum(sorted(share.tolist()) == [0, 0, 0, 1] for share in shares) < 32
 
 
+def test_of_some_windows_the_decoder_is_shown_summaries_alone():
+    windows = [sample("abcd", 0)] * 40
+    published, one = objective(error="hidden"), objective(error="hidden", summary_only=0.75)
+    views, plain = views_of(one, *windows), views_of(published, *windows)
+    assert 20 < sum(view.summary_only for view in views) < 40
+    assert not any(view.summary_only for view in plain)
+    for view, other in zip(views, plain, strict=True):  # nothing else is drawn in another way
+        assert (view.hidden == other.hidden).all()
+        assert view.seed == other.seed
+    batch = [next(view for view in views if view.summary_only), next(view for view in views if not view.summary_only)]
+    squares = []
+    for view in batch:  # each window alone
+        withheld = torch.ones_like(view.hidden) if view.summary_only else view.hidden
+        restored = one.encoder.reconstruct(view.pixels[None], view.markers, view.hidden[None], withheld=withheld[None])
+        shown = torch.nn.Upsample(scale_factor=4)(withheld[None].float())[0].bool()
+        squares.append((restored[0] - view.pixels)[shown].square())
+    term = one(batch)["error"]
+    assert term.count == sum(map(len, squares)) == 4 * 256 + 16 * int(batch[1].hidden.sum())
+    assert term.total.item() == pytest.approx(torch.cat(squares).sum().item(), rel=1e-5)
+    term.total.backward()
+    assert one.encoder.backbone.encoder.patch_summary_token.grad.abs().max() > 0
+
+
 def test_validation_gives_numpys_correlations():
     one = objective()
     views = views_of(one, sample("abc", 0), sample("ab", 1))
@@ -137,6 +160,8 @@ def test_what_it_refuses():
         objective(mode={"spatial": 1.0})
     with pytest.raises(ArgumentError, match="the smaller one first"):
         objective(ratio=(0.9, 0.6))
+    with pytest.raises(ArgumentError, match="summary_only"):
+        objective(summary_only=1.0)
     with pytest.raises(ModelError, match=r"Pass crop=16"):
         views_of(objective(), sample("ab", 0, side=18))
     with pytest.raises(ModelError, match="needs the markers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,23 @@ def test_losses_are_those_of_their_definition():
     logits = plain.heads[0](plain.embedding(windows[0].pixels[None], windows[0].markers[None])[0])
     expected = F.cross_entropy(logits, torch.tensor([2])).item()
     assert plain(views_of(plain, windows[0]))["label/region"].total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_are_weighed_and_numbers_scaled_by_what_is_trained_on_alone():
+    one = objective()
+    trained_on = pd.DataFrame({"source": "s", "sample": list("aabccd"), "y": 0, "x": range(6)})
+    one.begin(SimpleNamespace(table=trained_on))  # e and f are held out: the only cell of "immune" is in f
+    np.testing.assert_allclose(one.class_weights_0, [1, 4 / 2, 4 / 6], rtol=1e-6)  # one stroma, three tumour
+    known = np.array([0.1, 2.0, -1.0])
+    view = views_of(one, window("e"))[0]
+    assert view.values.item() == pytest.approx((3.0 - known.mean()) / known.std(), rel=1e-6)
+    one.begin(SimpleNamespace(table=trained_on))  # a run that goes on
+    assert views_of(one, window("e"))[0].values.item() == pytest.approx(view.values.item(), rel=1e-6)
+    plain = objective(balanced=False)
+    plain.begin(SimpleNamespace(table=trained_on))
+    assert plain.class_weights_0.tolist() == [1, 1, 1]
+    with pytest.raises(ArgumentError, match="'score' of targets= has fewer than two different numbers to train on"):
+        objective().begin(SimpleNamespace(table=trained_on[trained_on["sample"].isin(["a", "c"])]))
 
 
 def test_a_batch_where_nothing_is_known_trains_nothing_and_has_all_terms():

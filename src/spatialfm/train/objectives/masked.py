@@ -37,13 +37,17 @@ _Seen = TypeVar("_Seen", bound=_HasPixels)
 
 @dataclass(frozen=True)
 class MaskedWindow:
-    """A window, its hidden tokens ``(M, h, w)``, and the seed of the masks it is validated with."""
+    """A window, its hidden tokens ``(M, h, w)``, the seed of the masks it is validated with.
+
+    Of a window with `summary_only`, the decoder is shown the summary tokens alone.
+    """
 
     pixels: Tensor
     markers: Tensor
     names: tuple[str, ...]
     hidden: Tensor
     seed: int
+    summary_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class MaskedViews:
     patch_size: int
     shares: tuple[tuple[str, float], ...]
     ratio: tuple[float, float]
+    summary_only: float = 0.0
 
     def __call__(self, window: WindowSample, rng: np.random.Generator) -> MaskedWindow:
         """Window and mask."""
@@ -68,7 +73,9 @@ class MaskedViews:
             raise ModelError("Objective 'masked' needs the markers of a window; the windows are of a model without.")
         grid = (n, height // self.patch_size, width // self.patch_size)
         hidden = torch.from_numpy(draw_mask(mode, grid, self.ratio, rng))
-        return MaskedWindow(window.pixels, window.markers, window.names, hidden, int(rng.integers(2**62)))
+        seed = int(rng.integers(2**62))
+        alone = bool(rng.random() < self.summary_only)  # drawn last: it changes none of the masks
+        return MaskedWindow(window.pixels, window.markers, window.names, hidden, seed, alone)
 
 
 class Warmed(Objective):
@@ -114,8 +121,13 @@ class Masked(Warmed):
     ratio
         Smallest and largest share of hidden tokens.
     error
-        Pixels that count: ``"all"``, or those of hidden tokens alone, ``"hidden"``. Each weighs alike, so that of mixed
-        modes a window with one hidden marker has a small part in the second.
+        Pixels that count: ``"all"``, or those of tokens that the decoder is not shown, ``"hidden"``. Each weighs alike,
+        so that of mixed modes a window with one hidden marker has a small part in the second.
+    summary_only
+        Share of the windows of which the decoder is shown the summary tokens alone, so that these have to hold all
+        markers (as Xiao et al. 2022, RetroMAE, train the embedding of a text). It is no part of the published training:
+        there, the decoder reads a channel that was seen from its own tokens, and summaries need hold of it what tells
+        of other channels. Less than 1, so that the decoder learns to use tokens, too.
     lr, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
@@ -128,6 +140,7 @@ class Masked(Warmed):
         mode: Mode | Mapping[str, float] = "independent",
         ratio: tuple[float, float] = (0.6, 1.0),
         error: Literal["all", "hidden"] = "all",
+        summary_only: Annotated[float, between(0, 1)] = 0.0,
         lr: Annotated[float, above(0)] = 2e-4,
         weight_decay: Annotated[float, at_least(0)] = 0.01,
         warmup: Annotated[float, between(0, 1)] = 0.1,
@@ -142,19 +155,25 @@ class Masked(Warmed):
         low, high = ratio
         if not 0 < low <= high <= 1:
             raise ArgumentError(f"ratio must be two shares between 0 and 1, the smaller one first, got {ratio}.")
-        self.encoder, self.error = encoder, error
+        if summary_only == 1:
+            raise ArgumentError(
+                "summary_only=1 would leave a decoder that has never read the tokens it is shown in a reconstruction. "
+                "Pass less, such as 0.9."
+            )
+        self.encoder, self.error, self.summary_only = encoder, error, summary_only
         self.shares, self.ratio = _shares(mode), (float(low), float(high))
         self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
 
     def views(self) -> Views:
         """Draws masks."""
-        return MaskedViews(self.encoder.config.patch_size, self.shares, self.ratio)
+        return MaskedViews(self.encoder.config.patch_size, self.shares, self.ratio, self.summary_only)
 
     def forward(self, views: Sequence[MaskedWindow]) -> dict[str, Term]:
         """The squared error over the pixels of a batch, of any panels."""
         terms: dict[str, Term] = {}
         for members in alike(views):
-            target, restored, pixels = self._restored(members, torch.stack([one.hidden for one in members]))
+            hidden, alone = torch.stack([one.hidden for one in members]), [one.summary_only for one in members]
+            target, restored, pixels = self._restored(members, hidden, alone)
             terms = added(terms, self._squares(target, restored, pixels))
         return terms
 
@@ -189,14 +208,20 @@ class Masked(Warmed):
         n, height, width = one.hidden.shape
         return draw_mask(mode, (n, height, width), self.ratio, np.random.default_rng([one.seed, number]))
 
-    def _restored(self, members: Sequence[MaskedWindow], hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels, their reconstruction, and which of them were hidden, all ``(B, M, H, W)``."""
+    def _restored(
+        self, members: Sequence[MaskedWindow], hidden: Tensor, alone: Sequence[bool] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels, their reconstruction, and which of them the decoder was not shown, all ``(B, M, H, W)``."""
         encoder: Any = self.encoder
         device, size = encoder.device, encoder.config.patch_size
         pixels = torch.stack([one.pixels for one in members]).to(device)
         markers = torch.stack([one.markers for one in members]).to(device)
         hidden = hidden.to(device)
-        restored = encoder.reconstruct(pixels, markers, hidden)
+        if any(alone):
+            withheld = hidden | torch.tensor(alone, device=device)[:, None, None, None]
+            restored, hidden = encoder.reconstruct(pixels, markers, hidden, withheld=withheld), withheld
+        else:
+            restored = encoder.reconstruct(pixels, markers, hidden)
         return pixels, restored, hidden.repeat_interleave(size, -1).repeat_interleave(size, -2)
 
     def _squares(self, target: Tensor, restored: Tensor, hidden: Tensor) -> dict[str, Term]:

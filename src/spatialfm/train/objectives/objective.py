@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from ...models.encoder import Encoder
 from ..batch import WindowSample
+
+if TYPE_CHECKING:
+    from ..data import Windows
 
 Views = Callable[[WindowSample, np.random.Generator], Any]
 
@@ -113,6 +116,9 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def schedule(self, step: int, n_steps: int) -> Schedule:
         """Learning rate, weight decay and what else changes, at a step (from 0) of a run of so many."""
+
+    def begin(self, windows: Windows) -> None:
+        """What is taken from the windows that are trained on, before a run begins or goes on, such as class weights."""
 
     def before_step(self, schedule: Schedule) -> None:
         """What is set before a step, such as the temperature of a teacher."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from .objective import Group, Objective, Schedule, Term, Views
 from .registry import register_objective
 from .schedules import warm_cosine
 from .targets import UNKNOWN, Targets, targets_of
+
+if TYPE_CHECKING:
+    from ..data import Windows
 
 Output = Literal["patch", "marker", "summary", "token"]
 
@@ -56,8 +59,8 @@ class KnownViews:
 class Supervised(Objective):
     """Labels by cross-entropy, numbers by squared error, from the embedding of a window; several of each.
 
-    Each target has a linear head of its own. Numbers are brought to mean 0 and deviation 1 over the table, so that
-    they weigh the same. What is not known of a window is left out of the mean. Weights of the encoder that the
+    Each target has a linear head of its own. Numbers are brought to mean 0 and deviation 1, so that they weigh the
+    same; by the rows of the table that `pretrain` trains on, as classes are weighed. What is not known of a window is left out of the mean. Weights of the encoder that the
     embedding does not depend on, such as those of a decoder, are not trained.
 
     Validation reports for each label ``balanced_accuracy/<label>``, and for each number and marker Pearson's
@@ -121,8 +124,19 @@ class Supervised(Objective):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_state)
             self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes.values())
-        for place, name in enumerate(known.classes if known is not None else ()):
-            weights = known.class_weights(place) if balanced and known is not None else np.ones(sizes[f"label/{name}"])
+        self.balanced = balanced
+        self._weigh()
+
+    def begin(self, windows: Windows) -> None:
+        """Classes weigh the same, and numbers have mean 0 and deviation 1, over what is trained on alone."""
+        if self.targets is not None:
+            self.targets = self.targets.on(windows.table)
+            self._weigh()
+
+    def _weigh(self) -> None:
+        known = self.targets
+        for place, names in enumerate(known.classes.values() if known is not None else ()):
+            weights = known.class_weights(place) if self.balanced and known is not None else np.ones(len(names))
             self.register_buffer(f"class_weights_{place}", torch.tensor(weights, dtype=torch.float32))
 
     def views(self) -> Views:

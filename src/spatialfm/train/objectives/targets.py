@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,8 @@ class Targets:
         ``(n, columns)``, brought to mean 0 and deviation 1, NaN where not known.
     mean, std
         ``(columns,)``, of the numbers as given.
+    counted
+        Rows that decide these and the weights of classes; None: all.
     """
 
     keys: tuple[str, ...]
@@ -44,6 +46,7 @@ class Targets:
     values: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    counted: np.ndarray | None = None
 
     def of(self, window: WindowSample) -> tuple[np.ndarray, np.ndarray]:
         """Codes and values of a window.
@@ -64,12 +67,29 @@ class Targets:
             )
         return self.codes[self.rows[key]], self.values[self.rows[key]]
 
+    def on(self, windows: pd.DataFrame) -> Targets:
+        """The same targets, with weights of classes, means and deviations of the rows of these windows alone.
+
+        Raises
+        ------
+        ArgumentError
+            If a number is the same in all of them.
+        """
+        columns = [windows[name].astype(int if name in "yx" else str) for name in self.keys]
+        counted = np.unique([self.rows[key] for key in zip(*columns, strict=True) if key in self.rows]).astype(int)
+        values = self.values * self.std + self.mean
+        mean, std = _scales(values[counted], self.columns)
+        return replace(self, values=(values - mean) / std, mean=mean, std=std, counted=counted)
+
     def class_weights(self, label: int) -> np.ndarray:
-        """Weights ``(classes,)`` by which all classes of a label weigh the same over the table; 1 on average."""
+        """Weights ``(classes,)`` by which all classes of a label weigh the same; 1 on average.
+
+        A class that none of the rows has, which are counted, weighs 1: nothing is trained by it.
+        """
         n_classes = len(tuple(self.classes.values())[label])
-        codes = self.codes[:, label]
+        codes = self.codes[:, label] if self.counted is None else self.codes[self.counted, label]
         counts = np.bincount(codes[codes >= 0], minlength=n_classes)
-        return counts.sum() / (n_classes * counts)
+        return np.where(counts > 0, counts.sum() / np.maximum((counts > 0).sum() * counts, 1), 1.0)
 
 
 def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> Targets:
@@ -117,10 +137,15 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
             values[:, place] = table[name].to_numpy(dtype=float, na_value=np.nan)
         except (TypeError, ValueError) as error:
             raise ArgumentError(f"Column {name!r} of targets= holds what is not a number: {error}.") from error
-    finite = np.isfinite(values)
-    for place, name in enumerate(numbers):
-        if finite[:, place].sum() < 2 or np.ptp(values[finite[:, place], place]) == 0:
-            raise ArgumentError(f"Column {name!r} of targets= has fewer than two different numbers.")
-    values = np.where(finite, values, np.nan)
-    mean, std = (np.nanmean(values, axis=0), np.nanstd(values, axis=0)) if numbers else (np.zeros(0), np.ones(0))
+    values = np.where(np.isfinite(values), values, np.nan)
+    mean, std = _scales(values, numbers)
     return Targets(keys, rows, classes, codes, tuple(numbers), (values - mean) / std, mean, std)
+
+
+def _scales(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of columns ``(n, columns)``, NaN where not known."""
+    for name, column in zip(names, values.T, strict=True):
+        there = column[np.isfinite(column)]
+        if len(there) < 2 or np.ptp(there) == 0:
+            raise ArgumentError(f"Column {name!r} of targets= has fewer than two different numbers to train on.")
+    return (np.nanmean(values, axis=0), np.nanstd(values, axis=0)) if len(names) else (np.zeros(0), np.ones(0))
