@@ -46,8 +46,8 @@ class Saved:
     card
         Fields of the `ModelCard` that are its own.
     recipe
-        How pixels were made of images in training, and how large its tiles were, as far as it is known; of encoders that
-        were trained on cells, how these were read.
+        How pixels were made of images in training, and how large its tiles were, as far as it is known; of encoders
+        that were trained on cells, how these were read.
     """
 
     folder: Path

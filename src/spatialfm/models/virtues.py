@@ -231,12 +231,11 @@ class VirTuesEncoder(Encoder):
         ModelError
             As `forward`.
         """
-        pixels, markers, mask = self._inputs(pixels, markers, mask)
-        tokens, grid = self.backbone.encoder.embed(pixels, markers, mask)
+        tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, mask))
         encoded = self.backbone.encoder.run(tokens, grid)
         if withheld is not None:
-            _, _, withheld = self._inputs(pixels, markers, withheld)
-            encoded = self.backbone.encoder.without(encoded, markers, withheld)
+            _, vectors, kept_back = self._inputs(pixels, markers, withheld)
+            encoded = self.backbone.encoder.without(encoded, vectors, kept_back)
         if channels is not None:
             encoded = encoded[:, [0, *(place + 1 for place in channels)]]
         return self.backbone.decoder(encoded, grid.height, grid.width)

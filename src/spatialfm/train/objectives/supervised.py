@@ -60,8 +60,9 @@ class Supervised(Objective):
     """Labels by cross-entropy, numbers by squared error, from the embedding of a window; several of each.
 
     Each target has a linear head of its own. Numbers are brought to mean 0 and deviation 1, so that they weigh the
-    same; by the rows of the table that `pretrain` trains on, as classes are weighed. What is not known of a window is left out of the mean. Weights of the encoder that the
-    embedding does not depend on, such as those of a decoder, are not trained.
+    same; by the rows of the table that `pretrain` trains on, as classes are weighed. What is not known of a window is
+    left out of the mean. Weights of the encoder that the embedding does not depend on, such as those of a decoder, are
+    not trained.
 
     Validation reports for each label ``balanced_accuracy/<label>``, and for each number and marker Pearson's
     correlation.
