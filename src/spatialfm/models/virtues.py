@@ -234,8 +234,8 @@ class VirTuesEncoder(Encoder):
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, mask))
         encoded = self.backbone.encoder.run(tokens, grid)
         if withheld is not None:
-            _, vectors, kept_back = self._inputs(pixels, markers, withheld)
-            encoded = self.backbone.encoder.without(encoded, vectors, kept_back)
+            _, vectors, _ = self._inputs(pixels, markers, withheld)
+            encoded = self.backbone.encoder.without(encoded, vectors, withheld.to(encoded.device))
         if channels is not None:
             encoded = encoded[:, [0, *(place + 1 for place in channels)]]
         return self.backbone.decoder(encoded, grid.height, grid.width)
