@@ -23,7 +23,7 @@ from .saved import saved_in
 from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
 from .virtues_blocks import VirTuesConfig, VirTuesNet, VisibleTokens
 from .virtues_cards import VIRTUES, VIRTUES_IMC14, VIRTUES_SP32
-from .virtues_inputs import checked
+from .virtues_inputs import checked, fits
 from .virtues_tissue import OUTPUTS, ChannelSummaries, read_tissue
 
 
@@ -393,25 +393,13 @@ def build_virtues(
     return encoder
 
 
-def _fits(config: VirTuesConfig) -> str | None:
-    if config.heads < 1 or config.dim % (4 * config.heads):
-        return f"dim {config.dim} must be a multiple of four times heads {config.heads}, for the rotary positions"
-    if config.patch_size < 1 or (VIRTUES.recipe.window or 0) % config.patch_size:
-        return f"patch_size {config.patch_size} must divide {VIRTUES.recipe.window}, the side of a tile"
-    if not config.encoder or set(config.encoder) - set("hvf") or set(config.decoder) - set("hvf"):
-        return f"encoder {config.encoder!r} and decoder {config.decoder!r} must have one of h, v and f for each block"
-    if min(config.hidden, config.marker_dim, config.max_side) < 1:
-        return "hidden, marker_dim and max_side must be at least 1"
-    return None
-
-
 add_family(
     Family(
         configs=dict.fromkeys((VIRTUES.name, VIRTUES_SP32.name, VIRTUES_IMC14.name), VirTuesConfig()),
         objective="masked",
         build=VirTuesEncoder,
         initialise=lambda encoder, seed: initial.virtues(encoder.get_submodule("backbone"), encoder.config.dim, seed),
-        fits=_fits,
+        fits=fits,
         shorthands={
             "dim": lambda dim: {"dim": dim, "hidden": 2 * dim},
             "depth": lambda depth: {"encoder": ("hv" * depth)[:depth]},

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import ModelError
+from .virtues_cards import VIRTUES
 
 if TYPE_CHECKING:
     from .virtues_blocks import VirTuesConfig
@@ -39,6 +40,19 @@ def checked(
             )
         hidden = hidden.to(weight.device)
     return pixels.to(weight), markers, hidden
+
+
+def fits(config: VirTuesConfig) -> str | None:
+    """What is wrong with a shape of the network, in words; None: nothing."""
+    if config.heads < 1 or config.dim % (4 * config.heads):
+        return f"dim {config.dim} must be a multiple of four times heads {config.heads}, for the rotary positions"
+    if config.patch_size < 1 or (VIRTUES.recipe.window or 0) % config.patch_size:
+        return f"patch_size {config.patch_size} must divide {VIRTUES.recipe.window}, the side of a tile"
+    if not config.encoder or set(config.encoder) - set("hvf") or set(config.decoder) - set("hvf"):
+        return f"encoder {config.encoder!r} and decoder {config.decoder!r} must have one of h, v and f for each block"
+    if min(config.hidden, config.marker_dim, config.max_side) < 1:
+        return "hidden, marker_dim and max_side must be at least 1"
+    return None
 
 
 def _embeddings(name: str, width: int, markers: Tensor | None, batch: int, channels: int) -> Tensor:

@@ -125,9 +125,9 @@ class Masked(Warmed):
         so that of mixed modes a window with one hidden marker has a small part in the second.
     summary_only
         Share of the windows of which the decoder is shown the summary tokens alone, so that these have to hold all
-        markers (as Xiao et al. 2022, RetroMAE, train the embedding of a text). It is no part of the published training:
-        there, the decoder reads a channel that was seen from its own tokens, and summaries need hold of it what tells
-        of other channels. Less than 1, so that the decoder learns to use tokens, too.
+        markers (as Xiao et al. 2022, RetroMAE, train the embedding of a text). Published: 0; there,
+        the decoder reads a channel that was seen from its own tokens, and summaries need hold of it what tells of other
+        channels. Less than 1, so that the decoder learns to use tokens, too.
     lr, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
