@@ -120,7 +120,7 @@ def test_tiles_are_as_large_as_they_were_in_training(tmp_path):
 
 
 def test_a_recipe_that_is_none(folder):
-    change(folder, recipe={"background": "zero"})
+    change(folder, recipe={"on_nan": "zero"})
     refused(folder, "states a recipe of the encoder that this version does not know")
     change(folder, recipe={"scaling": "log"})
     refused(folder, "scaling")
