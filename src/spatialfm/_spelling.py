@@ -10,7 +10,8 @@ from ._errors import TableError
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_NAME = frozenset({"", "nan", "none", "<na>", "nat", "null"})  # what a missing value becomes as text
+TEXT_OF_MISSING = frozenset({"", "nan", "<na>", "nat"})  # what a missing value becomes as text, and nothing else is
+NO_NAME = TEXT_OF_MISSING | {"none", "null"}  # of a patient or a type, which nobody calls so
 
 
 def as_read(name: object) -> str:

@@ -128,16 +128,38 @@ def test_who_reads_labels_refuses_missing_ones_that_became_text(name):
         readers(cells, "known")[name]()
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda column: named(column, "group_key"),
-        codes_of,
-        lambda column: design_matrix(pd.DataFrame({"arm": column}), {}),
-        lambda column: read_strata(AnnData(obs=pd.DataFrame({"arm": column})), ["arm"]),
-    ],
-    ids=["groups", "clusters", "covariates", "strata"],
-)
+VALUES = {
+    "groups": lambda column: named(column, "group_key"),
+    "clusters": codes_of,
+    "covariates": lambda column: design_matrix(pd.DataFrame({"arm": column}), {}),
+    "strata": lambda column: read_strata(AnnData(obs=pd.DataFrame({"arm": column})), ["arm"]),
+}
+
+
+@pytest.mark.parametrize("read", VALUES.values(), ids=VALUES)
+def test_missing_values_that_became_text_are_no_group(read):
+    column = pd.Series(["treated", None, "control", "treated"], index=list("abcd"), name="arm")
+    for text in ("nan", "<NA>", ""):
+        with pytest.raises(TableError, match=f"holds '{text}', which is what a missing value becomes as text"):
+            read(column.fillna(text))
+    with pytest.warns(SpatialfmWarning, match="holds 'None', which counts as a value"):
+        read(column.astype(str))  # no treatment, or a missing one
+
+
+def test_clusters_of_cells_are_not_missing_ones_as_text():
+    cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=20, random_state=0)
+    cells.obs["gap"] = cells.obs["type"].astype(object).where(np.arange(cells.n_obs) % 2 == 0).astype(str)
+    calls = {
+        "composition": lambda: sfm.tl.composition(cells, "gap"),
+        "name_clusters": lambda: sfm.tl.name_clusters(cells, "gap", {"T": ["CD3"]}),
+        "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(cells, "gap", n_neighbors=3),
+    }
+    for call in calls.values():
+        with pytest.raises(TableError, match=r"obs\['gap'\] \(cluster_key=\) holds 'nan'"):
+            call()
+
+
+@pytest.mark.parametrize("read", VALUES.values(), ids=VALUES)
 def test_values_that_differ_in_case_or_blanks_alone_are_said(read, recwarn):
     column = pd.Series(["treated", "Treated ", "control", "treated"], index=list("abcd"), name="arm")
     with pytest.warns(

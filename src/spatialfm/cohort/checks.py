@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import as_read, check_label_names
+from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, check_label_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -70,6 +70,8 @@ def obs_column(
         )
     if argument in ("patient_key", "library_key"):
         check_names(adata.obs, column, argument, error)
+    if argument == "cluster_key" and not pd.api.types.is_numeric_dtype(column.dtype):
+        refuse_text_of_missing(map(str, column.dropna().unique()), f"obs[{key!r}] ({argument}=)", error)
     missing = column.isna()
     if missing.any() and not allow_missing:
         raise error(
@@ -212,8 +214,33 @@ def label_column(adata: AnnData, label_key: str) -> pd.Series:
     return column
 
 
+def refuse_text_of_missing(names: Iterable[str], where: str, error: type[SpatialfmError] = TableError) -> None:
+    """Refuse values that only a missing one becomes as text; it would count as one more type, group or level.
+
+    Raises
+    ------
+    SpatialfmError
+        If a value reads ``"nan"``, ``"<NA>"``, ``"NaT"`` or is empty.
+    """
+    for name in names:
+        if as_read(name) in TEXT_OF_MISSING:
+            raise error(
+                f"{where} holds {name!r}, which is what a missing value becomes as text, and would count as a value of "
+                f"its own. Make it missing: column.astype(object).replace({name!r}, None); or rename it."
+            )
+
+
 def tell_spellings(names: Sequence[str], where: str) -> None:
-    """Warn of values that differ in case or spaces alone, each of which counts as one."""
+    """Warn of values that differ in case or spaces alone, each of which counts as one; refuse missing ones as text.
+
+    ``"None"`` may be meant (no treatment), or be a missing value: that is said.
+    """
+    refuse_text_of_missing(names, where)
+    if doubtful := [name for name in names if as_read(name) in NO_NAME]:
+        warn(
+            f"{where} holds {doubtful[0]!r}, which counts as a value. If it stands for missing ones, make them so: "
+            f"column.astype(object).replace({doubtful[0]!r}, None)."
+        )
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(as_read(name), []).append(name)
