@@ -69,7 +69,7 @@ def measured(folder: Path, n_samples: int, steps: int) -> tuple[float, pd.DataFr
     call = {"markers": MARKERS, "recipe": {"window": WINDOW}, "weights": folder / "base"}
     sfm.train.finetune(
         sdata, "virtues", out=folder / "group", label_key="group", level="tissue", samples=learning,
-        validation=0.34, steps=steps, lr=3e-3, batch_size=16, patience=20, workers=0, **call,
+        validation=0.34, steps=steps, learning_rate=3e-3, batch_size=16, patience=20, workers=0, **call,
     )  # fmt: skip
     sfm.tl.embed_cells(sdata, "virtues", adapter=folder / "group", outputs=["patch", "marker"], **call)
     table, found = sdata["table"], {}

@@ -47,7 +47,7 @@ from sklearn.preprocessing import StandardScaler
 import spatialfm as sfm
 
 SHAPE = {"dim": 64, "hidden": 64, "heads": 4, "depth": 3, "gaussians": 32}
-OPTIONS = {"lr": 3e-3, "pairs": 1e-3}
+OPTIONS = {"learning_rate": 3e-3, "pairs": 1e-3}
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=150, class_weight="balanced"))
 FIRST_COHORT = 400  # settings were tried on others
 JITTER = 0.3  # what another slide may do to the markers

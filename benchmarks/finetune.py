@@ -57,7 +57,7 @@ def main() -> None:
             recipe=RECIPE,
             steps=args.steps,
             batch_size=64,
-            lr=3e-3,
+            learning_rate=3e-3,
             check_every=50,
             workers=0,
         )
@@ -89,7 +89,7 @@ def pretrained(sdata, folder: Path, steps: int) -> Path:
     windows = {"size": 64, "crop": 32, "panel": {"markers": MARKERS}}
     sfm.train.pretrain(
         sdata, "virtues", out=folder, shape=SHAPE, windows=windows, steps=steps, batch_size=16, workers=0,
-        check_every=steps, options={"lr": 1e-3},
+        check_every=steps, options={"learning_rate": 1e-3},
     )  # fmt: skip
     return folder
 

@@ -39,7 +39,7 @@ WINDOW, SIDE = 32, 192
 TO_TRAIN, TO_TEST = 16, 12
 BATCH = 16
 # half of the windows lack one whole marker, as it is asked for later; of the others more is seen than as published
-LEARNING = {"lr": 1e-3, "mode": {"independent": 0.5, "marker": 0.5}, "ratio": (0.1, 1.0), "error": "hidden"}
+LEARNING = {"learning_rate": 1e-3, "mode": {"independent": 0.5, "marker": 0.5}, "ratio": (0.1, 1.0), "error": "hidden"}
 IMPUTED = ["CD8", "CD20", "Cytokeratin", "Ki67"]
 HALVES, COVERAGE = 5, 0.9
 N_PANEL = 12

@@ -59,9 +59,10 @@ WINDOWS = {
     "kronos": {"size": 48, "crop": 40, "stride": 48, "strata": "source", "nuclear": NUCLEAR},
 }
 OPTIONS = {
-    "virtues": {"lr": 2e-3, "mode": {"marker": 0.7, "independent": 0.3}, "error": "hidden"},
-    "kronos": {"lr": 2e-3, "momentum": 0.98, "n_local": 2, "prototypes": 512, "hidden": 128, "bottleneck": 32,
-               "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0, "last_weight_decay": 0.04},
+    "virtues": {"learning_rate": 2e-3, "mode": {"marker": 0.7, "independent": 0.3}, "error": "hidden"},
+    "kronos": {"learning_rate": 2e-3, "momentum": 0.98, "n_local": 2, "prototypes": 512, "hidden": 128,
+               "bottleneck": 32, "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0,
+               "last_weight_decay": 0.04},
 }  # fmt: skip
 ALONE = {"mode": "crop", "window": 16, "background": "zero"}
 READINGS = {  # of cells, in windows of the size that training saw

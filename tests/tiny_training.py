@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from spatialfm._errors import InputFileError
+from spatialfm._ranges import at_least
 from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights
 from spatialfm.train.batch import WindowSample, random_of
 from spatialfm.train.checkpoint import Checkpoints
@@ -157,9 +158,9 @@ def sample_views(data, step, seed=0):
 class MeanOfPixels(Objective):
     """The mean of each marker is to be told from the embedding of the window: trains any encoder with `patch`."""
 
-    def __init__(self, encoder: Encoder, *, lr: float = 1e-3):
+    def __init__(self, encoder: Encoder, *, learning_rate: Annotated[float, at_least(0)] = 1e-3):
         super().__init__()
-        self.encoder, self.head, self.lr = encoder, nn.Linear(encoder.card.embedding_dim, 1), lr
+        self.encoder, self.head, self.learning_rate = encoder, nn.Linear(encoder.card.embedding_dim, 1), learning_rate
 
     def views(self):
         return lambda window, rng: window
@@ -173,7 +174,7 @@ class MeanOfPixels(Objective):
         return [Group(dict(self.named_parameters()))]
 
     def schedule(self, step: int, n_steps: int) -> Schedule:
-        return Schedule(self.lr, 0.0, self.lr)
+        return Schedule(self.learning_rate, 0.0, self.learning_rate)
 
 
 def register_mean_of_pixels() -> str:

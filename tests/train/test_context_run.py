@@ -110,8 +110,8 @@ def test_what_cannot_be_trained_is_refused(cells):
 
 def test_options_are_those_of_the_objective_that_a_user_may_set():
     assert ASKED.start() is None
-    assert replace(ASKED, options={"lr": 0.01}).start() is None
-    for name in ("learning_rate", "n_neighbors", "random_state", "context"):
+    assert replace(ASKED, options={"learning_rate": 0.01}).start() is None
+    for name in ("lr", "n_neighbors", "random_state", "context"):
         with pytest.raises(ArgumentError, match=f"options= has '{name}'"):
             replace(ASKED, options={name: 1}).start()
     with pytest.raises(ArgumentError, match="shape= is for new weights"):
@@ -132,7 +132,7 @@ def test_a_run_is_known_by_all_that_decides_its_numbers(made):
     assert replace(ASKED, **of_numpy).identity(learner, HOW, training) == base  # the same run
     others = {
         **{"use_rep": "Y", "steps": 5, "batch_size": 2, "precision": "bf16-mixed", "random_state": 1},
-        **{"options": {"lr": 0.1}, "validation": ("P2",), "shape": SHAPE | {"dim": 16}},
+        **{"options": {"learning_rate": 0.1}, "validation": ("P2",), "shape": SHAPE | {"dim": 16}},
     }
     for name, value in others.items():
         parameters = replace(ASKED, **{name: value}).identity(learner, HOW, training).parameters

@@ -21,7 +21,7 @@ CALL = {
     "steps": 80,
     "batch_size": 16,
     "check_every": 40,
-    "lr": 1e-2,
+    "learning_rate": 1e-2,
     "workers": 0,
 }
 

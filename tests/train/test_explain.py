@@ -39,7 +39,8 @@ def tuned(sdata, base, tmp_path_factory):
     """All blocks are B-cos blocks, so that a token is of one marker."""
     out = tmp_path_factory.mktemp("run") / "kinds"
     encoder = sfm.train.finetune(
-        sdata, "virtues", weights=base, out=out, label_key="kind", method="bcos", blocks=2, steps=100, lr=3e-3, **CALL
+        sdata, "virtues", weights=base, out=out, label_key="kind", method="bcos", blocks=2, steps=100,
+        learning_rate=3e-3, **CALL,
     )  # fmt: skip
     return out, encoder
 
@@ -108,7 +109,16 @@ def test_shares_add_up_with_units_on_top_too(sdata, base, tmp_path):
     call = CALL | {"steps": 3, "check_every": 1}
     out = tmp_path / "units"
     sfm.train.finetune(
-        sdata, "virtues", weights=base, out=out, label_key="kind", method="bcos", blocks=1, head="bcos", lr=3e-3, **call
+        sdata,
+        "virtues",
+        weights=base,
+        out=out,
+        label_key="kind",
+        method="bcos",
+        blocks=1,
+        head="bcos",
+        learning_rate=3e-3,
+        **call,
     )
     assert not read_adapter(out).tensors["head.center"].any()
     some = sdata["table"].obs_names[:20].tolist()

@@ -128,8 +128,8 @@ def test_a_batch_is_learned_by_heart(sdata, tmp_path, method, steps, share):
     few.obs["kind"] = [("a", "b")[i % 2] for i in range(few.n_obs)]
     sfm.train.finetune(
         sdata, encoder, out=tmp_path / "out", adata=few, method=method, accept_terms=True, steps=steps, batch_size=8,
-        label_key="kind", markers=MARKERS, validation=["P002"], check_every=steps, lr=1e-2, workers=0, weight_decay=0.0,
-        augment=False,
+        label_key="kind", markers=MARKERS, validation=["P002"], check_every=steps, learning_rate=1e-2, workers=0,
+        weight_decay=0.0, augment=False,
     )  # fmt: skip
     losses = [float(row["loss"]) for row in rows_of(tmp_path / "out" / "losses.csv")]
     assert losses[0] == pytest.approx(np.log(2), rel=1e-5)
@@ -203,7 +203,13 @@ def test_an_encoder_that_was_tuned_on_crops_goes_on_to_read_crops(sdata, base, t
 def test_numbers_can_be_learned(sdata, tmp_path):
     call = {**CALL, "label_key": None, "targets": ["CD3"], "steps": 60, "check_every": 60, "recipe": None}
     sfm.train.finetune(
-        sdata, encoder_of("kronos"), out=tmp_path / "cd3", accept_terms=True, lr=3e-3, weight_decay=0.0, **call
+        sdata,
+        encoder_of("kronos"),
+        out=tmp_path / "cd3",
+        accept_terms=True,
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        **call,
     )
     losses = [float(row["loss"]) for row in rows_of(tmp_path / "cd3" / "losses.csv")]
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:4])
@@ -216,7 +222,14 @@ def test_it_stops_when_held_out_patients_are_not_read_better(sdata, tmp_path):
     noise.obs["kind"] = np.random.default_rng(0).choice(["a", "b"], noise.n_obs)
     call = {**CALL, "steps": 200, "check_every": 10, "recipe": None}
     sfm.train.finetune(
-        sdata, encoder_of("kronos"), adata=noise, out=tmp_path / "out", accept_terms=True, patience=2, lr=1e-2, **call
+        sdata,
+        encoder_of("kronos"),
+        adata=noise,
+        out=tmp_path / "out",
+        accept_terms=True,
+        patience=2,
+        learning_rate=1e-2,
+        **call,
     )
     checks = rows_of(tmp_path / "out" / "checks.csv")
     assert len(checks) < 15

@@ -134,8 +134,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(cohort, tmp_path, virtues_ru
 
 def test_other_parameters_and_other_data_are_refused(virtues_run, cohort):
     _, out = virtues_run
-    with pytest.raises(RunError, match=r"options\['lr'\] was None, and is 0.5; batch_size was 4, and is 5"):
-        call(cohort, out, validation=0.3, batch_size=5, options={"lr": 0.5})
+    with pytest.raises(RunError, match=r"options\['learning_rate'\] was None, and is 0.5; batch_size was 4, and is 5"):
+        call(cohort, out, validation=0.3, batch_size=5, options={"learning_rate": 0.5})
     with pytest.raises(RunError, match=r"other data.*what differs of the data is .*windows, "):
         call(cohort, out, validation=0.3, windows={"panel": PANEL, "size": 16, "crop": 16})
     with pytest.raises(RunError, match="resume=False"):
@@ -196,7 +196,7 @@ def test_the_probe_reads_cells_as_the_windows_are_read(cohort, tmp_path, monkeyp
 
 def test_it_goes_on_from_weights(cohort, tmp_path, virtues_run):
     first, out = virtues_run
-    second = call(cohort, tmp_path / "run", weights=out, shape=None, steps=1, options={"lr": 0.0})
+    second = call(cohort, tmp_path / "run", weights=out, shape=None, steps=1, options={"learning_rate": 0.0})
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value)
 
@@ -317,10 +317,10 @@ def test_windows_of_another_model_are_refused(cohort, tmp_path):
 
 SMALL_HEAD = {"prototypes": 16, "hidden": 16, "bottleneck": 8, "n_local": 1}
 OBJECTIVES = {
-    "masked": ("virtues", {"lr": 1e-2, "warmup": 0.0}),
+    "masked": ("virtues", {"learning_rate": 1e-2, "warmup": 0.0}),
     # KoLeo of initial weights, whose embeddings are the same but for rounding, is not a number to compare
-    "distill": ("kronos", SMALL_HEAD | {"lr": 1e-2, "warmup": 0.0, "drop_path": 0.0, "koleo_weight": 0.0}),
-    "supervised": ("kronos", {"intensities": True, "lr": 1e-2, "warmup": 0.0}),
+    "distill": ("kronos", SMALL_HEAD | {"learning_rate": 1e-2, "warmup": 0.0, "drop_path": 0.0, "koleo_weight": 0.0}),
+    "supervised": ("kronos", {"intensities": True, "learning_rate": 1e-2, "warmup": 0.0}),
 }
 
 

@@ -85,8 +85,8 @@ def test_a_run_that_was_ended_goes_on_with_the_same_bits(run, cells, tmp_path, m
 
 def test_another_run_is_not_gone_on_with(run, cells, tmp_path):
     _, out = run
-    with pytest.raises(RunError, match=r"options\['lr'\] was None, and is 0.01"):
-        call(cells, out, validation=0.25, options={"lr": 0.01})
+    with pytest.raises(RunError, match=r"options\['learning_rate'\] was None, and is 0.01"):
+        call(cells, out, validation=0.25, options={"learning_rate": 0.01})
     other = cells.copy()
     other.obsm["X_latent"] = other.obsm["X_latent"][::-1].copy()
     with pytest.raises(RunError, match="a run of other"):
@@ -106,7 +106,7 @@ def test_it_goes_on_from_weights(run, cells, tmp_path):
 
 def test_training_predicts_hidden_cells_and_distances_better(cells, tmp_path):
     call(cells, tmp_path / "run", steps=60, batch_size=3, check_every=60, validation=0.25, checkpoint_every=None,
-         options={"lr": 0.01, "pairs": 0.1})  # fmt: skip
+         options={"learning_rate": 0.01, "pairs": 0.1})  # fmt: skip
     losses = pd.read_csv(tmp_path / "run" / "losses.csv")
     first, last = losses[:5].mean(), losses[-5:].mean()
     assert last["loss_pairs"] < 0.9 * first["loss_pairs"]
@@ -122,7 +122,7 @@ def test_what_is_refused_before_the_first_step(run, cells, tmp_path):
     for changes, error, problem in (
         ({"batch_size": 5}, RunError, r"batch_size=5, and there are 4 pieces of slices to train on"),
         ({"options": {"rate": 1}}, ArgumentError, r"options= has 'rate'. There are: cells, pairs"),
-        ({"options": {"lr": 0}}, ArgumentError, r"options\(lr=0\)"),
+        ({"options": {"learning_rate": 0}}, ArgumentError, r"options\(learning_rate=0\)"),
         ({"options": {"cells": 0}}, ArgumentError, r"options\(cells=0\)"),
         ({"shape": {"width": 4}}, ArgumentError, r"shape= has 'width'"),
         ({"shape": SHAPE | {"dim": 9}}, ModelError, "A width of 9 .dim. does not divide into 2 attention heads"),

@@ -32,8 +32,12 @@ def tuning(**options) -> FineTuning:
         ({"method": "full"}, 5e-5, 5e-3),
         ({"method": "bcos"}, 5e-4, 5e-3),
         ({"method": "linear"}, 5e-3, 5e-3),
-        ({"method": "full", "lr": 1e-3}, 1e-3, 5e-3),
-        ({"method": "linear", "lr": 1e-3}, 1e-3, 1e-3),  # there is but the layer, and its rate is the one asked for
+        ({"method": "full", "learning_rate": 1e-3}, 1e-3, 5e-3),
+        (
+            {"method": "linear", "learning_rate": 1e-3},
+            1e-3,
+            1e-3,
+        ),  # there is but the layer, and its rate is the one asked for
     ],
 )
 def test_rates_are_those_of_the_method(options, encoder, head):

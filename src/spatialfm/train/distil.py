@@ -66,7 +66,7 @@ def distil_encoder(
     relational: Annotated[float, at_least(0)] = 1.0,
     steps: Annotated[int, at_least(1)] = 1000,
     batch_size: Annotated[int, at_least(2)] = 32,
-    lr: Annotated[float, above(0)] = 5e-4,
+    learning_rate: Annotated[float, above(0)] = 5e-4,
     weight_decay: Annotated[float, at_least(0)] = 0.01,
     validation: float | Sequence[str] = 0.2,
     check_every: Annotated[int, at_least(1)] = 50,
@@ -116,7 +116,7 @@ def distil_encoder(
         Steps at most.
     batch_size
         Cells of a step.
-    lr
+    learning_rate
         Highest learning rate, as in `spatialfm.train.finetune`.
     weight_decay
         Of matrices (AdamW).
@@ -196,7 +196,7 @@ def distil_encoder(
     said = {
         "teacher": large.card.name, "teacher weights": _digest(large), "student": small.card.name,
         "student weights": base_digest(small), "relational": relational, "steps": steps, "batch_size": batch_size,
-        "lr": lr, "weight_decay": weight_decay, "check_every": check_every, "patience": patience,
+        "learning_rate": learning_rate, "weight_decay": weight_decay, "check_every": check_every, "patience": patience,
         "validation": validation if isinstance(validation, float) else list(np.atleast_1d(validation)),
         "random_state": random_state,
     }  # fmt: skip
@@ -211,7 +211,9 @@ def distil_encoder(
         folder.begin(Identity(as_json(said), parts), resume=resume)
         if not (folder.path / CARD).is_file():
             values = _rows(plans[0])
-            learner = _learner(small, values, cohort, Rates(lr, 10 * lr, weight_decay), relational, batch_size)
+            learner = _learner(
+                small, values, cohort, Rates(learning_rate, 10 * learning_rate, weight_decay), relational, batch_size
+            )
             length = TrainingPlan(
                 steps, batch_size, random_state, default_workers() if workers is None else workers,
                 checkpoint_every=check_every, check_every=check_every,

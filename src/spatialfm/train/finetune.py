@@ -42,7 +42,7 @@ def finetune(
     level: Level = "cells",
     steps: Annotated[int, at_least(1)] = 500,
     batch_size: Annotated[int, at_least(2)] = 32,
-    lr: Annotated[float, above(0)] | None = None,
+    learning_rate: Annotated[float, above(0)] | None = None,
     weight_decay: Annotated[float, at_least(0)] = 0.01,
     validation: float | Sequence[str] = 0.2,
     check_every: Annotated[int, at_least(1)] = 25,
@@ -117,7 +117,7 @@ def finetune(
         Steps at most.
     batch_size
         Cells of a step.
-    lr
+    learning_rate
         Highest learning rate, after a tenth of the steps; it falls along a cosine. Default: 5e-4 for ``"lora"``, 5e-5
         for ``"full"``. That of the linear layer is 5e-3.
     weight_decay
@@ -213,7 +213,7 @@ def finetune(
         level=level,
         steps=steps,
         batch_size=batch_size,
-        lr=lr,
+        learning_rate=learning_rate,
         weight_decay=weight_decay,
         validation=validation,
         check_every=check_every,

@@ -90,7 +90,7 @@ def pretrain(
     windows
         Arguments of `Windows`, such as ``{"strata": ["tissue", "technology"], "size": 256}``.
     options
-        Options of the objective, such as ``{"lr": 1e-4}``.
+        Options of the objective, such as ``{"learning_rate": 1e-4}``.
     epochs
         Length in epochs, each of as many windows as there are; one of `epochs`, `steps` and `minutes` is given.
     steps

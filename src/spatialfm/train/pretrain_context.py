@@ -96,8 +96,8 @@ def pretrain_context(
         hidden cell: ``"mean"`` (0 in all columns) or ``"published"`` (-100, the default for the authors' weights
         alone); ``jitter`` (0.0, not published): the logarithm of a gain, and a shift in standard deviations, that each
         column of a piece is given anew at each step, normal with this deviation, while what is predicted stays as it
-        was measured; meant for patients of other slides, and not shown to be what helps there; ``lr`` (1e-3),
-        ``weight_decay``, ``warmup``, ``clip``.
+        was measured; meant for patients of other slides, and not shown to be what helps there; ``learning_rate``
+        (1e-3), ``weight_decay``, ``warmup``, ``clip``.
     steps
         Length of the run.
     batch_size

@@ -85,7 +85,7 @@ class FineTuning:
     level: Level = "cells"
     steps: Annotated[int, at_least(1)] = 500
     batch_size: Annotated[int, at_least(2)] = 32
-    lr: Annotated[float, above(0)] | None = None
+    learning_rate: Annotated[float, above(0)] | None = None
     weight_decay: Annotated[float, at_least(0)] = 0.01
     validation: float | Sequence[str] = 0.2
     check_every: Annotated[int, at_least(1)] = 25
@@ -219,8 +219,8 @@ class FineTuning:
 
     def rates(self) -> Rates:
         """Learning rates."""
-        lr = self.lr or RATES[self.method]
-        return Rates(lr, lr if self.method == "linear" else HEAD_RATE, self.weight_decay)
+        rate = self.learning_rate or RATES[self.method]
+        return Rates(rate, rate if self.method == "linear" else HEAD_RATE, self.weight_decay)
 
     def _embedded(self, encoder: Encoder) -> tuple[np.ndarray, Any]:
         plan = self.plan(encoder, devices=None)

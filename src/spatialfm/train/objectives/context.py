@@ -171,7 +171,7 @@ class Context(Warmed):
         embeddings are taken as they are, which are the authors'.
     jitter
         How differently a piece is stained each time that it is seen, not published: see `jittered`. 0: as measured.
-    lr, weight_decay, warmup, clip
+    learning_rate, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
     """
@@ -190,7 +190,7 @@ class Context(Warmed):
         kept: Annotated[float, between(0, 1)] = 0.03,
         mask: Literal["mean", "published"] | None = None,
         jitter: Annotated[float, at_least(0)] = 0.0,
-        lr: Annotated[float, above(0)] = 1e-3,
+        learning_rate: Annotated[float, above(0)] = 1e-3,
         weight_decay: Annotated[float, at_least(0)] = 0.01,
         warmup: Annotated[float, between(0, 1)] = 0.1,
         clip: Annotated[float, above(0)] = 1.0,
@@ -207,7 +207,7 @@ class Context(Warmed):
         mask = ("published" if context.columns is None else "mean") if mask is None else mask
         self.value = HIDDEN if mask == "published" else 0.0
         self.jitter = float(jitter)
-        self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
+        self.learning_rate, self.weight_decay, self.warmup, self.clip = learning_rate, weight_decay, warmup, clip
         self.narrowest = float(self.network.gaussian.stds.weight.detach().abs().min())
 
     def views(self) -> Any:

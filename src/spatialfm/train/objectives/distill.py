@@ -87,7 +87,7 @@ class Distill(Objective):
         Of the teacher, which rises along a cosine to 1.
     centre_momentum
         Of the centre.
-    lr, min_lr
+    learning_rate, min_learning_rate
         Learning rate at its peak and at the end. Default of the peak: 0.004 times the root of batch size over 1024.
     weight_decay, last_weight_decay
         At the start and at the end.
@@ -130,8 +130,8 @@ class Distill(Objective):
         warmup_teacher_temperature: Annotated[float, above(0)] = 0.04,
         momentum: Annotated[float, between(0, 1)] = 0.992,
         centre_momentum: Annotated[float, between(0, 1)] = 0.9,
-        lr: Annotated[float, above(0)] | None = None,
-        min_lr: Annotated[float, at_least(0)] = 1e-6,
+        learning_rate: Annotated[float, above(0)] | None = None,
+        min_learning_rate: Annotated[float, at_least(0)] = 1e-6,
         weight_decay: Annotated[float, at_least(0)] = 0.04,
         last_weight_decay: Annotated[float, at_least(0)] = 0.4,
         warmup: Annotated[float, between(0, 1)] = 0.1,
@@ -151,7 +151,8 @@ class Distill(Objective):
         self.weights = {"dino": dino_weight, "ibot": ibot_weight, "koleo": koleo_weight}
         self.momentum, self.centre_momentum = momentum, centre_momentum
         self.temperatures, self.warmup_teacher = (warmup_teacher_temperature, teacher_temperature), warmup_teacher
-        self.lr, self.min_lr, self.warmup, self.freeze = lr, min_lr, warmup, freeze
+        self.learning_rate, self.min_learning_rate = learning_rate, min_learning_rate
+        self.warmup, self.freeze = warmup, freeze
         self.weight_decays, self.layer_decay = (weight_decay, last_weight_decay), layer_decay
         self.patch_embed_scale = patch_embed_scale
         sizes = _sizes(backbone, global_size, local_size)
@@ -203,8 +204,8 @@ class Distill(Objective):
 
     def schedule(self, step: int, n_steps: int) -> Schedule:
         """Learning rate, weight decay, momentum and temperature of the teacher."""
-        peak = self.lr or 0.004 * math.sqrt((self.batch_size or _REFERENCE_BATCH) / _REFERENCE_BATCH)
-        lr = warm_cosine(step, n_steps, round(self.warmup * n_steps), 0.0, peak, min(self.min_lr, peak))
+        peak = self.learning_rate or 0.004 * math.sqrt((self.batch_size or _REFERENCE_BATCH) / _REFERENCE_BATCH)
+        lr = warm_cosine(step, n_steps, round(self.warmup * n_steps), 0.0, peak, min(self.min_learning_rate, peak))
         first, last = self.temperatures
         n_warm = round(self.warmup_teacher * n_steps)
         return Schedule(

@@ -81,7 +81,7 @@ class MaskedViews:
 class Warmed(Objective):
     """Base of objectives whose learning rate rises over a share of the steps: their groups, schedule and clipping."""
 
-    lr: float
+    learning_rate: float
     weight_decay: float
     warmup: float
     clip: float
@@ -92,7 +92,7 @@ class Warmed(Objective):
 
     def schedule(self, step: int, n_steps: int) -> Schedule:
         """A rate that rises linearly and falls along a cosine to 0."""
-        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
+        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.learning_rate)
         return Schedule(lr, self.weight_decay, lr)
 
     @property
@@ -128,7 +128,7 @@ class Masked(Warmed):
         markers (as Xiao et al. 2022, RetroMAE, train the embedding of a text). Published: 0; there,
         the decoder reads a channel that was seen from its own tokens, and summaries need hold of it what tells of other
         channels. Less than 1, so that the decoder learns to use tokens, too.
-    lr, weight_decay, warmup, clip
+    learning_rate, weight_decay, warmup, clip
         Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
         rises, largest norm of the gradient.
     """
@@ -141,7 +141,7 @@ class Masked(Warmed):
         ratio: tuple[float, float] = (0.6, 1.0),
         error: Literal["all", "hidden"] = "all",
         summary_only: Annotated[float, between(0, 1)] = 0.0,
-        lr: Annotated[float, above(0)] = 2e-4,
+        learning_rate: Annotated[float, above(0)] = 2e-4,
         weight_decay: Annotated[float, at_least(0)] = 0.01,
         warmup: Annotated[float, between(0, 1)] = 0.1,
         clip: Annotated[float, above(0)] = 1.0,
@@ -162,7 +162,7 @@ class Masked(Warmed):
             )
         self.encoder, self.error, self.summary_only = encoder, error, summary_only
         self.shares, self.ratio = _shares(mode), (float(low), float(high))
-        self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
+        self.learning_rate, self.weight_decay, self.warmup, self.clip = learning_rate, weight_decay, warmup, clip
 
     def views(self) -> Views:
         """Draws masks."""

@@ -47,9 +47,9 @@ def register_objective(name: str) -> Callable[[_Builder], _Builder]:
     >>> from spatialfm.train import Group, Objective, Schedule, Term, new_objective, register_objective
     >>> @register_objective("unit-length")
     ... class UnitLength(Objective):
-    ...     def __init__(self, encoder, *, lr=1e-3):
+    ...     def __init__(self, encoder, *, learning_rate=1e-3):
     ...         super().__init__()
-    ...         self.encoder, self.lr = encoder, lr
+    ...         self.encoder, self.learning_rate = encoder, learning_rate
     ...
     ...     def views(self):
     ...         return lambda window, rng: window
@@ -62,8 +62,8 @@ def register_objective(name: str) -> Callable[[_Builder], _Builder]:
     ...         return [Group(dict(self.named_parameters()))]
     ...
     ...     def schedule(self, step, n_steps):
-    ...         return Schedule(self.lr, 0.0, self.lr)
-    >>> objective = new_objective("unit-length", sfm.models.load("kronos", weights="random"), lr=1e-4)
+    ...         return Schedule(self.learning_rate, 0.0, self.learning_rate)
+    >>> objective = new_objective("unit-length", sfm.models.load("kronos", weights="random"), learning_rate=1e-4)
     >>> objective.name, objective.schedule(0, 10).lr
     ('unit-length', 0.0001)
     """

@@ -83,7 +83,7 @@ class Supervised(Objective):
         Output that is the embedding: its mean over markers and positions. Default: that of the model's card.
     balanced
         Whether all classes of a label weigh the same, however often they occur.
-    lr, head_lr
+    learning_rate, head_learning_rate
         Learning rates at their peak, of the encoder and of the heads.
     weight_decay, warmup, clip
         Weight decay (of neither biases nor norms), share of the steps over which rates rise, largest norm of the
@@ -102,8 +102,8 @@ class Supervised(Objective):
         intensities: bool = False,
         output: Output | None = None,
         balanced: bool = True,
-        lr: Annotated[float, above(0)] = 1e-4,
-        head_lr: Annotated[float, above(0)] = 1e-3,
+        learning_rate: Annotated[float, above(0)] = 1e-4,
+        head_learning_rate: Annotated[float, above(0)] = 1e-3,
         weight_decay: Annotated[float, at_least(0)] = 0.05,
         warmup: Annotated[float, between(0, 1)] = 0.1,
         clip: Annotated[float, above(0)] = 1.0,
@@ -114,7 +114,7 @@ class Supervised(Objective):
             raise ArgumentError("targets= must be a table where labels= or numbers= are predicted.")
         self.encoder, self.output = encoder, _output(encoder, output, intensities)
         self.targets = None if targets is None else targets_of(targets, tuple(labels), tuple(numbers))
-        self.intensities, self.lr, self.head_lr = intensities, lr, head_lr
+        self.intensities, self.learning_rate, self.head_learning_rate = intensities, learning_rate, head_learning_rate
         self.weight_decay, self.warmup, self.clip = weight_decay, warmup, clip
         width = self._settle()
         known = self.targets
@@ -171,11 +171,11 @@ class Supervised(Objective):
 
     def groups(self) -> list[Group]:
         """The encoder, and the heads with their own rate; biases and norms without decay."""
-        return scaled_groups(self, "heads.", self.head_lr / self.lr)
+        return scaled_groups(self, "heads.", self.head_learning_rate / self.learning_rate)
 
     def schedule(self, step: int, n_steps: int) -> Schedule:
         """A rate that rises linearly and falls along a cosine to 0."""
-        lr = warm_cosine(step, n_steps, math.ceil(self.warmup * n_steps), 0.0, self.lr, 0.0)
+        lr = warm_cosine(step, n_steps, math.ceil(self.warmup * n_steps), 0.0, self.learning_rate, 0.0)
         return Schedule(lr, self.weight_decay, lr)
 
     @property
