@@ -12,7 +12,6 @@ PACKAGE, TESTS = ROOT / "src" / "spatialfm", ROOT / "tests"
 # what holds no decision of its own: names, protocols, fields that others read, a logger, a bar
 NOTHING_TO_TEST = {
     "_compiled.py",
-    "_keys.py",
     "_logging.py",
     "_progress.py",
     "_version.py",

@@ -5,6 +5,11 @@ Changing a value here breaks stores that users have on disk.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 # elements of a SpatialData: `<prefix><sample>`
 IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
@@ -94,3 +99,8 @@ def obsm_key(name: str) -> str:
 
 
 UNTRAINED = "random (untrained)"  # what a record says of weights that were never trained
+
+
+def layer_names(table: AnnData) -> list[str]:
+    """Names of the layers; anndata 0.13 lists ``X`` among them, as None."""
+    return [name for name in table.layers if name is not None]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import ClinicalError, TableError
+from spatialfm._keys import layer_names
 from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from spatialfm.pp.elements import SampleElements
@@ -61,7 +62,7 @@ def test_quantiles_are_layers_in_the_order_asked_for():
     quantiles = np.array([[[1.0, 2.0], [3.0, 4.0]]])  # one cell, two quantiles, two channels
     part = MeasuredCells(np.array([0]), np.zeros((1, 2)), quantiles, {})
     adata = assemble([plan("s", ["A", "B"], [1])], [part.times(2.0)], [0.1, 0.9])
-    assert list(adata.layers) == ["q10", "q90"]
+    assert layer_names(adata) == ["q10", "q90"]
     assert adata.layers["q90"].tolist() == [[6, 8]]
     assert part.times(1) is part
 

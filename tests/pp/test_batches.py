@@ -10,6 +10,7 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._keys import layer_names
 from spatialfm.cohort.fitted import fitted_on_all
 from spatialfm.cohort.representation import prepared
 
@@ -149,7 +150,7 @@ def test_what_cannot_be_standardized_is_refused_and_nothing_is_written(cells, wr
     with pytest.raises(ValueError, match=message) as caught:
         sfm.pp.standardize(cells, **wrong)
     assert isinstance(caught.value, TableError) or "method" in wrong
-    assert list(cells.layers) == []
+    assert layer_names(cells) == []
     assert list(cells.obsm) == ["X_model"]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, counted
 from .._fingerprint import digest
-from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._keys import PATIENT_KEY, SAMPLE_KEY, layer_names
 from .._logging import logger
 from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome
 from ..stats.risk_table import expected_events
@@ -349,7 +349,7 @@ def value_column(patients: AnnData, key: str, argument: str, layer: str | None =
         return patients.obs[key]
     if in_var:
         if layer is not None and layer not in patients.layers:
-            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(layer_names(patients))}.")
         return pd.Series(np.asarray(patients.obs_vector(key, layer=layer), dtype=float), index=patients.obs_names)
     raise SurvivalError(
         f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(patients.obs.columns, 12)}, "

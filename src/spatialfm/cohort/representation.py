@@ -11,7 +11,7 @@ import numpy as np
 from .._dense import dense
 from .._errors import PanelError, TableError
 from .._imputed import predicted_in_x
-from .._keys import UNS
+from .._keys import UNS, layer_names
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .checks import as_names, listed
@@ -52,7 +52,7 @@ def marker_values(table: AnnData, markers: Sequence[str], layer: str | None) -> 
         If there is no such layer, names of ``var`` repeat, or the table has no ``X``.
     """
     if layer is not None and layer not in table.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(table.layers)}.")
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(layer_names(table))}.")
     if (repeated := table.var_names[table.var_names.duplicated()]).size:
         raise TableError(f"Names of var repeat ({listed(repeated, 3)}): columns could not be told apart. Rename them.")
     part = table[:, list(markers)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
-from .._keys import PATIENT_KEY
+from .._keys import PATIENT_KEY, layer_names
 from .._origin import FEW, MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
 from .._origin_match import MOST_SPLIT, KnownColumn, recognise, rows_of
 from .._origin_mixed import calculated, divided, splits_of
@@ -145,7 +145,7 @@ def hand_on(table: AnnData, new_origins: Iterable[Origin], columns: Iterable[str
     if not new_origins:
         return
     values = columns_of(table, columns) | matrix_of(table)
-    for layer in table.layers:
+    for layer in layer_names(table):
         values |= matrix_of(table, layer=layer)
     for origin in new_origins:
         for place, column in values.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted, listed, warn
+from .._keys import layer_names
 from .comparability import shared_columns
 from .outcome import value_column
 from .representation import representation
@@ -107,7 +108,8 @@ def named_values(source: AnnData, target: AnnData, names: list[str], layer: str 
     """``X`` or a layer of the target, in the order of names in the source's var; absent ones are refused."""
     if layer is not None and layer not in target.layers:
         raise SurvivalError(
-            f"The target has no layer {layer!r}, which the source's result is made of; found {listed(target.layers)}."
+            f"The target has no layer {layer!r}, which the source's result is made of; "
+            f"found {listed(layer_names(target))}."
         )
     if absent := [name for name in names if name not in target.var_names]:
         raise SurvivalError(

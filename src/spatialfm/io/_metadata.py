@@ -82,7 +82,7 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
         names, size, ignored = _imagej(tif, page)
     else:
         names = _page_names(tif, series)
-        size = _svs(tif, page)
+        size = _svs(page)
         if "<OME" in (tif.pages.first.description or "")[:2000]:
             notes = ["it has no end and is not read"]
     is_photograph = _is_photograph(page)
@@ -165,8 +165,8 @@ def _agree(a: PixelSize, b: PixelSize) -> bool:
     return all(math.isclose(u, v, rel_tol=0.01) for u, v in ((a.x, b.x), (a.y, b.y)))
 
 
-def _svs(tif: TiffFile, page: TiffPage) -> PixelSize | None:
-    stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "") if tif.is_svs else None
+def _svs(page: TiffPage) -> PixelSize | None:
+    stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "") if page.is_svs else None
     mpp = micrometers(stated[1], "µm") if stated else None
     return None if mpp is None else PixelSize(mpp, mpp, "MPP of the description")
 

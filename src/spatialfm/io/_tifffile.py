@@ -19,7 +19,7 @@ import tifffile
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
-TRIED = ("2024.8.30", "2026.3.3")  # the first and the last version that all tests of `io` were run with
+TRIED = ("2024.8.30", "2026.11.8")  # the first and the last version that all tests of `io` were run with
 
 UNCOMPRESSED, LZW = 1, 5
 _JPEG = (6, 7)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted
+from .._keys import layer_names
 from .._logging import logger
 from ..cohort.checks import check_anndata, check_split, listed, order_of_names
 from ..cohort.depth import N_CELLS, survival_depth
@@ -113,7 +114,7 @@ def read_survival_cases(
     if layer is not None and use_rep != "X":
         raise SurvivalError(f"layer={layer!r} is read in place of X, but use_rep={use_rep!r}. Pass use_rep='X'.")
     if layer is not None and layer not in patients.layers:
-        raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+        raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(layer_names(patients))}.")
     if leaked := [name for name in taken if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
     check_split(patients, patient_key, None, SurvivalError)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._dense import dense
 from .._errors import TableError, listed
+from .._keys import layer_names
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 
@@ -126,7 +127,7 @@ def row_positions(groups: pd.Series) -> np.ndarray:
 
 def _values(patients: AnnData, kind: str, layer: str | None) -> np.ndarray:
     if layer is not None and layer not in patients.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(layer_names(patients))}.")
     if kind == "bar" and layer is not None:
         raise TableError(f'Bars show fractions, not layer {layer!r}. Leave out layer=, or pass kind="heatmap".')
     values = patients.X if layer is None else patients.layers[layer]

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from .._dense import dense
 from .._errors import TableError, counted, listed, warn
-from .._keys import UNS
+from .._keys import UNS, layer_names
 from .._logging import logger
 from .._optional import need
 from .._public import public
@@ -208,7 +208,7 @@ def _values(adata: AnnData, use_rep: str | None, layer: str | None) -> np.ndarra
     if use_rep is not None and use_rep not in adata.obsm:
         raise TableError(f"No {use_rep!r} in obsm (use_rep=); found {listed(adata.obsm, 12)}.")
     if layer is not None and layer not in adata.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(layer_names(adata))}.")
     stored: ArrayLike = (
         adata.obsm[use_rep] if use_rep is not None else adata.X if layer is None else adata.layers[layer]
     )

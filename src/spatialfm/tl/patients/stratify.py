@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..._dense import dense
 from ..._errors import SurvivalError, TableError, counted, warn
-from ..._keys import PATIENT_KEY
+from ..._keys import PATIENT_KEY, layer_names
 from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
 from ..._public import public
@@ -264,7 +264,7 @@ def _tables(grouping: _Grouping, values: np.ndarray, outcome: Outcome | None, co
 
 def _values(patients: AnnData, layer: str | None) -> np.ndarray:
     if layer is not None and layer not in patients.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(layer_names(patients))}.")
     values = patients.X if layer is None else patients.layers[layer]
     if values is None:
         raise TableError("samples has no X. Make compositions with sfm.tl.composition(cells, ...).")

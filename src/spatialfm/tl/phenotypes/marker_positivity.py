@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..._dense import dense
 from ..._errors import ElementError, PanelError, TableError, counted, listed, warn
-from ..._keys import SAMPLE_KEY, TABLE
+from ..._keys import SAMPLE_KEY, TABLE, layer_names
 from ..._public import public
 from ..._ranges import above, at_least, between
 from ..._storable import named_table, storable_names, write_uns
@@ -323,7 +323,7 @@ def _others(adata: AnnData, names: list[str], compare_with: str | Mapping[str, s
     """Calls of somebody else, cells by markers."""
     if isinstance(compare_with, str):
         if compare_with not in adata.layers:
-            raise TableError(f"No layer {compare_with!r} (compare_with=); found {listed(adata.layers, 6)}.")
+            raise TableError(f"No layer {compare_with!r} (compare_with=); found {listed(layer_names(adata), 6)}.")
         values = np.asarray(dense(adata[:, names].layers[compare_with]), dtype=float)
         return _as_calls(pd.DataFrame(values, index=adata.obs_names, columns=names))
     columns = {}
