@@ -30,6 +30,7 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 OTHER_SCALE = 10.0  # times; no tissue differs so much from another in half of its columns
+FEW_ROWS = 30  # rows of a table below which it may be one of like cells
 SLICING = ("n_cells", "frame", "unit", "n_neighbors", "resolution", "alpha")  # how cells in context were cut
 # what must be the same for the columns of two embeddings to mean the same
 SAME = (
@@ -177,26 +178,38 @@ def different_making(earlier: dict[str, str], now: dict[str, str], use_rep: str,
     return ""
 
 
+def another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple[float, float] | None:
+    """How many times as much columns differ between rows as `sd`, and how many of these they are away from `mean`.
+
+    Medians over the columns that vary; None where half of these are on the same scale: neither ten times as wide or as
+    narrow, nor ten deviations away. A few rows may be alike in any unit, and one row does not vary: of fewer than 30
+    it counts only that they are far away, or differ too much.
+    """
+    spread = values.std(axis=0, dtype=np.float64)
+    few = len(values) < FEW_ROWS
+    counts = spread > 0 if (spread > 0).any() or not few else np.ones(len(spread), bool)
+    if not counts.any():
+        return None
+    wide = float(np.median(spread[counts] / sd[counts]))
+    away = float(np.median(np.abs(values[:, counts].mean(axis=0, dtype=np.float64) - mean[counts]) / sd[counts]))
+    same = (few or 1 / OTHER_SCALE <= wide) and wide <= OTHER_SCALE and away <= OTHER_SCALE
+    return None if same else (wide, away)
+
+
 def tell_another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray, what: str) -> None:
     """Warn of columns whose values are on another scale than those of `mean` and `sd`, as counts beside logarithms are.
 
     Warns
     -----
     SpatialfmWarning
-        If half of the columns that vary differ ten times as much or as little, or are ten deviations away.
+        If `another_scale` finds so.
     """
-    spread = values.std(axis=0, dtype=np.float64)
-    varies = spread > 0
-    if not varies.any():
-        return
-    wide = float(np.median(spread[varies] / sd[varies]))
-    away = float(np.median(np.abs(values[:, varies].mean(axis=0, dtype=np.float64) - mean[varies]) / sd[varies]))
-    if 1 / OTHER_SCALE <= wide <= OTHER_SCALE and away <= OTHER_SCALE:
+    if (found := another_scale(values, mean, sd)) is None:
         return
     warn(
-        f"{what} differs {wide:.3g} times as much between rows, and lies {away:.3g} standard deviations away (medians "
-        "of its columns), as if it were in another unit than what was trained on. Bring both to one unit, such as "
-        "arcsinh of the same counts."
+        f"{what} differs {found[0]:.3g} times as much between rows, and lies {found[1]:.3g} standard deviations away "
+        "(medians of its columns), as if it were in another unit than what it is compared with. Bring both to one "
+        "unit, such as arcsinh of the same counts."
     )
 
 

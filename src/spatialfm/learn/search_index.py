@@ -47,6 +47,9 @@ class Index:
         In words, what was done to the columns before.
     patients
         Patient of each row, if the table has them; hits of the query's own patient are left out by it.
+    moments
+        Mean and standard deviation of the columns as they came, ``(2, columns)``: a query in another unit is told by
+        them. None in files of earlier versions.
     """
 
     values: np.ndarray
@@ -61,6 +64,7 @@ class Index:
     scale: np.ndarray | float = 1.0
     preparation: str = ""
     patients: np.ndarray | None = None
+    moments: np.ndarray | None = None
 
     @public
     def save(self, path: str | PathLike) -> None:
@@ -82,6 +86,8 @@ class Index:
         arrays |= {"scale": np.asarray(self.scale), "note": np.array(json.dumps(note))}
         if self.patients is not None:
             arrays["patients"] = np.asarray(self.patients, dtype=str)
+        if self.moments is not None:
+            arrays["moments"] = self.moments
         try:
             with _disk.written_beside(path) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays, seal=np.array(_seal(arrays)))
@@ -116,7 +122,7 @@ class Index:
             index = cls(
                 arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
                 made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
-                patients=arrays.get("patients"),
+                patients=arrays.get("patients"), moments=arrays.get("moments"),
             )  # fmt: skip
             # files of earlier versions record only whether there was a graph
             method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")

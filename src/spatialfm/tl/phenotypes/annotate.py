@@ -31,7 +31,7 @@ from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
 from ...learn.heads.signature import fit_signatures
 from ...learn.probe import certainty
-from .annotation_inputs import neighbors_of, samples_of, side_by_side, tell_one_patient
+from .annotation_inputs import neighbors_of, samples_of, side_by_side, tell_one_patient, tell_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -221,7 +221,8 @@ def annotate(
     Warns
     -----
     SpatialfmWarning
-        If all labelled cells are of one of several patients: probabilities of the others' cells are then too high.
+        If all labelled cells are of one of several patients: probabilities of the others' cells are then too high; or
+        if samples without labels (patients, where samples are not known) are in another unit than those with labels.
 
     Examples
     --------
@@ -252,6 +253,8 @@ def annotate(
     cells = VisibleCells(values, scaler_of(blocks, values), groups, known, random_state, order)
     samples = samples_of(adata, library_key, by_sample)
     cells, scale = on_scale(cells, samples, known, labels, options, always=by_sample is True)
+    if not scale.get("by_sample"):
+        tell_units(adata, values, blocks, known, _apart(adata, library_key, groups))
     answered = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
     types = [*labels.categories, *(name for name in answered.classes if name not in labels.categories)]
     table = certainty(answered.probability, answered.classes, adata.obs_names, types, ordered=labels.ordered)
@@ -306,6 +309,13 @@ def annotate(
         adata.obs[f"{key}_logit"] = table["logit"]
         write_obsm(adata, f"{key}_contribution", shares)
     return None
+
+
+def _apart(adata: AnnData, library_key: str | None, patients: np.ndarray | None) -> np.ndarray | None:
+    """What each cell shares its unit with: the sample, or the patient where samples are not known."""
+    if library_key is None or library_key not in adata.obs or adata.obs[library_key].isna().any():
+        return patients
+    return adata.obs[library_key].astype(str).to_numpy()
 
 
 def _check_adds_up(signatures: object, smoothing: object, combine: str, n_blocks: int) -> None:

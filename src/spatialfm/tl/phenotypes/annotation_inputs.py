@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..._coordinates import column_of_several, coordinates
-from ..._errors import TableError, counted, warn
+from ..._errors import TableError, counted, listed, warn
 from ..._keys import SAMPLE_KEY
+from ..._preparation import STANDARDIZED, column_scale
 from ...cohort.checks import obs_column
+from ...cohort.comparability import another_scale
 from ...cohort.intensities import intensities
 from ...cohort.overlaid import check_overlaid
 from ...cohort.representation import each_representation
@@ -44,6 +46,35 @@ def tell_one_patient(groups: np.ndarray | None, known: np.ndarray, patient_key: 
             f"are calibrated on its own cells, and too high for {counted(n_others, 'cell')} of others. Label cells of "
             "several patients."
         )
+
+
+def tell_units(
+    adata: AnnData, values: np.ndarray, blocks: Sequence[ColumnBlock], known: np.ndarray, groups: np.ndarray | None
+) -> None:
+    """Warn where groups of cells without any label are in another unit than those that have labels.
+
+    `groups` are samples or patients; where neither is known, cells without a label are one group.
+    """
+    if not len(known):
+        return
+    if groups is None:
+        groups = np.where(np.isin(np.arange(adata.n_obs), known), "cells with a label", "cells without a label")
+    codes, names = pd.factorize(np.asarray(groups))
+    labelled = np.isin(codes, codes[known])
+    end = np.cumsum([block.width for block in blocks])
+    for block, stop in zip(blocks, end, strict=True):
+        columns = slice(stop - block.width, stop)
+        moments = column_scale(values[labelled, columns].astype(np.float64), STANDARDIZED)
+        scales = {code: another_scale(values[codes == code, columns], *moments) for code in np.unique(codes[~labelled])}
+        apart = {str(names[code]): scale for code, scale in scales.items() if scale is not None}
+        if apart:
+            wide, away = next(iter(apart.values()))
+            warn(
+                f"{block.name!r} (use_rep=) of {listed(apart, 4)} differs {wide:.3g} times as much between cells as "
+                f"where there are labels, and lies {away:.3g} standard deviations away (medians of its columns), as if "
+                "it were in another unit. Bring all to one unit, such as arcsinh of the same counts: what these cells "
+                "are called means little until then."
+            )
 
 
 def samples_of(adata: AnnData, library_key: str | None, by_sample: bool | str) -> np.ndarray | None:

@@ -12,10 +12,10 @@ import pandas as pd
 from ..._errors import TableError, warn
 from ..._keys import PATIENT_KEY, UNS
 from ..._logging import logger
-from ..._preparation import column_scale, preparation
+from ..._preparation import STANDARDIZED, column_scale, preparation
 from ..._public import public
 from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
-from ...cohort.comparability import SAME, names_in_table
+from ...cohort.comparability import SAME, names_in_table, tell_another_scale
 from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
 from ...get import basis
@@ -106,6 +106,7 @@ def build_index(
     index = Index(
         _prepare(values, middle, metric, scale), adata.obs_names.to_numpy(str), middle, metric, use_rep,
         made=_made(adata, use_rep), scale=scale, preparation=how, patients=patients,
+        moments=np.stack(column_scale(values, STANDARDIZED)),
     )  # fmt: skip
     if approximate is True or (approximate == "auto" and adata.n_obs > EXACT_UP_TO):
         index = with_graph(index, method, random_state)
@@ -168,7 +169,8 @@ def search(
     -----
     SpatialfmWarning
         If the patient of queries that are rows of the index is not known, the graph found less than 90 % of the nearest
-        rows of other groups, or an index by cosine was centered by another representation than the query's.
+        rows of other groups, an index by cosine was centered by another representation than the query's, or the columns
+        of the query are in another unit than those of the index.
 
     Notes
     -----
@@ -326,6 +328,9 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
                 f"The index was centered by the mean of {index.use_rep!r}, and {use_rep!r} has another: the nearest by "
                 "cosine are not those of the space that both share. sfm.tl.build_index(..., center=False) keeps to it."
             )
+    # two modalities in one space are apart without being in other units
+    if use_rep == index.use_rep and index.moments is not None and len(values):
+        tell_another_scale(np.asarray(values, np.float64), *index.moments, f"{use_rep!r} (use_rep=) of the query")
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
