@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import math
@@ -94,6 +95,21 @@ def test_tests_that_pages_name_are_there():
             if not file.is_file() or (found[2] and f"def {found[2]}(" not in file.read_text("utf-8")):
                 wrong.append(f"{page.name}: {found[0]}")
     assert not wrong
+
+
+def test_calls_on_the_page_on_systems_can_be_made():
+    """Functions and their named arguments are there, and models that are named are known."""
+    text, n_calls = (DOCS / "systems.md").read_text("utf-8"), 0
+    for room, name, rest in re.findall(r"`(?:sfm\.)?(tl|pp|train|models|metrics)\.(\w+)(\([^`]*\))?[^`]*`", text):
+        function, n_calls = getattr(getattr(sfm, room), name), n_calls + 1
+        call = ast.parse(f"f{rest or '()'}", mode="eval").body
+        while not isinstance(call.func, ast.Name):  # f(...).method(...)
+            call = call.func.value
+        assert {word.arg for word in call.keywords} <= set(inspect.signature(function).parameters), (name, rest)
+        if name in ("load", "embed_cells"):
+            (model,) = (one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str))
+            assert model in sfm.models.list_models().index, model
+    assert n_calls >= 25
 
 
 def cases_of(file: Path, name: str) -> int:

@@ -204,10 +204,11 @@ def tell_another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray, wha
     SpatialfmWarning
         If `another_scale` finds so.
     """
-    if (found := another_scale(values, mean, sd)) is None:
+    scale = another_scale(values, mean, sd)
+    if scale is None:
         return
     warn(
-        f"{what} differs {found[0]:.3g} times as much between rows, and lies {found[1]:.3g} standard deviations away "
+        f"{what} differs {scale[0]:.3g} times as much between rows, and lies {scale[1]:.3g} standard deviations away "
         "(medians of its columns), as if it were in another unit than what it is compared with. Bring both to one "
         "unit, such as arcsinh of the same counts."
     )
