@@ -80,3 +80,12 @@ def test_few_held_out_cells_choose_no_weight():
     assert weight == 0
     assert calibration.temperature == 1
     assert table.empty
+
+
+def test_of_equally_far_cells_the_first_in_the_given_order_are_taken():
+    positions = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1).reshape(-1, 2)
+    rng, values = np.random.default_rng(0), np.random.default_rng(1).random((64, 3))
+    expected = neighbor_means(positions, np.zeros(64), 6) @ values
+    rows = rng.permutation(64)
+    found = neighbor_means(positions[rows], np.zeros(64), 6, order=np.argsort(rows)) @ values[rows]
+    np.testing.assert_allclose(found, expected[rows])

@@ -167,3 +167,24 @@ def test_fields_of_a_table_made_elsewhere_are_no_neighbours():
     assert list(cells.obsm) == before
     table = sfm.tl.neighborhood_composition(cells, "type", n_neighbors=5, library_key="fov_labels", copy=True)
     np.testing.assert_array_equal(table.to_numpy(), np.eye(2)[cells.obs["fov"].astype(int) - 1])
+
+
+def test_of_equally_far_cells_the_same_are_neighbours_in_any_order_of_the_table():
+    """Centres on whole pixels, two of them on one place: most cells have neighbours that are equally far."""
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(np.arange(12.0), np.arange(12.0)), axis=-1).reshape(-1, 2)
+    places[7] = places[40]
+    types = pd.Categorical(rng.choice(["a", "b", "c"], len(places)))
+    cells = AnnData(obs=pd.DataFrame({"type": types}, index=[f"cell {n}" for n in range(len(places))]))
+    cells.obsm["spatial"] = places
+    own = sfm.tl.neighborhood_composition(cells, "type", n_neighbors=6, copy=True)
+    for _ in range(3):
+        other = sfm.tl.neighborhood_composition(
+            cells[rng.permutation(len(places))].copy(), "type", n_neighbors=6, copy=True
+        )
+        pd.testing.assert_frame_equal(other.loc[own.index], own)
+    # a corner has two cells at distance 1, one at the root of 2 and two at 2: the sixth is one of two at the root of 5
+    corner = cells.obs["type"].iloc[[1, 12, 13, 2, 24]].value_counts().reindex(own.columns)
+    sixth = own.iloc[0] * 6 - corner
+    assert sixth.round(6).isin([0, 1]).all()
+    assert sixth.sum() == pytest.approx(1)

@@ -19,17 +19,21 @@ N_NEIGHBORS = 10
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def neighbor_means(positions: np.ndarray, samples: np.ndarray, k: int = N_NEIGHBORS) -> csr_matrix:
+def neighbor_means(
+    positions: np.ndarray, samples: np.ndarray, k: int = N_NEIGHBORS, *, order: np.ndarray | None = None
+) -> csr_matrix:
     """Matrix ``(n, n)`` that gives every cell the mean over its `k` nearest cells of the same sample.
 
-    A cell that is alone in its sample has itself.
+    A cell that is alone in its sample has itself. Of equally far cells the first ones in `order` are taken (default:
+    that of the rows).
     """
     from scipy.sparse import csr_matrix
     from sklearn.neighbors import NearestNeighbors
 
     n, rows, columns, data = len(positions), [], [], []
     codes = pd.factorize(samples)[0]
-    order = np.argsort(codes, kind="stable")
+    order = np.arange(n) if order is None else order
+    order = order[np.argsort(codes[order], kind="stable")]
     for mine in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         few = min(k, len(mine) - 1)
         if few == 0:

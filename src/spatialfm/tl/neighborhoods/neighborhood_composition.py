@@ -14,7 +14,7 @@ from ..._keys import SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column, order_of_places
 from ...cohort.doubled import say_doubled
 from ...cohort.overlaid import check_overlaid
 from ...pp.units import say_unit
@@ -104,7 +104,7 @@ def neighborhood_composition(
     check_overlaid(adata, coordinates, np.asarray(libraries.codes), library_key)
     unit = say_radius(adata, coordinates, libraries, radius)
 
-    graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)
+    graph = _spatial_graph(coordinates, libraries, radius, n_neighbors, adata.obs_names)
     fractions, alone = neighbor_fractions(graph, codes, len(categories), include_self)
     if alone.any():
         warn(
@@ -176,18 +176,26 @@ def _libraries(
 
 
 def _spatial_graph(
-    coordinates: np.ndarray, libraries: pd.Categorical, radius: float | None, n_neighbors: int | None
+    coordinates: np.ndarray, libraries: pd.Categorical, radius: float | None, n_neighbors: int | None, names: pd.Index
 ) -> spmatrix:
-    """Graph of squidpy ``(n, n)``, on a separate table so that nothing of the user's is overwritten."""
+    """Graph of squidpy ``(n, n)``, on a separate table so that nothing of the user's is overwritten.
+
+    Of cells that are equally far away the first ones are neighbours: they are taken by place and name, so that the
+    order of the table does not matter.
+    """
     import squidpy as sq
     from anndata import AnnData
 
+    order = order_of_places(coordinates, names)
+    coordinates, libraries, back = coordinates[order], libraries[order], np.argsort(order)
     index = pd.RangeIndex(len(coordinates)).astype(str)
     bare = AnnData(obs=pd.DataFrame({"library": libraries}, index=index), obsm={SPATIAL: coordinates})
     common = {"spatial_key": SPATIAL, "library_key": "library", "copy": True}
     if not hasattr(sq.gr, "spatial_neighbors_radius"):  # squidpy before 1.8
         size = {"radius": radius} if radius is not None else {"n_neighs": n_neighbors}
-        return sq.gr.spatial_neighbors(bare, coord_type="generic", **size, **common)[0]
-    if radius is not None:
-        return sq.gr.spatial_neighbors_radius(bare, radius=radius, **common)[0]
-    return sq.gr.spatial_neighbors_knn(bare, n_neighs=n_neighbors, **common)[0]
+        graph = sq.gr.spatial_neighbors(bare, coord_type="generic", **size, **common)[0]
+    elif radius is not None:
+        graph = sq.gr.spatial_neighbors_radius(bare, radius=radius, **common)[0]
+    else:
+        graph = sq.gr.spatial_neighbors_knn(bare, n_neighs=n_neighbors, **common)[0]
+    return graph[back][:, back]

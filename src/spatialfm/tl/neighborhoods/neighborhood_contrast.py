@@ -282,7 +282,7 @@ def neighbour_counts(
     libraries = _libraries(adata, library_key, n_neighbors, takes_radius=False)
     places = coordinates(adata, spatial_key)
     check_overlaid(adata, places, np.asarray(libraries.codes), library_key)
-    graph = _spatial_graph(places, libraries, None, n_neighbors)
+    graph = _spatial_graph(places, libraries, None, n_neighbors, adata.obs_names)
     one_hot = csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), n_types))
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
 

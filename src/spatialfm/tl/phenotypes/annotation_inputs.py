@@ -12,7 +12,7 @@ from ..._coordinates import column_of_several, coordinates
 from ..._errors import TableError, counted, listed, warn
 from ..._keys import SAMPLE_KEY
 from ..._preparation import STANDARDIZED, column_scale
-from ...cohort.checks import obs_column
+from ...cohort.checks import obs_column, order_of_places
 from ...cohort.comparability import another_scale
 from ...cohort.intensities import intensities
 from ...cohort.overlaid import check_overlaid
@@ -117,4 +117,6 @@ def neighbors_of(
     samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
     places = coordinates(adata, spatial_key)
     check_overlaid(adata, places, pd.factorize(np.asarray(samples))[0], library_key)
-    return Neighbors(neighbor_means(places, np.asarray(samples)), weight)
+    return Neighbors(
+        neighbor_means(places, np.asarray(samples), order=order_of_places(places, adata.obs_names)), weight
+    )
