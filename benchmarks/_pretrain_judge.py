@@ -10,7 +10,7 @@ encoders*). Percentiles are taken as far out as Student's t asks (Hesterberg 201
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,11 @@ class Judged:
             self.draws[key] = macro_f1(np.tensordot(weights, counts, axes=1))
         reach = stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1))
         self.tail = float(stats.norm.cdf(-reach))
+
+    def add_mean(self, key: str, of: Sequence[str]) -> None:
+        """Add the mean score of several, such as one encoder of several trainings, on the same draws of patients."""
+        self.f1[key] = float(np.mean([self.f1[one] for one in of]))
+        self.draws[key] = np.mean([self.draws[one] for one in of], axis=0)
 
     def score(self, key: str) -> tuple[float, float, float]:
         """Macro F1 and the ends of its interval."""

@@ -17,7 +17,13 @@ for each cell and by one for each of its markers, mean intensities (their arcsin
 `sfm.tl.embed_cells` does it by default, in windows of the size that training saw: VirTues' tokens of tiles, shared out
 to the cells by pixels (tiles side by side, where the default overlaps: a ninth of the time); KRONOS' window around each
 cell, its surroundings zero. VirTues is judged by such windows, too, which it was not trained with. `--seeds` trains
-several times, from other weights and with other draws.
+several times, from other weights and with other draws, and adds the mean of these trainings.
+
+    python benchmarks/pretrain.py virtues --steps 400 --seeds 2 --patients 72 --first-seed 310 --vectors markers \
+        --reading alone --data <folder> --out <folder>
+
+asks on three times as many patients, whom nothing was chosen on, whether vectors of markers gain. What counts was said
+before any of them was looked at: the mean of both trainings less that of their initial weights, each cell by itself.
 
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
 windows of little more than a cell (16 and 20 µm).
@@ -48,7 +54,7 @@ from spatialfm.train.monitor import Monitor
 
 TECHNOLOGIES = ("camera", "subtracted", "ions")
 REAL = ("dcis", "opal", "bnhl", "spleen")
-TO_TRAIN, TO_TEST, SIDE = 12, 8, 256
+TO_TRAIN, SIDE = 12, 256
 SHAPES = {
     "virtues": {"dim": 64, "depth": 4, "heads": 4, "hidden": 128, "patch_size": 4, "decoder_depth": 1},
     "kronos": {"dim": 64, "depth": 4, "heads": 4, "patch_size": 8, "grid": 4, "registers": 4},
@@ -82,7 +88,7 @@ TIMED = {  # whose loop is timed: patches as published, and what is trained here
     "kronos, as trained here": ("kronos", SHAPES["kronos"], {}, OPTIONS["kronos"]),
 }  # fmt: skip
 CELLS = 40  # of each patient, at most
-NEW_PATIENTS = 200  # first seed of the cohorts to judge on
+VECTORS = {"all": tuple(OUTPUTS), "one": ("patch",), "markers": ("marker",)}
 BEFORE, AFTER = "before (initial weights)", "after training"
 
 
@@ -141,44 +147,49 @@ def windows_of(model: str, sources: list, cache: Path) -> dict:
     return WINDOWS[model] | recipe | {"cache": cache, "panel": panel_of(model, sources)}
 
 
-def embedded(model: str, panel: dict, encoders: dict) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def embedded(model: str, panel: dict, encoders: dict, args) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Representations of cells of new patients by name, and type and patient of these cells."""
     parts, cells = [], []
     for seed, technology in enumerate(TECHNOLOGIES):
-        sdata = simulated(technology, TO_TEST, NEW_PATIENTS + seed)
+        sdata = simulated(technology, args.patients // len(TECHNOLOGIES), args.first_seed + seed)
         sfm.tl.embed_cells(sdata, "classical")
         sdata.tables["table"] = sdata["table"][spread(sdata["table"].obs)].copy()
         for name, encoder in encoders.items():
-            for reading, recipe in READINGS[model].items():
+            for reading, recipe in readings(model, args).items():
                 pixels = {} if model == "virtues" else {"intensity_max": brightest(sdata)}
                 sfm.tl.embed_cells(
-                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=tuple(OUTPUTS), panel=panel,
+                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=VECTORS[args.vectors], panel=panel,
                     recipe=recipe | pixels, on_missing="drop",
                 )  # fmt: skip
         table = sdata["table"]
         features = sfm.get.features(table, "X_classical")
         found = {"classical": features.to_numpy(), "mean": features.filter(regex="_mean$").to_numpy()}
-        keys = [f"{name}_{one}" for name in encoders for one in readouts(model)]
+        keys = [f"{name}_{one}" for name in encoders for one in readouts(model, args)]
         found |= {key: np.asarray(table.obsm[f"X_{key}"]) for key in keys}
         parts.append(found)
         cells.append(table.obs[["type", "patient"]])
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, pd.concat(cells)
 
 
-def readouts(model: str) -> list[str]:
+def readings(model: str, args) -> dict[str, dict]:
+    """Ways to read a cell that were asked for."""
+    return {name: recipe for name, recipe in READINGS[model].items() if args.reading in ("all", name)}
+
+
+def readouts(model: str, args) -> list[str]:
     """``tiles_patch``: reading and output."""
-    return [f"{reading}_{one}" for reading in READINGS[model] for one in OUTPUTS]
+    return [f"{reading}_{one}" for reading in readings(model, args) for one in VECTORS[args.vectors]]
 
 
-def rows_of(model: str) -> dict[str, tuple[str, str]]:
+def rows_of(model: str, args) -> dict[str, tuple[str, str]]:
     """What is judged, with the seed of a training to be filled in: its name, and what it is subtracted from."""
     rows = {}
-    for one in readouts(model):
+    for one in readouts(model, args):
         reading, output = one.split("_")
         named = f"{OUTPUTS[output]}{', cell by itself' if model == 'virtues' and reading == 'alone' else ''}"
         rows[f"after_{{}}_{one}"] = (f"{AFTER}, {named}", "")
         rows[f"before_{{}}_{one}"] = (f"{BEFORE}, {named}", f"after_{{}}_{one}")
-    best = f"after_{{}}_{readouts(model)[1]}"
+    best = f"after_{{}}_{readouts(model, args)[:2][-1]}"  # by default vectors of markers, in the first reading
     return rows | {"mean": ("mean intensity, arcsinh", best), "classical": ("classical", best)}
 
 
@@ -217,19 +228,24 @@ def pretrained(model: str, args) -> None:
     for seed in range(args.seeds):
         encoders[f"before_{seed}"], encoders[f"after_{seed}"], sentence = trained(model, sources, seed, args)
         told.append(sentence)
-    representations, cells = embedded(model, panel_of(model, sources), encoders)
+    representations, cells = embedded(model, panel_of(model, sources), encoders, args)
     judged = Judged(representations, cells["type"].to_numpy(object), cells["patient"].to_numpy(object))
-    _harness.part(model)
+    _harness.part(model if args.vectors == "all" else f"{model}-{args.vectors}")
     _harness.head("cells as", "seed", "macro F1", "95 % interval", "after training less this one (interval)")
-    for seed in range(args.seeds):
-        for key, (name, than) in rows_of(model).items():
+    rows, seeds = rows_of(model, args), [str(seed) for seed in range(args.seeds)]
+    if args.seeds > 1:
+        for key in rows:
+            judged.add_mean(key.format("mean"), [key.format(seed) for seed in seeds])
+        seeds.append("mean")
+    for seed in seeds:
+        for key, (name, than) in rows.items():
             f1, *ends = judged.score(key.format(seed))
             _harness.row(name, seed, f"{f1:.3f}", _harness.interval(*ends, 3), difference(judged, key, than, seed))
     print("\n".join(told), f"\n{len(judged.names)} cells of {len(np.unique(judged.patients))} patients are judged:",
           ", ".join(f"{n} {name}" for name, n in pd.Series(judged.names).value_counts().items()))  # fmt: skip
 
 
-def difference(judged: Judged, key: str, than: str, seed: int) -> str:
+def difference(judged: Judged, key: str, than: str, seed: str) -> str:
     """``0.05 (0.03 to 0.07)``, of the trained encoder less another representation; nothing for itself."""
     if not than:
         return ""
@@ -308,6 +324,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each model")
     parser.add_argument("--steps", type=int, help="of training instead of minutes: the same on any machine")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each model")
+    parser.add_argument("--patients", type=int, default=24, help="to judge on, a third of each technology")
+    parser.add_argument("--first-seed", type=int, default=200, help="of the three cohorts to judge on")
+    parser.add_argument("--vectors", choices=list(VECTORS), default="all", help="of cells, which are judged")
+    parser.add_argument("--reading", choices=["all", "tiles", "alone"], default="all", help="of cells of VirTues")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     args = parser.parse_args()
     _harness.quiet()

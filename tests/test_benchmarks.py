@@ -268,6 +268,19 @@ def test_a_perfect_and_a_random_representation_are_told_apart(judge):
     assert ends == pytest.approx([1 - high, 1 - low])
 
 
+def test_the_mean_of_trainings_is_drawn_with_the_same_patients(judge):
+    """Its draws are means of theirs: two alike have the interval of one, and differences add up."""
+    names, patients, rng = planted(12, 30)
+    truth = (names[:, None] == np.array(["a", "b", "c"])).astype(float)
+    told = judge.Judged({key: truth + rng.normal(size=(360, 3)) for key in "xyz"}, names, patients)
+    told.add_mean("twice", ["x", "x"])
+    told.add_mean("both", ["x", "y"])
+    assert told.score("twice") == told.score("x")
+    assert told.less("both", "z")[0] == pytest.approx((told.less("x", "z")[0] + told.less("y", "z")[0]) / 2)
+    low, high = told.less("both", "x")[1:]  # (y - x) / 2, draw by draw
+    assert [low, high] == pytest.approx([end / 2 for end in told.less("y", "x")[1:]])
+
+
 @pytest.mark.slow
 def test_intervals_of_a_difference_hold_no_difference_about_as_often_as_they_say(judge, monkeypatch):
     """Two representations with noise alike, whose patients differ: 0 lies inside in 92 % of cohorts."""
