@@ -149,7 +149,8 @@ def windows_of(model: str, sources: list, cache: Path) -> dict:
 
 def embedded(model: str, panel: dict, encoders: dict, args) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Representations of cells of new patients by name, and type and patient of these cells."""
-    parts, cells = [], []
+    parts, cells, outputs = [], [], VECTORS[args.vectors]
+    suffix = f"_{outputs[0]}" if len(outputs) == 1 else ""  # several outputs have theirs from `embed_cells`
     for seed, technology in enumerate(TECHNOLOGIES):
         sdata = simulated(technology, args.patients // len(TECHNOLOGIES), args.first_seed + seed)
         sfm.tl.embed_cells(sdata, "classical")
@@ -158,7 +159,7 @@ def embedded(model: str, panel: dict, encoders: dict, args) -> tuple[dict[str, n
             for reading, recipe in readings(model, args).items():
                 pixels = {} if model == "virtues" else {"intensity_max": brightest(sdata)}
                 sfm.tl.embed_cells(
-                    sdata, encoder, key_added=f"X_{name}_{reading}", outputs=VECTORS[args.vectors], panel=panel,
+                    sdata, encoder, key_added=f"X_{name}_{reading}{suffix}", outputs=outputs, panel=panel,
                     recipe=recipe | pixels, on_missing="drop",
                 )  # fmt: skip
         table = sdata["table"]
