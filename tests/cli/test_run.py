@@ -184,6 +184,102 @@ def test_a_file_that_changed_is_read_again_and_one_that_was_touched_is_not(finis
         image.write_bytes(content)
 
 
+CLINICAL = ["read", "signatures", "patients", "survival", "report"]
+
+
+def test_a_clinical_value_that_changed_does_only_stages_again_that_look_at_it(finished, results, quick, capsys):
+    folder, table = finished[0], finished[0] / "cohort.csv"
+    content, before = table.read_bytes(), contents(results / "stages")
+    frame = pd.read_csv(table).astype({"months": float})
+    try:
+        frame.loc[3, "months"], frame.loc[5, "died"] = 1.25, "no"
+        frame.to_csv(table, index=False)
+        found = planned(results, capsys)
+        assert list(found) == CLINICAL
+        assert main(["signatures", str(results)]) == 1
+        assert "Stage 'read' comes first" in capsys.readouterr().err
+        assert main(["run", str(results), "--json"]) == 0
+        done = json.loads(capsys.readouterr().out)["stages"]
+        assert [one["name"] for one in done if one["state"] == "done"] == CLINICAL
+        kept = [path for path, time in contents(results / "stages").items() if before.get(path) == time]
+        assert {path.stem for path in kept} == {"segment", "embed", "phenotype", "niches"}
+        cells = ad.read_h5ad(results / "cells.h5ad").obs
+        expected = frame.set_index("sample").loc[cells["sample"].astype(str)]
+        assert cells["months"].tolist() == expected["months"].tolist()
+        assert cells["died"].astype(str).tolist() == expected["died"].tolist()
+        patients = ad.read_h5ad(results / "patients_niches.h5ad").obs
+        assert patients["months"].to_dict() == frame.set_index("patient")["months"].to_dict()
+        assert set(pd.read_csv(results / "tables" / "survival_cox.csv")["events"]) == {5}  # there were 6
+        assert planned(results, capsys) == {}
+        frame.loc[3, "patient"] = "P9"  # not a clinical value
+        frame.to_csv(table, index=False)
+        assert list(planned(results, capsys)) == NAMES
+    finally:
+        table.write_bytes(content)
+    assert planned(folder / "config.yaml", capsys) == {}
+
+
+def test_a_column_by_which_cells_are_brought_to_one_scale_is_not_only_clinical(finished, results, capsys):
+    found = planned(results, capsys, "--set", "phenotype.batch_key=died")
+    assert "read" not in found
+    table = finished[0] / "cohort.csv"
+    content = table.read_bytes()
+    try:
+        table.write_bytes(content.replace(b"yes", b"no", 1))
+        assert list(planned(results, capsys, "--set", "phenotype.batch_key=died"))[:2] == ["read", "phenotype"]
+        table.write_bytes(content.replace(b"died", b"dead", 1))  # a column of another name
+        assert list(planned(results, capsys, "--set", "survival.event_key=dead")) == NAMES
+        (results / "cohort.zarr" / "zarr.json").unlink()
+        shutil.rmtree(results / "cohort.zarr")
+        table.write_bytes(content.replace(b"yes", b"no", 1))
+        assert list(planned(results, capsys)) == NAMES
+    finally:
+        table.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_the_table_of_cells_is_that_of_a_run_from_scratch(finished, results, tmp_path, quick, monkeypatch):
+    """After clinical values changed, in a folder where stages were kept and in a new one."""
+    monkeypatch.setattr(importlib.import_module("spatialfm.tl.phenotypes.leiden_sweep"), "neighbour_graph", nearest)
+    table = finished[0] / "cohort.csv"
+    content = table.read_bytes()
+    try:
+        frame = pd.read_csv(table, dtype=str)
+        frame.loc[[1, 4], "months"], frame.loc[2, "died"], frame.loc[6, "age"] = "7.5", "unknown", "80"
+        frame.to_csv(table, index=False)
+        new = tmp_path / "new"
+        for out in (results, new):
+            assert main(["run", str(finished[0] / "config.yaml"), "--out", str(out), "--quiet"]) == 0
+    finally:
+        table.write_bytes(content)
+    found, expected = (ad.read_h5ad(out / "cells.h5ad") for out in (results, new))
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    np.testing.assert_array_equal(found.obsm["X_mean_intensity"], expected.obsm["X_mean_intensity"])
+    names = {path.name for path in (new / "tables").iterdir()}
+    assert names == {path.name for path in (results / "tables").iterdir()} >= {"survival_cox.csv", "clusters.csv"}
+    for name in names:
+        assert (results / "tables" / name).read_bytes() == (new / "tables" / name).read_bytes(), name
+
+
+def test_survival_without_a_regression_says_so_and_the_report_is_written(results, monkeypatch, capsys):
+    from spatialfm._errors import SurvivalError
+
+    def fails(*_, **__):
+        raise SurvivalError("The fit does not converge.")
+
+    monkeypatch.setattr(_analysis, "FORMATS", ())
+    monkeypatch.setattr(sfm.tl, "cox", fails)
+    assert main(["run", str(results), "--redo", "survival"]) == 0
+    said = capsys.readouterr().out
+    assert "no Cox regression could be fitted (phenotypes: not fitted: The fit does not converge.)" in said
+    regressions = pd.read_csv(results / "tables" / "survival_cox.csv")
+    assert regressions["p_value"].isna().all()
+    assert regressions["caveats"].str.startswith("not fitted").all()
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "Tumor" in text
+    assert "Holm over all regressions" not in text
+
+
 def test_another_version_does_all_again(finished, monkeypatch, capsys):
     monkeypatch.setattr(_state, "__version__", "9.9")
     found = planned(finished[0] / "config.yaml", capsys)

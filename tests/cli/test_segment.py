@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import spatialdata as sd
+import tifffile
 from cli_cohort import SIDE, write_cohort
 from small_head import untrained_set
 
 import spatialfm as sfm
 from spatialfm.cli import main
+from spatialfm.cli.segment import samples_of_one_number
 
 
 @pytest.fixture
@@ -81,3 +84,32 @@ def test_methods_and_channels_are_checked_before_anything_is_done(unmasked, caps
     assert "segment.method: 'watershd' is not" in capsys.readouterr().err
     assert main(["segment", str(unmasked / "out"), "--method", "watershed", "--nuclear", "DAPY"]) == 1
     assert "segment.nuclear: no channel is the marker 'DAPY'. Did you mean 'DAPI'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_mask_of_where_cells_are_is_refused_before_anything_is_read(merged, tmp_path, capsys):
+    write_cohort(tmp_path, 2)
+    path = tmp_path / "S1_mask.tif"
+    mask = tifffile.imread(path)
+    if merged:  # all cells touch: one piece, of more than 10,000 µm²
+        mask = np.ones_like(mask)
+    tifffile.imwrite(path, (mask > 0) * np.uint8(255))
+    arguments = ["run", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")]
+    arguments += ["--set", "read.mpp=3"] if merged else []
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    for part in (
+        "1 sample has one number besides 0: 'S1'",
+        "labels_encoding: rgb",
+        "method: watershed",
+        "on_pieces: keep",
+    ):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_single_cell_of_the_largest_number_is_not_taken_for_a_mask_of_where_cells_are(tmp_path):
+    write_cohort(tmp_path, 2)
+    path = tmp_path / "S1_mask.tif"
+    tifffile.imwrite(path, (tifffile.imread(path) == 8) * np.uint8(255))
+    assert samples_of_one_number(sfm.io.read_cohort(tmp_path / "cohort.csv", cell_table=False)) == []

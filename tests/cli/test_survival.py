@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
-from spatialfm.cli.survival import group_and_compare, outcome_of, regressions, with_holm
+from spatialfm.cli.survival import _in_words, group_and_compare, outcome_of, regressions, with_holm
 
 SETTINGS = {
     "time_key": "time", "event_key": "event", "event_value": None, "entry_key": None, "on_missing": "raise",
@@ -45,11 +45,13 @@ def test_a_regression_that_cannot_be_fitted_is_a_row_that_says_why():
     assert found.loc["A", "p_holm"] == pytest.approx(min(1, max(2 * found["p_value"].min(), found.loc["A", "p_value"])))
 
 
-def test_where_none_can_be_fitted_it_is_an_error():
+def test_where_none_can_be_fitted_every_row_says_why():
     table = patients()
     table.X[:] = 1 / 3
-    with pytest.raises(SpatialfmError, match="No Cox regression could be fitted"):
-        regressions({"phenotypes": table}, SETTINGS, ())
+    found = regressions({"phenotypes": table}, SETTINGS, ())
+    assert found["caveats"].str.startswith("not fitted: ").all()
+    assert found[["hazard_ratio", "p_value", "p_holm", "n"]].isna().all(axis=None)
+    assert _in_words(found, 0.05) == [f"no Cox regression could be fitted (phenotypes: {found['caveats'].iloc[0]})"]
 
 
 def test_adjusted_regressions_are_those_of_cox():

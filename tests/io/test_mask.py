@@ -289,3 +289,13 @@ def test_a_yes_no_mask_is_refused_and_integers_are_taken():
     assert whole_labels(whole, np.dtype("int16"), "m.tif", cast=False) is whole
     with pytest.raises(InputFileError, match="yes/no mask"):
         whole_labels(da.zeros((2, 2), dtype=bool), np.dtype("bool"), "m.tif", cast=True)
+
+
+def test_a_mask_that_lacks_a_row_says_what_to_do_without_python(tmp_path):
+    tifffile.imwrite(tmp_path / "i.tif", np.ones((2, 60, 70), np.uint16))
+    for shape, nearly in (((59, 70), True), ((60, 86), True), ((60, 90), False)):
+        tifffile.imwrite(tmp_path / "m.tif", np.ones(shape, np.uint16))
+        with pytest.raises(InputFileError, match="Pass the mask of this image") as refusal:
+            sfm.io.read_tiff(tmp_path / "i.tif", tmp_path / "m.tif", mpp=0.5)
+        assert ("Canvas Size" in str(refusal.value)) is nearly
+        assert "in Python, one of another size" in str(refusal.value)

@@ -245,8 +245,20 @@ def test_one_region_over_the_whole_field_is_no_cell():
     assert kinds(np.ones((400, 400), np.uint8)) == {"giant": "warning"}
     assert kinds(np.where(np.arange(400)[:, None] < 60, np.ones((400, 400), np.uint8), 0) * 255) == {
         "giant": "warning",
-        "binary": "warning",
+        "binary": "error",
     }
+
+
+def test_a_single_cell_with_the_number_255_is_kept_and_merged_tissue_of_255_is_not():
+    disc = np.hypot(*np.mgrid[-150:150, -150:150]) < 8
+    cell = disc * np.uint8(255)
+    assert kinds(cell) == kinds(cell, pixel_area=0.25) == {"binary": "warning"}
+    cell[0, 0] = 255  # a crumb
+    assert kinds(cell)["binary"] == "warning"
+    tissue = np.zeros((300, 300), np.uint8)
+    tissue[50:250, 50:250] = 255  # cells that all touch: one piece
+    assert kinds(tissue)["binary"] == kinds(tissue, pixel_area=0.3)["binary"] == "error"
+    assert kinds(tissue, pixel_area=0.2)["binary"] == "warning"  # 8,000 µm² may be one cell
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((60, 90), "transposed"), ((45, 30), "resolution"), ((80, 60), "shape")])

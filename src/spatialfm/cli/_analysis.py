@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import _disk
 from .._errors import InputFileError, RunError, SpatialfmError
-from .._keys import TABLE
+from .._keys import SAMPLES, TABLE
+from ._but_clinical import refresh_clinical
 from ._config import Config
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ class Analysis:
         import anndata as ad
 
         table = ad.read_h5ad(self._layer(LAYERS[0]))
+        samples = self.out / STORE / "tables" / SAMPLES
+        if samples.exists() and not (self.out / STORE / "tables" / TABLE).exists():  # cells were measured, not read
+            refresh_clinical(table, ad.read_zarr(samples).obs)
         for stage in LAYERS[1 : LAYERS.index(upto) + 1]:
             if stage == "embed" and not embedding:
                 continue

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _disk
-from .._errors import SpatialfmError, listed
+from .._errors import RunError, SpatialfmError, listed
 from ._analysis import Analysis
+from ._but_clinical import but_clinical
 from ._config import CONFIG, refuse, takes_a_file
 from ._screen import Screen
-from ._state import Record, State, as_json, now, stamp_of, version
+from ._state import Record, Stamp, State, as_json, is_same, now, stamp_of, version
 from ._without_images import READER
-from .read import open_cohort, sources
+from .read import brings_cells, open_cohort, sources
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -41,9 +42,14 @@ def plan(analysis: Analysis, state: State, redo: Sequence[str] = ()) -> list[Ste
     """All stages, with what has to be done; those in `redo` for no other reason."""
     steps: list[Step] = []
     waiting: set[str] = set()
+    images_stay = False
     for name, stage in analysis.stages.items():
-        why = "asked for" if name in redo else state.why(name, _decisive(analysis, name), stage.needs)
-        again = [need for need in stage.needs if need in waiting]
+        clinical = stage.looks_at_clinical(analysis.settings(name))
+        needs = _needs(analysis, stage)
+        why = "asked for" if name in redo else state.why(name, _decisive(analysis, name), needs, clinical=clinical)
+        if name == "read" and why is not None and name not in redo:
+            images_stay = _is_clinical_only(analysis, state)
+        again = [need for need in needs if need in waiting and not (need == "read" and images_stay and not clinical)]
         if why is None and again:
             why = f"builds on {listed(again, 3)}"
         if why is not None:
@@ -104,6 +110,8 @@ def _do(analysis: Analysis, state: State, steps: Sequence[Step], screen: Screen)
         else:
             screen.say(f"{title}: {step.stage.summary} ({step.why})")
             record = _done(analysis, state, step.stage, screen)
+            if step.stage.name == "read":
+                _check_foreseen(analysis, state, steps)
             for line in record.findings:
                 screen.say(f"  {line}")
             screen.say(f"  {record.seconds:.1f} s")
@@ -128,12 +136,13 @@ def _do(analysis: Analysis, state: State, steps: Sequence[Step], screen: Screen)
 def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Record:
     """Do one stage and remember it; what it read is taken down before it reads it."""
     settings = analysis.settings(stage.name)
-    after = {name: state.records[name].identity for name in stage.needs}
+    clinical = stage.looks_at_clinical(settings)
+    after = {name: state.records[name].identity_for(clinical=clinical) for name in _needs(analysis, stage)}
     state.forget(stage.name)
     analysis.files, began = [], time.perf_counter()
     try:
         with screen.noting() as notes:
-            inputs = {str(path): stamp_of(path) for path in _inputs(analysis, stage, settings)}
+            inputs, rest = _what_is_read(analysis, stage, {})
             done = stage.run(analysis, **settings)
     except SpatialfmError as error:
         raise SpatialfmError(f"stage {stage.name!r}: {error}{in_settings(str(error), stage)}") from error
@@ -151,6 +160,7 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
         notes=notes,
         seconds=round(time.perf_counter() - began, 1),
         finished=now(),
+        but_clinical=rest,
     )
     state.remember(stage.name, record)
     return record
@@ -166,7 +176,60 @@ def _decisive(analysis: Analysis, name: str) -> dict[str, Any]:
     return settings
 
 
-def _inputs(analysis: Analysis, stage: Stage, settings: Mapping[str, Any]) -> list[Path]:
+def _needs(analysis: Analysis, stage: Stage) -> list[str]:
+    """Stages whose results it reads; one that looks at clinical values reads them from the store."""
+    clinical = stage.looks_at_clinical(analysis.settings(stage.name))
+    return list(dict.fromkeys([*(["read"] if clinical else []), *stage.needs]))
+
+
+def _what_is_read(analysis: Analysis, stage: Stage, known: Mapping[str, Stamp]) -> tuple[dict[str, Stamp], str | None]:
+    """Stamps of the files that a stage reads, `known` ones where they hold, and of reading what is not clinical."""
+    settings = analysis.settings(stage.name)
+    opened = stage.name == "read" and settings["reader"] != READER  # which names its two files itself
+    sdata = open_cohort(analysis, settings) if opened else None
+    inputs = {}
+    for path in _inputs(analysis, stage, settings, sdata):
+        stamp = known.get(str(path))
+        inputs[str(path)] = stamp if stamp is not None and is_same(path, stamp) else stamp_of(path)
+    if sdata is None or brings_cells(settings["reader"], sdata):
+        return inputs, None
+    return inputs, but_clinical(as_json(_decisive(analysis, stage.name)), sdata, inputs)
+
+
+def _is_clinical_only(analysis: Analysis, state: State) -> bool:
+    """Whether reading is due for nothing but clinical values, so that stages that do not look at them stay done."""
+    record = state.records.get("read")
+    if (
+        record is None
+        or record.but_clinical is None
+        or any(not (analysis.out / one).exists() for one in record.outputs)
+    ):
+        return False
+    try:
+        return _what_is_read(analysis, analysis.stages["read"], record.inputs)[1] == record.but_clinical
+    except SpatialfmError:  # which is told where the files are read
+        return False
+
+
+def _check_foreseen(analysis: Analysis, state: State, steps: Sequence[Step]) -> None:
+    """Refuse to go on where files changed between the plan and reading them, so that more is due than was planned.
+
+    Raises
+    ------
+    RunError
+        With what to do.
+    """
+    for step in steps:
+        stage = step.stage
+        if step.why is None and "read" in stage.needs:
+            clinical = stage.looks_at_clinical(analysis.settings(stage.name))
+            if state.why(stage.name, _decisive(analysis, stage.name), ["read"], clinical=clinical) is not None:
+                raise RunError("Files of the cohort changed while they were read. Run the same command again.")
+
+
+def _inputs(
+    analysis: Analysis, stage: Stage, settings: Mapping[str, Any], sdata: SpatialData | None = None
+) -> list[Path]:
     options = stage.options(settings)
     paths = [
         Path(value)
@@ -175,8 +238,8 @@ def _inputs(analysis: Analysis, stage: Stage, settings: Mapping[str, Any]) -> li
     ]
     if stage.name == "read":
         paths.append(analysis.config.cohort.resolve())
-        if settings["reader"] != READER:  # which names its two files itself
-            paths += [Path(one) for one in sources(open_cohort(analysis, settings))]
+        if sdata is not None:
+            paths += [Path(one) for one in sources(sdata)]
     return list(dict.fromkeys(paths))
 
 
@@ -202,7 +265,7 @@ def _check_before(analysis: Analysis, steps: Sequence[Step], only: str | None, s
     """Whatever can be known to fail fails now, not after hours."""
     waiting = {step.stage.name: step.why for step in steps if step.why is not None}
     if only is not None:
-        needs = [name for name in analysis.stages[only].needs if name in waiting]
+        needs = [name for name in _needs(analysis, analysis.stages[only]) if name in waiting]
         if needs:
             raise SpatialfmError(
                 f"Stage {needs[0]!r} comes first: {waiting[needs[0]]}. Run 'spatialfm {needs[0]} {analysis.out}', or "

@@ -68,6 +68,8 @@ class Stage:
         Looks for settings that no signature can refuse: columns, models, files.
     before
         The same, given the settings and the images, before the first stage is done: problems found.
+    clinical
+        Whether, with given settings, it looks at clinical values; not whether it hands them on.
     borrowed
         Gives a public function whose settings it takes too, and those of them that it leaves out.
     """
@@ -80,6 +82,7 @@ class Stage:
     seeded: bool = False
     check: Callable[[Any], None] | None = None
     before: Callable[[Mapping[str, Any], Any], list[str]] | None = None
+    clinical: Callable[[Mapping[str, Any]], bool] | None = None
     borrowed: Callable[[Mapping[str, Any]], tuple[Callable, tuple[str, ...]]] | None = None
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Option]:
@@ -90,6 +93,10 @@ class Stage:
             other = options_of(function)
             settings |= {name: one for name, one in other.items() if name not in without and name not in settings}
         return settings
+
+    def looks_at_clinical(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it looks at clinical values, with these settings."""
+        return self.clinical is not None and self.clinical(settings)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, the defaults of those that are not given."""

@@ -37,11 +37,13 @@ class Record:
     inputs, outputs
         Stamp of each file that it read or wrote, by its path; outputs below the folder of results.
     after
-        What identified each stage that it builds on.
+        What identified each stage that it builds on; of reading, where clinical values do not matter, the rest.
     version
         Of the package, and of the numbers that it makes.
     findings, notes, seconds, finished
         For people.
+    but_clinical
+        Of reading: what was read, but for clinical values; None where it cannot be told.
     """
 
     settings: dict[str, Any]
@@ -53,12 +55,17 @@ class Record:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     finished: str = ""
+    but_clinical: str | None = None
 
     @property
     def identity(self) -> str:
         """What stages that build on it depend on: all that decided its results, and the results."""
-        decided = [self.settings, _contents(self.inputs), _contents(self.outputs), self.after, self.version]
+        decided = [self.settings, contents(self.inputs), contents(self.outputs), self.after, self.version]
         return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+
+    def identity_for(self, *, clinical: bool) -> str:
+        """What a stage depends on that looks at clinical values, or does not."""
+        return self.identity if clinical or self.but_clinical is None else self.but_clinical
 
 
 def version() -> str:
@@ -110,10 +117,11 @@ class State:
         content = {"spatialfm": __version__, "stages": stages, "stale": self.stale}
         _disk.write_bytes(self.path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
-    def why(self, name: str, settings: Mapping[str, Any], needs: Iterable[str]) -> str | None:
+    def why(self, name: str, settings: Mapping[str, Any], needs: Iterable[str], *, clinical: bool = True) -> str | None:
         """Why a stage has to be done, or None where it is finished.
 
-        Stages in `needs` are finished, or were found to need doing before.
+        Stages in `needs` are finished, or were found to need doing before; `clinical`: whether it looks at clinical
+        values.
         """
         record = self.records.get(name)
         if record is None:
@@ -128,7 +136,7 @@ class State:
             return f"{listed(other, 2)} changed"
         for stage in needs:
             before = self.records.get(stage)
-            if before is None or record.after.get(stage) != before.identity:
+            if before is None or record.after.get(stage) != before.identity_for(clinical=clinical):
                 return f"stage {stage!r} was done again"
         return None
 
@@ -155,8 +163,10 @@ class State:
 
     def accept(self, name: str) -> None:
         """Take the results of a stage as they are now."""
-        record = self.records[name]
+        record, before = self.records[name], self.records[name].outputs
         record.outputs = {path: stamp_of(self.out / path) for path in record.outputs if (self.out / path).exists()}
+        if record.but_clinical is not None and contents(record.outputs) != contents(before):
+            record.but_clinical = record.identity  # what was read is not what the files say any more
         self.write()
 
     def forget(self, name: str) -> None:
@@ -226,7 +236,7 @@ def _quick(path: Path) -> Stamp:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _contents(stamps: Mapping[str, Stamp]) -> dict[str, Any]:
+def contents(stamps: Mapping[str, Stamp]) -> dict[str, Any]:
     """Stamps without times, so that a copied or touched file is the same one."""
 
     def content(stamp: Stamp) -> Any:

@@ -79,6 +79,7 @@ STAGE = Stage(
     summary="from cells to one row per patient",
     example="spatialfm patients results",
     run=patients,
+    clinical=lambda _: True,
     needs=("segment", "embed", "phenotype", "signatures", "niches"),
     seeded=True,
 )

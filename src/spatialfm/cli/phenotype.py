@@ -273,6 +273,7 @@ STAGE = Stage(
     summary="clusters of cells, named by their markers",
     example="spatialfm phenotype results --resolution 1.0 --batch-key slide",
     run=phenotype,
+    clinical=lambda settings: settings["batch_key"] is not None,
     needs=("segment", "embed"),
     seeded=True,
     check=_check,

@@ -74,11 +74,16 @@ def open_cohort(analysis: Analysis, settings: Mapping[str, Any], *, with_types: 
     if "cell_table" not in function.arguments:  # type: ignore[attr-defined]
         return function(analysis.config.cohort, **said)
     sdata = function(analysis.config.cohort, **said, cell_table=False)
-    records = sdata.attrs.get(ATTRS, {}).get("samples", {}).values()
-    if with_types and (name == "spora" or any(one.get("kind") == "qupath" for one in records)):
+    if with_types and brings_cells(name, sdata):
         if all(has_cells(sdata, sample) for sample in samples_of(sdata)):
             return function(analysis.config.cohort, **said, cell_table=True)
     return sdata
+
+
+def brings_cells(reader: str, sdata: SpatialData) -> bool:
+    """Whether the files state types of the cells beside masks or polygons."""
+    records = sdata.attrs.get(ATTRS, {}).get("samples", {}).values()
+    return reader == "spora" or any(one.get("kind") == "qupath" for one in records)
 
 
 def samples_of(sdata: SpatialData) -> list[str]:

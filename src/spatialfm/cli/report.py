@@ -63,5 +63,6 @@ STAGE = Stage(
     summary="one page with all of it",
     example="spatialfm report results --title 'Discovery cohort'",
     run=report,
+    clinical=lambda _: True,
     needs=("read", "segment", "embed", "phenotype", "signatures", "niches", "patients", "survival"),
 )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
 
 from .. import _disk
 from .._errors import SpatialfmError, counted, listed
 from .._keys import SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
+from ._but_clinical import SET_ASIDE, set_aside
 from ._config import Draft, named_markers
 from ._stage import Done, Stage, options_of
 from ._without_images import NO_IMAGES, PHENOTYPE, is_table_only, said_for_images
 from .read import channels_of, has_cells, samples_of
 
 if TYPE_CHECKING:
+    import dask.array as da
     from anndata import AnnData
     from spatialdata import SpatialData
 
-WRITTEN_LATER = ("cluster", "leiden_sweep", PHENOTYPE, "niche")  # columns of the stages that follow
 PHENOTYPES = "cells_phenotypes"  # table that sfm.pp.segment_cells(method="virtues") writes
 MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
 ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
@@ -86,9 +89,52 @@ def samples_without_mask(sdata: SpatialData) -> list[str]:
     return [sample for sample in samples_of(sdata) if not has_cells(sdata, sample)]
 
 
+def samples_of_one_number(sdata: SpatialData) -> list[str]:
+    """Samples whose mask has one number for what cannot be one cell; most masks are told by their first block."""
+    from ..pp import check_labels
+    from ..pp.arrays import labels_array
+
+    names = {sample: cells_name(sample) for sample in samples_of(sdata)}
+    alike = [
+        sample
+        for sample, name in names.items()
+        if name in sdata.labels and _is_of_one_number(labels_array(sdata, name).data)
+    ]
+    if not alike:
+        return []
+    found = check_labels(sdata, samples=alike)
+    wrong = found[found["finding"].isin(["binary", "repeated"]) & (found["severity"] == "error")]
+    return [sample for sample in alike if sample in set(wrong["sample"].astype(str))]
+
+
+def _is_of_one_number(labels: da.Array) -> bool:
+    """Whether there is one number besides 0."""
+    seen: set[int] = set()
+    for block in labels.to_delayed().ravel():
+        pixels = np.asarray(block.compute())
+        pixels = pixels[pixels != 0]
+        if pixels.size:
+            seen |= {int(pixels.min()), int(pixels.max())}
+        if len(seen) > 1:
+            return False
+    return bool(seen)
+
+
+def _of_one_number(samples: Sequence[str]) -> str:
+    """What to do about masks that mark where cells are."""
+    return (
+        f"the mask of {counted(len(samples), 'sample')} has one number besides 0: {listed(samples, 6)}. It marks where "
+        "cells are, not which pixel is whose. Name the masks in which each cell has a number of its own; where each "
+        "has a colour of its own, the coloured picture with 'labels_encoding: rgb' below 'read:'. If there are none, "
+        "have cells segmented: 'labels_column: null' below 'read:', and 'method: watershed' with 'nuclear: <marker>' "
+        "below 'segment:'. 'on_pieces: split' below 'segment:' makes each part a cell, where cells that touch become "
+        "one; 'on_pieces: keep' takes all of a number as one cell, if a sample has a single one."
+    )
+
+
 def _set_aside(table: AnnData) -> list[str]:
     """Give columns that came with the cells, and that later stages write, a name of their own."""
-    given = {name: f"{name}_given" for name in WRITTEN_LATER if name in table.obs}
+    given = {name: set_aside(name) for name in SET_ASIDE if name in table.obs}
     table.obs = table.obs.rename(columns=given)
     findings = [f"column {old!r} that came with the cells is called {new!r}" for old, new in given.items()]
     if PHENOTYPE in given and table.n_vars:  # without markers there is nothing else that could name them
@@ -150,6 +196,8 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     if is_table_only(sdata):
         return said_for_images("segment", settings, STAGE.settings({}))
     problems, channels = [], channels_of(sdata)
+    if settings["on_pieces"] == "raise" and (alike := samples_of_one_number(sdata)):
+        problems.append(f"segment: {_of_one_number(alike)}")
     if settings["method"] is None and TABLE not in sdata.tables and (without := samples_without_mask(sdata)):
         problems.append(f"segment.method: {without_method(without)}")
     for key in ("nuclear", "membrane"):

@@ -188,6 +188,7 @@ STAGE = Stage(
     summary="cells that distinguish patients by their outcome, with an honest score",
     example="spatialfm signatures results --outcome response --positive CR",
     run=signatures,
+    clinical=lambda _: True,
     needs=("segment", "embed", "phenotype"),
     seeded=True,
     check=_check,

@@ -86,13 +86,14 @@ def survival(
     written = {"cox": alone}
     if covariates:
         written["cox_adjusted"] = regressions(tables, settings, stored_names(covariates, columns))
-    analysis.write_figure("hazard_ratios", lambda: forest_of_many(alone, alpha))
+    if alone["p_value"].notna().any():
+        analysis.write_figure("hazard_ratios", lambda: forest_of_many(alone, alpha))
     if tests:
         written["logrank"] = with_holm(pd.DataFrame(tests))
         written["kaplan_meier"] = pd.concat(curves)
     for name, table in written.items():
         analysis.write_csv(f"survival_{name}", table, index=False)
-    for name in (one for one in ("cox", "cox_adjusted") if one in written):
+    for name in (one for one in ("cox", "cox_adjusted") if one in written and written[one]["p_value"].notna().any()):
         # whole, as all of it is corrected together; the report shows it with the results of the first kind
         write_uns(next(iter(tables.values())), f"{name}_of_each", {"regressions": written[name]})
     for kind, patients in tables.items():
@@ -186,8 +187,9 @@ def regressions(tables: dict[str, AnnData], settings: dict[str, Any], covariates
             row |= {"n": fit["n"], "events": fit["events"], "events_per_term": float(fit["events_per_term"])}
             rows.append(row | {"caveats": "; ".join(fit["doubts"])})
     frame = pd.DataFrame(rows)
-    if "p_value" not in frame:
-        raise SpatialfmError(f"No Cox regression could be fitted. {frame['caveats'].iloc[0]}")
+    for name in (*FROM_COX, "n", "events", "events_per_term"):
+        if name not in frame:  # none could be fitted
+            frame[name] = np.nan
     return with_holm(frame)
 
 
@@ -197,12 +199,15 @@ def with_holm(frame: pd.DataFrame) -> pd.DataFrame:
 
     tested = frame["p_value"].notna()
     frame.insert(list(frame).index("p_value") + 1, "p_holm", np.nan)
-    frame.loc[tested, "p_holm"] = holm(frame.loc[tested, "p_value"].to_numpy(float))
+    if tested.any():
+        frame.loc[tested, "p_holm"] = holm(frame.loc[tested, "p_value"].to_numpy(float))
     return frame
 
 
 def _in_words(alone: pd.DataFrame, alpha: float) -> list[str]:
     fitted = alone.dropna(subset="p_value")
+    if fitted.empty:
+        return [f"no Cox regression could be fitted ({alone['by'].iloc[0]}: {alone['caveats'].iloc[0]})"]
     best = fitted.loc[fitted["p_value"].idxmin()]
     findings = [
         f"of {counted(len(fitted), 'Cox regression')}, {best['term']!r} has the smallest p: hazard ratio "
@@ -292,6 +297,7 @@ STAGE = Stage(
     summary="survival of groups of patients, and hazard ratios",
     example="spatialfm survival results --time-key os_months --event-key died --covariates age",
     run=survival,
+    clinical=lambda _: True,
     needs=("patients",),
     seeded=True,
     check=_check,

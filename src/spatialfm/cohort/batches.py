@@ -40,8 +40,13 @@ def batch_columns(obs: pd.DataFrame) -> list[str]:
     >>> batch_columns(pd.DataFrame({"slide": ["a", "a", "b"], "stage": [1, 2, 2], "TMA no": [1, 1, 2]}))
     ['slide', 'TMA no']
     """
-    named = [name for name in obs.columns if _NAME.search(str(name))]
+    named = [name for name in obs.columns if is_batch_name(name)]
     return [name for name in named if 2 <= obs[name].nunique() < len(obs)]
+
+
+def is_batch_name(name: object) -> bool:
+    """Whether a column is named like a batch."""
+    return bool(_NAME.search(str(name)))
 
 
 def tell_batches(

@@ -22,6 +22,7 @@ from ._reader import lazy_levels
 # whole numbers above this cannot all be distinguished in a float
 _EXACT_BELOW = {2: 2**11, 4: 2**24, 8: 2**53}
 _JPEG = (6, 7)
+_FEW_PIXELS = 16  # by which programs cut, or pad, a field
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,18 @@ def _scaling(labels: da.Array, path: Path, file: MaskFile, image: LazyImage) -> 
     raise InputFileError(
         f"Labels '{path}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image.path}' is "
         f"{image.shape[1]} x {image.shape[2]}, which is not the same field at another resolution.{swapped}{stated} "
-        "Pass the mask of this image, or add one of another size to the SpatialData with its own transformation."
+        f"Pass the mask of this image{_nearly(labels.shape, image.shape[1:])}; in Python, one of another size can be "
+        "added to the SpatialData with its own transformation."
+    )
+
+
+def _nearly(labels: tuple[int, ...], image: tuple[int, ...]) -> str:
+    """What to do about a mask with too few or too many rows or columns at its edges; nothing can tell which edge."""
+    if max(abs(one - other) for one, other in zip(labels, image, strict=True)) > _FEW_PIXELS:
+        return ""
+    return (
+        ". A few rows or columns are cut off or added: write the mask again from the segmentation for the whole image, "
+        "or give it the size of the image where it was cut, in ImageJ by Image > Adjust > Canvas Size, filled with 0"
     )
 
 

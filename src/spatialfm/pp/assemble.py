@@ -134,17 +134,18 @@ def with_columns(
     """`obs` with the columns of known cells (without their keys) and of samples added to the measured columns."""
     if cells is not None:
         rows = np.concatenate([plan.rows[part.kept] for plan, part in zip(plans, measured, strict=True)])
-        new = _only_used(cells.iloc[rows].set_axis(obs.index, axis=0))
+        new = only_used(cells.iloc[rows].set_axis(obs.index, axis=0))
         remedy = "Drop or rename it first: cells.rename(columns={...})."
         obs = add_columns(obs, new, "cells=", remedy, TableError)
     if clinical is not None:
-        new = _only_used(clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0))
+        new = only_used(clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0))
         remedy = "Rename it in sdata['samples'].obs."
         obs = add_columns(obs, new, "sdata['samples']", remedy, ClinicalError)
     return obs
 
 
-def _only_used(frame: pd.DataFrame) -> pd.DataFrame:
+def only_used(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with those categories of each column that occur in it."""
     categorical = frame.select_dtypes("category").columns
     return frame.assign(**{name: frame[name].cat.remove_unused_categories() for name in categorical})
 

@@ -69,9 +69,13 @@ def find_oddities(
         µm² of a pixel; None if unknown.
     """
     dtype = np.dtype(dtype)
-    findings = [*_of_kind(pieces, dtype), *_of_pieces(pieces, dtype), *_of_size(pieces, shape, pixel_area, dtype)]
+    findings = [
+        *_of_kind(pieces, dtype, pixel_area),
+        *_of_pieces(pieces, dtype),
+        *_of_size(pieces, shape, pixel_area, dtype),
+    ]
     if any(finding.kind == "repeated" for finding in findings):  # whose message covers it, with what to do
-        findings = [finding for finding in findings if (finding.kind, finding.severity) != ("binary", "warning")]
+        findings = [finding for finding in findings if finding.kind != "binary" or dtype.kind not in "iu"]
     elif dtype.kind in "iu" and pieces.first.size == np.iinfo(dtype).max == pieces.ids[-1]:
         text = f"uses every number that {dtype.name} holds ({pieces.first.size:,}): further cells would be lost in it"
         findings.append(Finding("overflow", "warning", 0, pieces.first.size, NO_NUMBERS, text))
@@ -83,7 +87,7 @@ def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
-def _of_kind(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
+def _of_kind(pieces: Pieces, dtype: np.dtype, pixel_area: float | None) -> list[Finding]:
     """Pixels that are not label ids."""
     findings = []
     if dtype.kind == "b":
@@ -112,10 +116,21 @@ def _of_kind(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
         findings.append(Finding("negative", "error", negative.size, pieces.first.size, negative, text))
     if pieces.first.size == 1 and dtype.kind in "iu" and int(pieces.ids[0]) == np.iinfo(dtype).max:
         text = f"holds only 0 and {pieces.ids[0]}, as a mask of where cells are, not of which pixel is whose"
-        findings.append(Finding("binary", "warning", 1, 1, pieces.ids[pieces.first], text))
+        severity = "warning" if _is_one_cell(pieces, pixel_area) else "error"
+        findings.append(Finding("binary", severity, 1, 1, pieces.ids[pieces.first], text))
     if not pieces.ids.size and not findings:
         findings.append(Finding("empty", "warning", 0, 0, NO_NUMBERS, "contains no cell, only 0"))
     return findings
+
+
+def _is_one_cell(pieces: Pieces, pixel_area: float | None) -> bool:
+    """Whether the only number may be that of a single cell: in one piece but for crumbs, and not as large as tissue."""
+    area = np.asarray(pieces.area)
+    if (area > CRUMB).sum() > 1:
+        return False
+    if pixel_area is not None:
+        return bool(area.max() * pixel_area <= GIANT_UM2)
+    return bool(area.max() <= LARGE_SHARE * pieces.n_pixels or pieces.n_pixels < _SMALL_IMAGE)
 
 
 def _is_mark(pieces: Pieces, dtype: np.dtype) -> bool:

@@ -96,7 +96,7 @@ def check_labels(
     ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
         Yes/no masks; numbers stored as floats; pixels that are not whole numbers; numbers that a float cannot tell
         apart; negative numbers. A mask of 0 and the largest number of its data type only is a yes/no mask too (a
-        warning where it has one piece).
+        warning where it is one piece of at most 10,000 µm², as of a single cell).
     ``"empty"`` (warning)
         No cell.
     ``"transposed"``, ``"resolution"`` (error), ``"shape"`` (warning)
@@ -232,6 +232,8 @@ def report_labels(
 def _is_kept(finding: Finding, on_pieces: str, on_giants: str) -> bool:
     if finding.kind == "repeated":
         return on_pieces != "raise"
+    if finding.kind == "binary":  # a yes/no mask has no numbers that could be kept
+        return on_pieces != "raise" and finding.numbers.max(initial=0) > 1
     if finding.kind == "fragments":  # pieces of interpolated numbers are not cells
         return on_pieces == "keep"
     return finding.kind == "background" and on_giants != "raise"
@@ -287,7 +289,8 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
     if kind == "binary":
         return (
             f"Number its parts with sfm.pp.fix_labels(sdata, {named}, split=True), where cells that touch become one; "
-            "or take the segmentation's own labels."
+            "or take the segmentation's own labels, or have cells segmented (sfm.pp.segment_cells). If it is a single "
+            'cell, pass on_pieces="keep".'
         )
     if kind == "outlines":
         return (
