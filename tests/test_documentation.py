@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import math
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import spatialfm as sfm
+from spatialfm.cli._stage import parameter_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -225,3 +227,25 @@ def test_ranges_of_numbers_are_not_shown_as_types():
 def test_examples_show_numbers_without_their_type():
     for name, one in public_docstrings():
         assert not re.search(r"np\.(float|int|str|bool)\w*\(", inspect.getdoc(one) or ""), name
+
+
+def test_every_parameter_of_a_method_has_its_own_text():
+    """Of classes that have a page, in the fields of which a parameter without a text would be a bare name."""
+    lacking, n_methods = [], 0
+    for room in ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train"):
+        module = importlib.import_module(f"spatialfm.{room}")
+        for name in module.__all__:
+            shown = getattr(module, name)
+            if not inspect.isclass(shown) or issubclass(shown, BaseException):
+                continue
+            methods = [one for key, one in vars(shown).items() if inspect.isfunction(one) and not key.startswith("_")]
+            for method in methods:
+                n_methods += 1
+                texts = parameter_texts(inspect.getdoc(method) or "")
+                lacking += [
+                    f"{name}.{method.__name__}: {one}"
+                    for one in list(inspect.signature(method).parameters)[1:]
+                    if not texts.get(one)
+                ]
+    assert lacking == []
+    assert n_methods > 20

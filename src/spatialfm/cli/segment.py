@@ -102,8 +102,8 @@ def samples_of_one_number(sdata: SpatialData) -> list[str]:
     ]
     if not alike:
         return []
-    found = check_labels(sdata, samples=alike)
-    wrong = found[found["finding"].isin(["binary", "repeated"]) & (found["severity"] == "error")]
+    findings = check_labels(sdata, samples=alike)
+    wrong = findings[findings["finding"].isin(["binary", "repeated"]) & (findings["severity"] == "error")]
     return [sample for sample in alike if sample in set(wrong["sample"].astype(str))]
 
 

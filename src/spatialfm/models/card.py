@@ -120,6 +120,13 @@ class ModelCard:
     def settle(self, recipe: Recipe, *, cells: bool = True) -> Recipe:
         """A recipe with what depends on the model filled in: how it resamples and pads, and the preparation by name.
 
+        Parameters
+        ----------
+        recipe
+            The recipe as it was asked for.
+        cells
+            Whether cells are embedded; tiles alone need no tokens to share out.
+
         Raises
         ------
         ModelError

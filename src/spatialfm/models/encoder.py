@@ -95,6 +95,11 @@ class Encoder(nn.Module, ABC):
     """Base of all encoders.
 
     A subclass sets `card`, `weights`, `vocabulary` (empty where the model has none) and implements `forward`.
+
+    Parameters
+    ----------
+    args, kwargs
+        Of the subclass; those that `spatialfm.models.load` makes are not made by hand.
     """
 
     card: ModelCard
@@ -137,8 +142,15 @@ class Encoder(nn.Module, ABC):
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe | None = None) -> Tensor:
         """Normalise pixels ``(B, M, H, W)`` as in the recipe, with ``(M,)`` statistics of each marker.
 
-        `recipe`: how it is used, where that departs from its card. A model that normalises in its own way may
-        leave the argument out; users cannot depart from it then.
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``.
+        mean, std
+            Of each marker, ``(M,)``.
+        recipe
+            How it is used, where that departs from its card. A model that normalises in its own way may leave the
+            argument out; users cannot depart from it then.
         """
         return normalized(pixels, mean, std, self.card.recipe if recipe is None else recipe)
 
@@ -151,6 +163,15 @@ class Encoder(nn.Module, ABC):
         """Intensities of normalised pixels ``(B, M, H, W)``: `normalize` and the recipe's preparation undone.
 
         What a preparation cannot undo (`spatialfm.models.preparation.Preparation.lost`) stays: VirTues clips and blurs.
+
+        Parameters
+        ----------
+        pixels
+            Normalised, ``(B, M, H, W)``.
+        mean, std
+            Of each marker, ``(M,)``.
+        recipe
+            That they were normalised by, where it departs from the card.
 
         Raises
         ------
@@ -170,6 +191,11 @@ class Encoder(nn.Module, ABC):
     def wanted(self, outputs: Sequence[str] | None) -> set[str]:
         """Outputs that `forward` has to work out: those named, or all.
 
+        Parameters
+        ----------
+        outputs
+            Names of outputs, or one; None: all that the card lists.
+
         Raises
         ------
         ModelError
@@ -183,6 +209,11 @@ class Encoder(nn.Module, ABC):
     def check_pixels(self, pixels: Tensor) -> None:
         """Refuse pixels that are not ``(B, M, H, W)``, or have no channel or no pixel.
 
+        Parameters
+        ----------
+        pixels
+            What `forward` was given.
+
         Raises
         ------
         ModelError
@@ -192,7 +223,13 @@ class Encoder(nn.Module, ABC):
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
 
     def feature_names(self, markers: Sequence[str]) -> list[str] | None:
-        """Names of the columns of `patch`, where columns mean something by themselves."""
+        """Names of the columns of `patch`, where columns mean something by themselves.
+
+        Parameters
+        ----------
+        markers
+            Names of the channels, in the order of the pixels.
+        """
         return None
 
     @property
@@ -209,7 +246,13 @@ class Encoder(nn.Module, ABC):
         return repeated_parts(self)
 
     def at_pixel_size(self, mpp: float) -> Encoder:
-        """The encoder for pixels of `mpp` µm; itself, unless it measures in µm."""
+        """The encoder for pixels of `mpp` µm; itself, unless it measures in µm.
+
+        Parameters
+        ----------
+        mpp
+            µm per pixel of the windows that it will be given.
+        """
         return self
 
     @property

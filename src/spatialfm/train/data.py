@@ -377,6 +377,11 @@ class Windows(Dataset):
 
         Writes ``windows.parquet``, the table, and ``windows.json``, digests of all that decides what a step sees.
 
+        Parameters
+        ----------
+        folder
+            Of the run.
+
         Raises
         ------
         RunError

@@ -173,7 +173,15 @@ class FineTuning:
             raise ArgumentError("level='tissue' reads channel-summary tokens, and no output. Leave outputs= out.")
 
     def plan(self, encoder: Encoder, devices: str | None = "cpu") -> EmbeddingPlan:
-        """What embedding the cells would do."""
+        """What embedding the cells would do.
+
+        Parameters
+        ----------
+        encoder
+            The one that is adapted.
+        devices
+            Where cells would be embedded; None: where `settings.device` says.
+        """
         return plan_embedding_of(
             self.sdata,
             encoder,
@@ -192,7 +200,13 @@ class FineTuning:
         )
 
     def parameters(self, encoder: Encoder) -> dict[str, Any]:
-        """All that is asked for and decides numbers, in types of JSON."""
+        """All that is asked for and decides numbers, in types of JSON.
+
+        Parameters
+        ----------
+        encoder
+            The one that is adapted; its name, options and weights count.
+        """
         apart = ("sdata", "model", "weights", "workers", "accept_terms", "panel", "recipe", "elements", "augment")
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in apart}
         unused = {"lora": (), "bcos": ("rank", "alpha")}.get(self.method, ("rank", "alpha", "blocks"))

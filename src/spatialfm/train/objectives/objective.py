@@ -90,6 +90,11 @@ class Objective(nn.Module, ABC):
 
     A subclass holds the encoder that is trained and all that is trained or kept beside it (heads, a teacher, centres)
     as submodules and buffers, so that `state_dict` is all that a checkpoint needs.
+
+    Parameters
+    ----------
+    args, kwargs
+        Of the subclass, which takes the encoder and its own settings.
     """
 
     encoder: Encoder
@@ -107,7 +112,13 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, views: Sequence[Any]) -> dict[str, Term]:
-        """Terms of the loss of the views of a batch, by name."""
+        """Terms of the loss of the views of a batch, by name.
+
+        Parameters
+        ----------
+        views
+            What `views` made of each window of a batch.
+        """
 
     @abstractmethod
     def groups(self) -> list[Group]:
@@ -115,25 +126,62 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def schedule(self, step: int, n_steps: int) -> Schedule:
-        """Learning rate, weight decay and what else changes, at a step (from 0) of a run of so many."""
+        """Learning rate, weight decay and what else changes, at a step (from 0) of a run of so many.
+
+        Parameters
+        ----------
+        step
+            From 0.
+        n_steps
+            Of the whole run.
+        """
 
     def begin(self, windows: Windows) -> None:
-        """What is taken from the windows that are trained on, before a run begins or goes on, such as class weights."""
+        """What is taken from the windows that are trained on, before a run begins or goes on, such as class weights.
+
+        Parameters
+        ----------
+        windows
+            Those that are trained on.
+        """
 
     def before_step(self, schedule: Schedule) -> None:
-        """What is set before a step, such as the temperature of a teacher."""
+        """What is set before a step, such as the temperature of a teacher.
+
+        Parameters
+        ----------
+        schedule
+            What `schedule` says of this step.
+        """
 
     def after_step(self, schedule: Schedule) -> None:
-        """What is done after the weights have changed, such as moving a teacher."""
+        """What is done after the weights have changed, such as moving a teacher.
+
+        Parameters
+        ----------
+        schedule
+            What `schedule` says of this step.
+        """
 
     def validate(self, views: Sequence[Any]) -> dict[str, Term]:
-        """Scores of a batch of windows that are not trained on, as terms; default: the loss."""
+        """Scores of a batch of windows that are not trained on, as terms; default: the loss.
+
+        Parameters
+        ----------
+        views
+            As `forward` takes them.
+        """
         return self.forward(views)
 
     def scores(self, means: Mapping[str, float]) -> dict[str, float]:
         """What is reported of a validation, from ``total / count`` of each of its terms over all batches.
 
         Default: these means. An objective whose score is not a mean, such as a correlation, makes it of several.
+
+        Parameters
+        ----------
+        means
+            ``total / count`` of each term of `validate`, by its name.
         """
         return dict(means)
 
