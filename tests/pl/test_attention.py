@@ -114,6 +114,17 @@ def test_labels_do_not_overlap(cells, check_boxes):
     check_boxes(figure, [ax.xaxis.label.get_window_extent() for ax in (places, types)])
 
 
+def test_labels_of_small_contributions_do_not_overlap(cells, check_boxes):
+    shares = np.random.default_rng(0).normal(scale=0.00035, size=120)
+    cells.obsm["mil_contribution"] = pd.DataFrame({"no": -shares, "yes": shares}, index=cells.obs_names)
+    _, types = sfm.pl.attention(cells, "s1", values="contribution", output="yes", cluster_key="type", show=False)
+    types.figure.canvas.draw()
+    low, high = types.get_xlim()
+    inside = [text for text in types.get_xticklabels() if low <= text.get_position()[0] <= high]
+    assert len(inside) > 1
+    check_boxes(types.figure, [text.get_window_extent() for text in inside])
+
+
 @pytest.mark.parametrize(("values", "what"), [("gradient", "Gradient × input of"), ("contribution", "Contribution to")])
 def test_what_raises_and_lowers_an_answer_is_drawn_around_0(cells, values, what):
     rng = np.random.default_rng(1)

@@ -342,6 +342,8 @@ def _boxes(
         step = max(1, (high - low) // 6)
         ticks = np.arange(low - low % step, high + 1, step)
         ax.set_xticks(ticks, [power_text(tick) for tick in ticks])
+    else:
+        ax.locator_params(axis="x", nbins=3)  # shares of a cell are small numbers with long labels
     ax.set_xlabel(scale.label)
     ax.spines[["top", "right"]].set_visible(False)
 
