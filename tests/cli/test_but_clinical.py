@@ -13,7 +13,7 @@ import spatialfm as sfm
 from spatialfm.cli._but_clinical import but_clinical, refresh_clinical
 from spatialfm.cli._state import stamp_of
 
-IMAGE = "{slide_no}.ome.tif"
+IMAGE = "{core}.ome.tif"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def cohort(tmp_path_factory):
     """Two samples whose images are named by a template."""
     folder = tmp_path_factory.mktemp("cohort")
     write_cohort(folder, 2)
-    table = pd.read_csv(folder / "cohort.csv").assign(slide_no=["S0", "S1"], site=["a", "b"], nr=["1", "2"])
+    table = pd.read_csv(folder / "cohort.csv").assign(core=["S0", "S1"], site=["a", "b"], nr=["1", "2"])
     table.drop(columns="image").to_csv(folder / "cohort.csv", index=False)
     return folder
 
@@ -62,7 +62,7 @@ def test_names_settings_and_pixels_count(cohort, tmp_path):
     before = digest(cohort, tmp_path)
     assert digest(cohort, tmp_path) == before
     assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "grade", "1")) != before
-    assert digest(cohort, tmp_path, lambda frame: frame.__setitem__("slide_no", ["S1", "S0"])) != before
+    assert digest(cohort, tmp_path, lambda frame: frame.__setitem__("core", ["S1", "S0"])) != before
     assert digest(cohort, tmp_path, clinical_keys=["age"]) != before
     path = cohort / "S1_mask.tif"
     content = path.read_bytes()

@@ -87,7 +87,6 @@ def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str]) -> d
         for name in names
         if name in (SAMPLE_KEY, PATIENT_KEY)
         or not {name, column_name(name)} & set(clinical)
-        or is_batch_name(name)
         or is_batch_name(column_name(name))
         or _is_said(name, settings)
     ]
