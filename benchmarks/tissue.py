@@ -19,6 +19,7 @@ import _harness
 import numpy as np
 import tifffile
 from _harness import head, row
+from _labelled import BNHL_500_MPP
 from scipy.ndimage import binary_fill_holes
 from skimage.filters import threshold_otsu
 
@@ -28,10 +29,10 @@ from spatialfm.pp.tissue_masks import SIDE, averaged, found_tissue, squares
 
 SHARES = (0.0, 0.1, 0.3, 0.7)
 TILE = 32
-# the 500-pixel crop of the lymph node has about 0.9 µm (see `_labelled`): its row is to be made anew with it
 FIELDS = {
     "spleen, IMC": ("spleen_imc/images/*.ome.tif", 1.0),
-    "lymph node, CODEX": ("bnhl_codex/images/crop50*.ome.tif", 0.377),
+    "lymph node, CODEX, 501 pixels": ("bnhl_codex/images/crop501*.ome.tif", 0.377),
+    "lymph node, CODEX, 500 pixels": ("bnhl_codex/images/crop500*.ome.tif", BNHL_500_MPP),
     "pancreas, IMC": ("pancreas_imc/*_imc.tiff", 1.0),
     "lymphoma, Opal mIF": ("opal_mif/images/*.ome.tif", 0.497),
     "breast DCIS, MIBI": ("dcis_mibi/images/*.ome.tif", 0.5),
