@@ -209,9 +209,10 @@ def strata(patients: AnnData, states: AnnData, args) -> None:
         table = table.copy()
         for name, options in ways.items():
             p = [p_of(table, seed, options) for seed in range(n_seeds)]
-            p_of(table, 0, options | {"n_permutations": 19 if args.quick else 199})
-            of_procedure = table.uns["risk_group"]["test"]["p_value"]
-            sizes = table.obs["risk_group"].value_counts().reindex(["low", "high"])
+            whole = table.copy()
+            sfm.tl.stratify(whole, **options, n_permutations=19 if args.quick else 199, **KEYS)
+            of_procedure = whole.uns["risk_group"]["test"]["p_value"]
+            sizes = whole.obs["risk_group"].value_counts().reindex(["low", "high"])
             null, shuffled = [], table.copy()
             for shuffle in range(n_shuffles):
                 order = np.random.default_rng(shuffle).permutation(table.n_obs)
@@ -229,6 +230,8 @@ def strata(patients: AnnData, states: AnnData, args) -> None:
 
 
 def p_of(patients: AnnData, seed: int, options: dict) -> float:
+    """Log-rank p of one stratification, of a copy: a table remembers all groups that an outcome made in it."""
+    patients = patients.copy()
     sfm.tl.stratify(patients, random_state=seed, **options, **KEYS)
     if patients.obs["risk_group"].nunique() < 2:
         return 1.0

@@ -154,13 +154,12 @@ def _known_rows(
             part = turn == number
             same = one.groups and bool((one.labels[at[part]] == labels[positions[part]]).all())
             named = _by_name(remembered[part], current[part], one.texts, texts) if one.groups and not same else NEVER
-            sides = _Sides(one, at[part], current[part], same, [split[positions[part]] for split in rows.splits])
             if by_labels and not same:
                 evidence, may_only = named, False
-            elif same_place and sides.as_it_is():
-                evidence, may_only = np.inf, False
             else:
-                evidence, may_only = max((named, False), sides.evidence())
+                sides = _Sides(one, at[part], current[part], same, [split[positions[part]] for split in rows.splits])
+                as_it_is = same_place and sides.as_it_is()
+                evidence, may_only = (np.inf, False) if as_it_is else max((named, False), sides.evidence())
             if evidence >= BY_CHANCE + chance and not may_only:
                 sure += int(part.sum())
             elif evidence >= MAY_BE + chance and not by_labels:
@@ -343,9 +342,11 @@ def _within(follow: Follow, made: np.ndarray, codes: np.ndarray, values: np.ndar
 
 def _by_name(made: np.ndarray, values: np.ndarray, texts: Sequence[str], mine: Sequence[str]) -> float:
     """Evidence where each level names the group that it is a part of, as in "2_female"."""
+    if not texts or not mine:
+        return NEVER
     both = ~(np.isnan(made) | np.isnan(values))
     made, values = made[both], values[both]
-    if len(values) < 2 or not texts or not mine or not is_function(values, made):
+    if len(values) < 2 or not is_function(values, made):
         return NEVER
     pairs = np.unique(np.column_stack([values, made]), axis=0).astype(int)
     if len(pairs) > len(values) / 2:
