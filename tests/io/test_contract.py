@@ -102,6 +102,25 @@ def test_pixels_channels_and_places(case, tmp_path):
             np.testing.assert_array_equal(labels.values, sample.labels)
 
 
+def test_the_call_and_one_more_to_the_survival_curve(case, tmp_path):
+    """Each sample is of a patient of its own, and all die, one a month: the curve falls by one over their number."""
+    samples = written(case, tmp_path / "in")
+    sdata = case.read(tmp_path / "in")
+    if "table" not in sdata.tables:
+        if not all(sample.labels is not None and sample.pixels is not None for sample in samples):
+            pytest.skip("nothing in it says where cells are")
+        sfm.pp.cell_table(sdata)
+    names = list(pd.unique(sdata["table"].obs["sample"].astype(str)))
+    assert set(names) <= {sample.name for sample in samples}
+    clinic = pd.DataFrame({"sample": names, "who": names, "months": np.arange(1.0, len(names) + 1), "dead": 1})
+    sfm.pp.add_samples(sdata, clinic, on="sample")
+    sdata["table"].obs["kind"] = "cell"
+    patients = sfm.tl.composition(sdata["table"], "kind", library_key="sample", patient_key="who")
+    sfm.tl.kaplan_meier(patients, time_key="months", event_key="dead", event_value=1)
+    curve = patients.uns["kaplan_meier"]["table"]["survival"].to_numpy()
+    np.testing.assert_allclose(curve, 1 - np.arange(len(names) + 1) / len(names), atol=1e-12)
+
+
 def test_record_and_samples(case, tmp_path):
     samples = written(case, tmp_path / "in")
     sdata = case.read(tmp_path / "in")
