@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import _harness
 import numpy as np
 import pandas as pd
+from _harness import head, row
 from annotation import read
 from scipy.spatial import cKDTree
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SIMULATED, SETS = ("sim0", "sim1", "sim2", "sim3", "sim4", "sim5"), ("crc_core", "dcis", "dcis_table", "melanoma")
-SUGGESTED, AT_RANDOM = "160, suggested", "10 a type, at random"
+SUGGESTED, AT_RANDOM = "160, suggested", "10 per type, at random"
 MIN_CELLS, MAX_TYPES, MAX_CELLS = 40, 8, 3000
 
 
@@ -102,9 +103,15 @@ def evaluate(name: str, cells: AnnData, use_rep: str, how: str, alphas: list[flo
                 options = {"use_rep": use_rep, "alpha": alpha, "random_state": 1000 * seed, "copy": True}
                 proposed = sfm.tl.propose_types(cells, "known", **options)["proposed"]
                 inside, others = of_type(proposed, truth, left_out)
-                row = {"set": name, "labels": how, "alpha": alpha, "left out": left_out, "seed": seed}
-                rows.append(row | {"inside": inside, "cells": int((truth == left_out).sum()), "others": others})
+                one = {"set": name, "labels": how, "alpha": alpha, "left out": left_out, "seed": seed}
+                rows.append(one | {"inside": inside, "cells": int((truth == left_out).sum()), "others": others})
     return rows
+
+
+COLUMNS = (
+    "data", "labels", "alpha", "types", "found (share of types and seeds)", "all seeds agree (share of types)",
+    "of its cells", "other proposals", "proposals, nothing left out",
+)  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> list[dict]:
@@ -112,12 +119,15 @@ def summary(rows: pd.DataFrame) -> list[dict]:
     for (name, how, alpha), part in rows.groupby(["set", "labels", "alpha"], sort=False):
         without, whole = part[part["left out"] != ""], part[part["left out"] == ""]
         inside = (without["inside"] > 0).groupby(without["left out"]).mean()
-        row = {"data": name, "labels": how, "alpha": alpha, "types": len(inside)}
-        row["found (share of types and seeds)"] = f"{inside.mean():.2f}"
-        row["all seeds agree (share of types)"] = f"{inside.isin([0, 1]).mean():.2f}"
-        row["of its cells"] = f"{(without['inside'] / without['cells']).mean():.2f}"
-        row["other proposals"] = f"{without['others'].mean():.2f}"
-        table.append(row | {"proposals, nothing left out": f"{whole['others'].mean():.2f}"})
+        shares = (
+            inside.mean(),
+            inside.isin([0, 1]).mean(),
+            (without["inside"] / without["cells"]).mean(),
+            without["others"].mean(),
+            whole["others"].mean(),
+        )
+        cells = [name, how, f"{alpha:g}", str(len(inside)), *(f"{share:.2f}" for share in shares)]
+        table.append(dict(zip(COLUMNS, cells, strict=True)))
     return table
 
 
@@ -150,7 +160,11 @@ def main() -> None:
         if arguments.results:
             kept.to_csv(arguments.results, index=False)
         sys.stderr.write(f"{name}\n")
-    _harness.table(summary(kept))
+    made = {(one["data"], one["alpha"]): list(one.values()) for one in summary(kept)} if len(kept) else {}
+    known = {(one[0], one[2]): one for one in _harness.rows_of(arguments.write, "new_types.py")}  # of sets not run now
+    head(*COLUMNS)
+    for cells in (known | made).values():
+        row(*cells)
     _harness.finish(arguments)
 
 

@@ -109,6 +109,9 @@ def test_one_class_and_numbers_are_refused(table):
     table.obs["label"] = "yes"
     with pytest.raises(TableError, match=r"All 4 patients are 'yes' in obs\['label'\]"):
         read_classes(read_cases(table, {"label": "label_key"}, **KEYS), "label", None, need=2, why="a test")
+    alone = table[table.obs["patient"] == table.obs["patient"].iloc[0]].copy()
+    with pytest.raises(TableError, match=r"The only patient is 'yes' in obs\['label'\]"):
+        read_classes(read_cases(alone, {"label": "label_key"}, **KEYS), "label", None, need=2, why="a test")
     many = AnnData(
         obs=pd.DataFrame(
             {"patient": [f"P{i}" for i in range(20)], "age": np.arange(20.0)}, index=list("abcdefghijklmnopqrst")

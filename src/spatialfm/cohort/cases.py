@@ -151,9 +151,10 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
     else:
         levels = sorted(pd.unique(values), key=lambda level: (str(type(level)), level))
     if len(levels) < 2:
+        who = f"All {len(values)} {cases.unit}s are" if len(values) > 1 else f"The only {cases.unit} is"
         raise TableError(
-            f"All {len(values)} {cases.unit}s are {str(levels[0])!r} in obs[{key!r}] (label_key=): one class cannot be "
-            "told from another. Pass a column with two classes or more."
+            f"{who} {str(levels[0])!r} in obs[{key!r}] (label_key=): one class cannot be told from another. Pass a "
+            "column with two classes or more."
         )
     codes = pd.Categorical(values, categories=levels).codes.astype(int)
     names = [str(level) for level in levels]
