@@ -59,7 +59,7 @@ def test_all_images_with_nan_are_refused_at_once_before_any_statistics(odd_cohor
     def no(*args, **kwargs):
         raise AssertionError("statistics were computed")
 
-    monkeypatch.setattr("spatialfm.embed.inputs.marker_statistics", no)
+    monkeypatch.setattr("spatialfm.embed.inputs.settled_statistics", no)
     with pytest.raises(RunError, match=r"in 5 images: 'image_s1'.*'image_s5' .*or pass recipe=..on_nan.: 'zero'."):
         sfm.tl.embed_cells(odd_cohort, "mean-intensity")
 

@@ -161,7 +161,7 @@ def compare_enrichment(
     units = units.loc[list(libraries.categories)]
     places = coordinates(cells, spatial_key)
     unit = say_radius(cells, places, libraries, radius)
-    graph = _spatial_graph(places, libraries, radius, n_neighbors, adata.obs_names)
+    graph = _spatial_graph(places, libraries, radius, n_neighbors, cells.obs_names)
     observed = pair_counts(graph, codes, libraries.codes, len(names), len(units))
     niche = np.zeros(cells.n_obs, int) if within is None else codes_of(obs_column(cells, within, "within"))[0]
     expected = _expected(graph, codes, niche, libraries.codes, len(names))
