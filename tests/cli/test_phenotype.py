@@ -144,6 +144,7 @@ def test_classes_of_the_files_come_with_the_cells_and_are_not_mixed_with_names_o
     assert found.groupby(stage(out, "phenotype")["cluster"], observed=True).nunique().eq(1).all()  # of clusters
 
 
+@pytest.mark.slow
 def test_classes_are_the_phenotypes_where_that_is_asked_for(with_classes, capsys):
     out, types = with_classes
     assert main(["phenotype", str(out), "--label-key", "phenotype_given", "--quiet"]) == 0

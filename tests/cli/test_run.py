@@ -261,6 +261,7 @@ def test_the_table_of_cells_is_that_of_a_run_from_scratch(finished, results, tmp
         assert (results / "tables" / name).read_bytes() == (new / "tables" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_survival_without_a_regression_says_so_and_the_report_is_written(results, monkeypatch, capsys):
     from spatialfm._errors import SurvivalError
 
@@ -361,6 +362,7 @@ def test_an_embedding_that_is_stopped_goes_on_with_the_blocks_that_are_not_finis
     assert ad.read_h5ad(out / "stages" / "embed.h5ad").obsm["X_mean_intensity"].shape == (4 * 36, 4)
 
 
+@pytest.mark.slow
 def test_files_of_other_settings_do_not_stay_behind(results, quick):
     adjusted = results / "tables" / "survival_cox_adjusted.csv"
     assert main(["survival", str(results), "--covariates", "age", "--quiet"]) == 0

@@ -88,6 +88,7 @@ def test_figures_and_tables_are_written_and_known_to_the_stage(searched):
     assert {"tables/signatures.csv", "figures/signatures.png", "stages/signatures.h5ad"} <= set(analysis.files)
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_search(searched, tmp_path):
     cells = searched[1].cells("signatures")
     text = sfm.report(cells, tmp_path / "report.html").read_text(encoding="utf-8")

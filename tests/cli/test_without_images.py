@@ -115,6 +115,7 @@ def test_a_table_with_neither_types_nor_markers_is_refused(tmp_path, monkeypatch
     assert "phenotype: the table of cells has neither types nor markers" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_types_cells_are_clustered_by_their_markers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     truth = write_cells(tmp_path, types=False)

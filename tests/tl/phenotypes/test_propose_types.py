@@ -44,6 +44,7 @@ def test_a_type_without_labels_is_proposed(held_out):
     assert cells.obs["proposed_types"].notna().sum() < 1.5 * (cells.obs["type"] == held_out).sum()
 
 
+@pytest.mark.slow
 def test_where_nothing_is_held_out_hardly_any_cell_is_new():
     """In ten cohorts with ten labels per type: the share of novel cells is below alpha, and two proposals are many."""
     novel, proposals = [], 0
