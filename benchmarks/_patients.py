@@ -50,7 +50,7 @@ def classified(samples: AnnData, label_key: str, names: dict[str, str], args, **
     )
     record = samples.uns["classify_samples"]
     summary = record["summary"].query("score == 'auroc'").set_index("use_rep")
-    counts = ", ".join(map(str, record["patients"]["label"].value_counts(sort=False)))
+    counts = ", ".join(map(str, record["patients"]["label"].value_counts().sort_index()))
     for key, name in names.items():
         found = summary.loc[key]
         interval = f"{max(found['low'], 0):.2f} to {min(found['high'], 1):.2f}"
