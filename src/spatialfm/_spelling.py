@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Name = TypeVar("Name")
 
 TEXT_OF_MISSING = frozenset({"", "nan", "<na>", "nat"})  # what a missing value becomes as text, and nothing else is
 NO_NAME = TEXT_OF_MISSING | {"none", "null"}  # of a patient or a type, which nobody calls so
@@ -24,6 +27,20 @@ def as_read(name: object) -> str:
     """
     text = unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").replace("\u200b", "")
     return " ".join(text.split()).casefold()
+
+
+def by_reading(names: Iterable[Name], read: Callable[[Name], str] = as_read) -> dict[str, list[Name]]:
+    """Names by how they are read, in their order; several of one reading are spellings of one name.
+
+    Examples
+    --------
+    >>> by_reading(["a", "B", "A "])
+    {'a': ['a', 'A '], 'b': ['B']}
+    """
+    names_of: dict[str, list[Name]] = {}
+    for name in names:
+        names_of.setdefault(read(name), []).append(name)
+    return names_of
 
 
 def check_label_names(labels: pd.Series, argument: str = "label_key") -> None:

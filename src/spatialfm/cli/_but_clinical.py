@@ -22,12 +22,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 TABLES = ("cohort", "clinical")  # settings that name a table with one row per sample or patient
-SET_ASIDE = (
-    "cluster",
-    "leiden_sweep",
-    PHENOTYPE,
-    "niche",
-)  # columns of the stages that follow
+SET_ASIDE = ("cluster", "leiden_sweep", PHENOTYPE, "niche")  # columns of the stages that follow
 
 
 def but_clinical(settings: Mapping[str, Any], sdata: SpatialData, stamps: Mapping[str, Stamp]) -> str | None:
@@ -79,9 +74,10 @@ def refresh_clinical(table: AnnData, samples: pd.DataFrame) -> None:
 def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str]) -> dict[str, Any]:
     """A table, without the values of columns that are nothing but clinical."""
     from ..pp.joins import column_name
-    from ..pp.tables import read_table
+    from ..pp.tables import read_header, read_table
 
-    names = list(map(str, read_table(path)))
+    frame = read_table(path, read_header(path))  # all as text
+    names = list(map(str, frame))
     kept = [
         name
         for name in names
@@ -90,7 +86,6 @@ def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str]) -> d
         or is_batch_name(column_name(name))
         or _is_said(name, settings)
     ]
-    frame = read_table(path, kept)
     return {"columns": names, "kept": {name: frame[name].astype(str).tolist() for name in kept}, "rows": len(frame)}
 
 

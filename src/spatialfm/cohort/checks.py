@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, check_label_names
+from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, by_reading, check_label_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -241,10 +241,7 @@ def tell_spellings(names: Sequence[str], where: str) -> None:
             f"{where} holds {doubtful[0]!r}, which counts as a value. If it stands for missing ones, make them so: "
             f"column.astype(object).replace({doubtful[0]!r}, None)."
         )
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault(as_read(name), []).append(name)
-    twice = [same for same in alike.values() if len(same) > 1]
+    twice = [same for same in by_reading(names).values() if len(same) > 1]
     if twice:
         more = "" if len(twice) == 1 else f", and {len(twice) - 1} more such"
         warn(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import NO_NAME, as_read
+from .._spelling import NO_NAME, as_read, by_reading
 from .studies import say_studies
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] 
     SpatialfmWarning
         If two names differ in separators and leading zeros alone, as ``"P-1"`` and ``"P01"`` do.
     """
-    spelled = [name for name in names.unique() if not _missing(name)]
-    alike: dict[str, list[object]] = {}
-    for name in spelled:
-        alike.setdefault(_read(name), []).append(name)
+    alike = by_reading((name for name in names.unique() if not _missing(name)), _read)
     what = {"patient_key": "patient", "library_key": "sample"}.get(argument, "name")
     column = f'adata.obs["{names.name}"]'
     for read, same in alike.items():
@@ -141,10 +138,8 @@ def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] 
         )
     if doubtful := [name for read, (name, *_) in alike.items() if read in DOUBTFUL]:
         warn(f"obs[{names.name!r}] ({argument}=) holds {doubtful[0]!r}, which counts as one {what}.")
-    loose: dict[str, list[object]] = {}
-    for read, (name, *_) in alike.items():
-        loose.setdefault(_loosely(read), []).append(name)
-    if near := [same for same in loose.values() if len(same) > 1]:
+    loose = by_reading(alike, _loosely)
+    if near := [[alike[read][0] for read in same] for same in loose.values() if len(same) > 1]:
         warn(
             f"obs[{names.name!r}] ({argument}=) holds {' and '.join(repr(_plain(name)) for name in near[0])}, which "
             f"count as different {what}s{'' if len(near) == 1 else f', and {len(near) - 1} more such'}. If they mean "
