@@ -52,7 +52,8 @@ def attention():
     import spatialfm as sfm
 
     table = sfm.datasets.simulate_cells(30, cells_per_patient=200, effect_size=3.0, random_state=0)
-    options = {"n_folds": 2, "n_seeds": 1, "n_heads": 2, "hidden": 16, "max_epochs": 20}
+    options = {"n_folds": 2, "n_seeds": 1, "n_heads": 2, "hidden": 16, "max_epochs": 60, "learning_rate": 3e-3}
+    table.uns["spatialfm"] = {"table": {"unit": "µm"}}  # which is the simulator's
     sfm.tl.mil(table, use_rep="X_latent", label_key="response", **options)
     return sfm.pl.attention(table, table.obs["sample"].iloc[0], cluster_key="type", return_fig=True)
 
@@ -77,7 +78,7 @@ def calibration():
 def decision_curve():
     import spatialfm as sfm
 
-    return sfm.pl.decision_curve(_predicted(), return_fig=True)
+    return sfm.pl.decision_curve(_predicted(), time_unit="months", return_fig=True)
 
 
 def cell_map():

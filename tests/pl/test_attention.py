@@ -44,6 +44,14 @@ def test_cells_are_where_they_lie_in_the_colour_of_their_attention(cells):
     assert [text.get_text() for text in bar.get_yticklabels()] == ["1/2", "1", "2"]
 
 
+@pytest.mark.parametrize(("unit", "expected"), [("µm", "x (µm)"), ("pixel", "x (pixel)"), (None, "x")])
+def test_the_map_is_in_the_unit_of_the_table(cells, unit, expected):
+    if unit is not None:
+        cells.uns["spatialfm"] = {"table": {"unit": unit}}
+    ax = sfm.pl.attention(cells, "s1", show=False)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (expected, expected.replace("x", "y", 1))
+
+
 def test_a_third_coordinate_is_not_drawn(cells):
     cells.obsm["spatial"] = np.column_stack([cells.obsm["spatial"], np.full(120, 7.0)])
     ax = sfm.pl.attention(cells, "s1", show=False)

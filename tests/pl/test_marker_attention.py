@@ -48,8 +48,17 @@ def test_the_map_is_the_sample(cells):
     low, high = points.get_clim()
     assert low == -high
     assert ax.yaxis_inverted()
-    assert (ax.get_xlabel(), ax.get_title(loc="left")) == ("x (µm)", "s2")
+    assert (ax.get_xlabel(), ax.get_title(loc="left")) == ("x", "s2")  # nobody said the unit
     assert sfm.pl.marker_attention(cells[:25], marker="CD20", show=False).get_title(loc="left") == "s1"
+
+
+@pytest.mark.parametrize("unit", ["µm", "pixel"])
+def test_the_map_is_in_the_unit_of_the_table(cells, unit):
+    cells.uns["spatialfm"] = {"table": {"unit": unit}}
+    cells.obsm["other"] = cells.obsm["spatial"]
+    for key, expected in (("spatial", f" ({unit})"), ("other", "")):
+        ax = sfm.pl.marker_attention(cells, marker="CD20", sample="s2", spatial_key=key, show=False)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == (f"x{expected}", f"y{expected}")
 
 
 def test_labels_do_not_run_into_each_other(cells, check_boxes):

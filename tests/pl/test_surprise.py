@@ -45,6 +45,15 @@ def test_cells_of_a_sample(cells, marker):
     assert len(points.get_offsets()) == 100
 
 
+@pytest.mark.parametrize(("unit", "expected"), [("µm", "x (µm)"), ("pixel", "x (pixel)"), (None, "x")])
+def test_places_are_in_the_unit_of_the_table(cells, unit, expected):
+    part = cells.copy()
+    if unit is not None:
+        part.uns["spatialfm"] = {"table": {"unit": unit}}
+    ax = sfm.pl.surprise(part, sample="P001_1", show=False)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (expected, expected.replace("x", "y", 1))
+
+
 def test_the_colour_bar_is_open_where_errors_lie_beyond_it(cells):
     part = cells.copy()
     part.layers["surprise"][:] = 0

@@ -15,7 +15,16 @@ from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
 from ..get import record
-from ._figure import MISSING, Palette, category_colors, finish, in_random_order, letter_panels, places_in
+from ._figure import (
+    MISSING,
+    Palette,
+    category_colors,
+    finish,
+    in_random_order,
+    letter_panels,
+    place_labels,
+    places_in,
+)
 from ._heatmap import extended
 from ._results import check_columns, check_result, default_output
 
@@ -120,8 +129,8 @@ def attention(
     ...     cells, use_rep="X_latent", label_key="response", n_folds=2, n_seeds=1, n_heads=2, hidden=8, max_epochs=3
     ... )
     >>> places, types = sfm.pl.attention(cells, "P001_1", cluster_key="type", show=False)
-    >>> places.get_xlabel()
-    'x (µm)'
+    >>> types.get_ylabel()
+    'type'
     """
     of_tissue = key in adata.obsm
     rows, sample = _rows_of(adata, sample, None if of_tissue else key, library_key)
@@ -134,6 +143,7 @@ def attention(
     own = ax is None
     axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))
     _map(axes[0], xy, numbers, end, scale)
+    axes[0].set(**place_labels(adata, spatial_key))
     if types is not None:
         _boxes(axes[1], numbers, *types, scale)
         axes[1].set_ylabel(cluster_key)
@@ -311,7 +321,7 @@ def _map(ax: Axes, xy: np.ndarray, numbers: np.ndarray, end: float, scale: _Scal
     drawn = ax.scatter(
         *xy[order].T, c=numbers[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
     )
-    ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
+    ax.set(aspect="equal")
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     extend = extended(numbers[known], -end, end)

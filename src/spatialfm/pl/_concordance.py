@@ -137,7 +137,8 @@ def _of_scores(record: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     values = pd.DataFrame({"name": scores.index.astype(str), "value": scores["c_index"]} | limits)
     several = len(pairs) > 1
     text = [
-        ("p unknown" if np.isnan(p) else format_p(float(p))) + (f" (q = {q:.2g})" if several and np.isfinite(q) else "")
+        ("p unknown" if np.isnan(p) else format_p(float(p)))
+        + (f" ({format_p(float(q), 'q')})" if several and np.isfinite(q) else "")
         for p, q in zip(pairs["p_value"], pairs["q_value"], strict=True)
     ]
     names = [f"{two} − {one}" for one, two in zip(pairs["score_1"], pairs["score_2"], strict=True)]

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
 from .._errors import TableError, listed
-from .._keys import AREA
+from .._keys import AREA, SPATIAL
 from ..pp.units import coordinate_unit
 
 if TYPE_CHECKING:
@@ -107,6 +107,21 @@ def finish(
 def in_random_order(rows: np.ndarray) -> np.ndarray:
     """Rows in an order in which neither the last category nor the highest number covers the other points."""
     return np.random.default_rng(0).permutation(rows)
+
+
+def place_labels(table: AnnData, spatial_key: str) -> dict[str, str]:
+    """Names of the axes of a map of cells, with the unit of their coordinates where the table says it.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> uns = {"spatialfm": {"table": {"samples": '{"a": {"unit": "pixel"}}'}}}
+    >>> place_labels(anndata.AnnData(uns=uns), "spatial")
+    {'xlabel': 'x (pixel)', 'ylabel': 'y (pixel)'}
+    """
+    unit = coordinate_unit(table.uns) if spatial_key == SPATIAL else ""  # of other coordinates nothing is recorded
+    shown = f" ({unit})" if unit else ""
+    return {"xlabel": f"x{shown}", "ylabel": f"y{shown}"}
 
 
 def with_unit(table: AnnData, name: str) -> str:

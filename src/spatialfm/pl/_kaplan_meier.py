@@ -143,9 +143,9 @@ def at_risk_at(curve: pd.DataFrame, times: np.ndarray) -> np.ndarray:
     return entered[np.maximum(place, 1)] - leaving[place]  # who enters at 0 is shown there
 
 
-def format_p(p_value: float) -> str:
-    """``p = 0.012`` or ``p < 0.001``."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+def format_p(p_value: float, name: str = "p") -> str:
+    """``p = 0.012`` or ``p < 0.001``; `name` is q where it was corrected."""
+    return f"{name} < 0.001" if p_value < 0.001 else f"{name} = {p_value:.{3 if p_value < 0.1 else 2}f}"
 
 
 def legend_height(ax: Axes, legend) -> float:

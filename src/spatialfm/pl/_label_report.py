@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._public import public
 from .._storable import named_table
-from ._figure import OKABE_ITO, finish, new_panels
+from ._figure import OKABE_ITO, finish, letter_panels, new_panels
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def label_report(
         one.set_ylim(len(names) - 0.5, -0.5)
     if own and title is not None:
         axes[0].get_figure(root=True).suptitle(title, x=0.01, ha="left", fontsize="medium", parse_math=False)
+    if own:
+        letter_panels(axes)
     first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if first is axes[0] else first
 

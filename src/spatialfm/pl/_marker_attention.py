@@ -14,7 +14,7 @@ from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import MISSING, finish, in_random_order, new_axes, places_in
+from ._figure import MISSING, finish, in_random_order, new_axes, place_labels, places_in
 from ._heatmap import draw_heatmap, extended
 from ._results import check_result
 
@@ -125,6 +125,7 @@ def marker_attention(
         z, xy, sample = _cells_of(adata, key, marker, sample, library_key, spatial_key)
         ax = new_axes(ax, figsize or _map_size(xy))
         _map(ax, xy, z, marker, limit)
+        ax.set(**place_labels(adata, spatial_key))
         text = sample
     ax.set_title(text if title is None else title, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
@@ -185,7 +186,7 @@ def _map(ax: Axes, xy: np.ndarray, z: np.ndarray, marker: str, limit: float | No
     drawn = ax.scatter(
         *xy[order].T, c=z[order], cmap=CMAP, vmin=-limit, vmax=limit, s=size, edgecolors="0.5", linewidths=0.15
     )
-    ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)", facecolor=MISSING)
+    ax.set(aspect="equal", facecolor=MISSING)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     extend = extended(z, -limit, limit)

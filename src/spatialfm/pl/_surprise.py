@@ -15,7 +15,7 @@ from .._errors import PanelError, TableError, listed
 from .._keys import SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import finish, in_random_order, new_axes, places_in
+from ._figure import finish, in_random_order, new_axes, place_labels, places_in
 from ._heatmap import draw_heatmap, extended
 from ._results import check_result
 
@@ -154,6 +154,6 @@ def _draw_cells(
     drawn = ax.scatter(*xy.T, c=values, cmap=colors, vmin=lowest, vmax=limit, s=size, linewidths=0.2, edgecolors="0.6")
     extend = extended(values, lowest, limit)
     ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.8, extend=extend)
-    ax.set(aspect="equal", xlabel="x", ylabel="y")
+    ax.set(aspect="equal", **place_labels(adata, spatial_key))
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
