@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,6 +50,18 @@ def test_numbers_are_those_of_the_tile_on_top(sdata):
     tiles = sdata["tiles"]
     for place, share in zip(tiles.obsm["spatial"], tiles.obs["share"], strict=True):
         assert values[seen(ax, *place)] == share
+
+
+@pytest.mark.parametrize(("sizes", "unit"), [({"a": 0.5, "b": None}, "µm"), ({"a": None}, "pixel"), (None, "")])
+def test_axes_have_the_unit_of_the_tiles(sdata, sizes, unit):
+    record = sdata["tiles"].uns["spatialfm"]["X_mean_intensity"]
+    assert json.loads(record["mpp_image"]) == {"a": 0.5}
+    if sizes is None:
+        del sdata["tiles"].uns["spatialfm"]
+    else:
+        record["mpp_image"] = json.dumps(sizes)
+    ax = sfm.pl.tile_map(sdata, "a", "share", show=False)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ((f"x ({unit})", f"y ({unit})") if unit else ("x", "y"))
 
 
 def test_tiles_side_by_side_are_drawn_once(make_sdata):

@@ -98,6 +98,14 @@ def test_markers_that_cells_of_a_sample_lack_are_not_its_panel(cells):
     assert "Cells were measured as the median" in said
 
 
+def test_intensities_that_were_brought_to_one_unit_are_not_said_to_be_those_of_the_images(cells):
+    record = {"statistic": "mean", "intensity_factors": json.dumps({"a": 1.0, "b": 257.0, "c": 1.0})}
+    cells.uns["spatialfm"] = {"table": record}
+    assert "pixels of the cell, brought to one unit: b × 257; the others as in" in text(panel_section(source_of(cells)))
+    record["intensity_factors"] = json.dumps({"a": 1.0, "b": 1.0, "c": 1.0})
+    assert "pixels of the cell, in the units of the image" in text(panel_section(source_of(cells)))
+
+
 def test_names_that_are_no_markers_are_said_to_be_open(cells):
     cells.var_names = ["CD3", "thing 7", "DAPI"]
     said = text(panel_section(source_of(cells)))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import spatialdata as sd
+from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.transformations import Identity, Scale, set_transformation
 
 import spatialfm as sfm
 from spatialfm.reporting.methods import sentences
@@ -55,6 +60,62 @@ def test_flags_are_found_or_read_from_the_table(sdata):
     assert flags.sum() != found["at_border"]
     assert f'<data value="{int(flags.sum())}">' in text
     del sdata.tables["table"]
+
+
+def squares(side):
+    """A label image of four squares of `side` pixels."""
+    return np.kron(np.array([[1, 0, 2], [0, 0, 0], [3, 0, 4]]), np.ones((side, side), int))
+
+
+def of_two_kinds(dtypes=("u1", "u2"), sizes=(0.5, 0.5)):
+    """Cells of 16 µm² in two images, whose pixels are 10 and 20 in the first, and 1000 and 2000 in the second."""
+    images, labels = {}, {}
+    for name, dtype, mpp, dark in zip("ab", dtypes, sizes, (10, 1000), strict=True):
+        mask = squares(round(4 / mpp))
+        move = {name: Scale([mpp, mpp], ("x", "y"))}
+        pixels = (dark * (1 + (np.indices(mask.shape).sum(axis=0) % 2)))[None].astype(dtype)
+        images[f"image_{name}"] = Image2DModel.parse(
+            pixels, dims=("c", "y", "x"), c_coords=["DAPI"], transformations=dict(move)
+        )
+        labels[f"cells_{name}"] = Labels2DModel.parse(mask, dims=("y", "x"), transformations=dict(move))
+    return sd.SpatialData(images=images, labels=labels)
+
+
+def shown_channels(sdata):
+    """Numbers of images, and means, of the rows of the table of channels; whether the reader is cautioned."""
+    text = "".join(quality_section(source_of(sdata)).body)
+    rows = [row for row in re.findall(r"<tr>(.*?)</tr>", text, flags=re.DOTALL) if '<th scope="row">DAPI' in row]
+    numbers = [[float(value) for value in re.findall(r'<data value="([^"]*)"', row)] for row in rows]
+    return sorted((round(n), mean) for n, mean, *_ in numbers), "differ in type or size of their pixels" in text
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "sizes", "expected", "cautioned"),
+    [
+        (("u1", "u2"), (0.5, 0.5), [(1, 15.0), (1, 1500.0)], True),
+        (("u2", "u2"), (0.5, 1.0), [(1, 15.0), (1, 1500.0)], True),
+        (("u2", "u2"), (0.5, 0.5), [(2, 757.5)], False),
+    ],
+)
+def test_channels_of_other_pixels_stand_apart(dtypes, sizes, expected, cautioned):
+    rows, said = shown_channels(of_two_kinds(dtypes, sizes))
+    assert rows == [(n, pytest.approx(mean, rel=0.01)) for n, mean in expected]
+    assert said == cautioned
+
+
+def test_areas_of_masks_are_in_one_unit():
+    """Squares of 4 µm are 8 pixels wide in one image, and 4 in the other."""
+    text = "".join(quality_section(source_of(of_two_kinds(sizes=(0.5, 1.0)))).body)
+    assert "8 cells in 2 masks; median area of a cell 16 µm² (median over masks)" in text
+
+
+def test_areas_of_masks_without_a_pixel_size_are_in_pixels():
+    sdata = of_two_kinds(("u1", "u1"), (0.5, 0.5))
+    for name in "ab":
+        set_transformation(sdata[f"image_{name}"], Identity(), name)
+        set_transformation(sdata[f"cells_{name}"], Identity(), name)
+    text = "".join(quality_section(source_of(sdata)).body)
+    assert "median area of a cell 64 pixels (median over masks)" in text
 
 
 def test_cells_of_no_sample_are_left_out_and_samples_that_were_not_looked_at_have_no_number():

@@ -119,7 +119,12 @@ def place_labels(table: AnnData, spatial_key: str) -> dict[str, str]:
     >>> place_labels(anndata.AnnData(uns=uns), "spatial")
     {'xlabel': 'x (pixel)', 'ylabel': 'y (pixel)'}
     """
-    unit = coordinate_unit(table.uns) if spatial_key == SPATIAL else ""  # of other coordinates nothing is recorded
+    # of other coordinates nothing is recorded
+    return axis_labels(coordinate_unit(table.uns) if spatial_key == SPATIAL else "")
+
+
+def axis_labels(unit: str) -> dict[str, str]:
+    """Names of the axes of a map, with the unit, if there is one."""
     shown = f" ({unit})" if unit else ""
     return {"xlabel": f"x{shown}", "ylabel": f"y{shown}"}
 

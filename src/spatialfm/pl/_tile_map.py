@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from .._errors import TableError, listed
-from .._keys import SAMPLE_KEY, TILES
+from .._keys import SAMPLE_KEY, TILES, UNS
 from .._public import public
-from ._figure import MISSING, Palette, category_colors, finish, new_axes
+from ._figure import MISSING, Palette, axis_labels, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -112,10 +114,21 @@ def tile_map(
         ax.get_figure(root=True).colorbar(tiles, ax=ax, label=color, shrink=0.7)
     else:
         _categories(ax, tiles, table, in_sample[color].iloc[tile], color, palette)
-    ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
+    ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", **axis_labels(_unit(table, sample)))
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(sample if title is None else title, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _unit(table: AnnData, sample: str) -> str:
+    """µm, or pixels where the embeddings of the tiles say that no pixel size was known; empty if nothing is said."""
+    records = table.uns.get(UNS, {})
+    known = [
+        json.loads(str(one["mpp_image"])).get(sample)
+        for one in records.values()
+        if isinstance(one, Mapping) and "mpp_image" in one
+    ]
+    return "" if not known else "pixel" if None in known else "µm"
 
 
 def in_layers(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,7 @@ def channel_quality(
         Share of pixels at the largest value of the pixel type (of floats: at the largest value that occurs).
     ``sharpness``
         Standard deviation of the Laplacian over that of the pixels: falls with blur, rises with noise. Compare images
-        of one channel with each other, not channels.
+        of one channel and one pixel size with each other, not channels.
     ``nuclear_correlation``
         Pearson correlation with the nuclear stain, over the pixels.
     ``invalid``

@@ -172,4 +172,19 @@ def _measured(source: Source) -> list[Html]:
     if not isinstance(record, Mapping) or "statistic" not in record:
         return []
     text = f"Cells were measured as the {record['statistic']} of each marker over the pixels of the cell"
-    return [tag("p", text, ", in the units of the image.")]
+    factors = {sample: factor for sample, factor in _factors(record).items() if factor != 1}
+    if not factors:
+        return [tag("p", text, ", in the units of the image.")]
+    times = ", ".join(f"{sample} × {factor:g}" for sample, factor in factors.items())
+    return [tag("p", text, f", brought to one unit: {times}; the others as in the image.")]
+
+
+def _factors(record: Mapping[str, Any]) -> dict[str, float]:
+    """What `spatialfm.pp.cell_table(intensity_max=)` multiplied the intensities of each sample by."""
+    import json
+
+    try:
+        factors = json.loads(str(record.get("intensity_factors", "{}")))
+    except ValueError:
+        return {}
+    return factors if isinstance(factors, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,12 +12,16 @@ from .._keys import ATTRS, SEGMENTATION
 from ..pl import segmentation as draw_segmentation
 from ..pp.arrays import channel_names, image_array
 from ..pp.channels import channel_quality, nuclear_channel
-from ..pp.elements import image_to_system, pixel_size
+from ..pp.elements import image_to_system, labels_to_system, pixel_size
 from ..pp.labels import check_labels
 from ..pp.segment_quality import segmentation_quality
+from ..pp.units import kinds_of_pixels
 from .elements import Html, Section, note, table, tag
 from .figures import drawn
 from .source import Source
+
+if TYPE_CHECKING:
+    from ..pp.elements import SampleElements
 
 SHOWN = ("mean", "snr", "dynamic_range", "saturated", "sharpness", "nuclear_correlation")
 MIDDLE = 120.0  # µm of an image that outlines are shown of
@@ -148,8 +153,16 @@ def _channels(source: Source, samples: list[str]) -> list[Html]:
         body.append(table(worst[["note", "meaning", "samples", "which"]], "Channels to look at.", index="channel"))
     else:
         body.append(tag("p", "No channel is constant, blank, negative or saturated in any of these images."))
-    median = quality.groupby(level="channel", sort=False)[list(SHOWN)].median()
-    median.insert(0, "images", quality.groupby(level="channel", sort=False).size())
+    kinds, by = _kinds_of_images(source), [quality.index.get_level_values("channel")]
+    if len(set(kinds.values())) > 1:
+        text = "Images differ in type or size of their pixels: means and sharpness of the kinds cannot be compared."
+        body.append(note(text, kind="caution"))
+        by.append(quality.index.get_level_values("sample").map(kinds).rename("pixels"))
+    groups = quality.groupby(by, sort=False)
+    median = groups[list(SHOWN)].median()
+    median.insert(0, "images", groups.size())
+    if "pixels" in median.index.names:
+        median = median.reset_index("pixels")
     body.append(
         table(
             median,
@@ -160,6 +173,35 @@ def _channels(source: Source, samples: list[str]) -> list[Html]:
         )
     )
     return body
+
+
+def _kinds_of_images(source: Source) -> dict[str, str]:
+    """Type and size of the pixels of each sample: of another type is another unit, and sharpness goes with the size."""
+    pairs = {pair.sample: pair for pair in source.looked_at}
+    types = kinds_of_pixels({name: image_array(source.sdata, pair.image).dtype for name, pair in pairs.items()})
+    sizes = {name: _size(source, pair) for name, pair in pairs.items()}
+    return {
+        name: kind if sizes[name] is None else f"{kind}, {sizes[name]:.6g} µm"
+        for kind, names in types.items()
+        for name in names
+    }
+
+
+def _size(source: Source, pair: SampleElements) -> float | None:
+    try:
+        return pixel_size(source.sdata, pair)
+    except SpatialfmError:  # pixels that are not square
+        return None
+
+
+def median_areas(source: Source, checked: pd.DataFrame) -> tuple[pd.Series, str]:
+    """Median area of a cell of each mask, and its unit: µm² where the pixel sizes of all masks are known."""
+    pairs = {pair.sample: pair for pair in source.looked_at}
+    areas = checked.drop_duplicates("labels").set_index("sample")["median_area"]
+    if any(_size(source, pairs[str(sample)]) is None for sample in areas.index):
+        return areas, "pixels"
+    scales = [labels_to_system(source.sdata, pairs[str(sample)]) for sample in areas.index]
+    return areas * [abs(one.scale_y * one.scale_x) for one in scales], "µm²"
 
 
 def _masks(source: Source, samples: list[str]) -> list[Html]:
@@ -174,9 +216,10 @@ def _masks(source: Source, samples: list[str]) -> list[Html]:
     except SpatialfmError as error:
         return [*body, note(f"Masks were not checked: {error}", kind="caution")]
     cells = checked.drop_duplicates("labels")
+    areas, unit = median_areas(source, checked)
     body.append(
         tag("p", f"{counted(int(cells['n_cells'].sum()), 'cell')} in {counted(len(cells), 'mask')}; median area of a ",
-            f"cell {cells['median_area'].median():.4g} pixels (median over masks).")
+            f"cell {areas.median():.4g} {unit} (median over masks).")
     )  # fmt: skip
     odd = checked[~checked["severity"].isin(["ok", "note"])]
     if not len(odd):
