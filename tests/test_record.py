@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import ElementError
-from spatialfm._record import record
+from spatialfm._record import first_difference, record
 
 
 @pytest.fixture
@@ -43,3 +43,11 @@ def test_a_table_without_records(table):
     table.uns["spatialfm"] = "nothing"
     with pytest.raises(ElementError, match="No record of 'X_a'"):
         record(table, "X_a")
+
+
+def test_the_first_thing_that_differs_is_told_with_both_sides():
+    one = {"model": "a", "mode": "crop", "window": "8"}
+    assert first_difference(one, dict(reversed(one.items()))) is None
+    assert first_difference(one, one | {"window": "9", "mode": "tile"}) == ("mode", "crop", "tile")
+    assert first_difference(one, {"model": "a", "mode": "crop"}) == ("window", "8", None)
+    assert first_difference({"model": "a"}, {"model": "a", "basis": "b"}) == ("basis", None, "b")

@@ -53,6 +53,22 @@ def record(adata: AnnData, use_rep: str) -> dict[str, Any]:
         ) from error
 
 
+def first_difference(earlier: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str | None, str | None] | None:
+    """The first thing in which two embeddings were not made alike: its name, what it was and what it is; None if alike.
+
+    Both as `spatialfm.cohort.comparability.how_made` tells it.
+
+    Examples
+    --------
+    >>> first_difference({"model": "kronos", "mode": "crop"}, {"model": "kronos", "mode": "tile"})
+    ('mode', 'crop', 'tile')
+    """
+    for name in {**earlier, **now}:
+        if earlier.get(name) != now.get(name):
+            return name, earlier.get(name), now.get(name)
+    return None
+
+
 def _read(value: object) -> object:
     if isinstance(value, str) and value[:1] in ("[", "{"):
         return json.loads(value)

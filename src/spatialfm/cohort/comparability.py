@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._errors import TableError, warn
 from .._keys import UNS
 from .._logging import logger
 from .._preparation import STANDARDIZED, column_scale
+from .._record import first_difference
 from .checks import listed
 
 if TYPE_CHECKING:
@@ -32,12 +34,12 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 OTHER_SCALE = 10.0  # times; no tissue differs so much from another in half of its columns
 FEW_ROWS = 30  # rows of a table below which it may be one of like cells
 SLICING = ("n_cells", "frame", "unit", "n_neighbors", "resolution", "alpha")  # how cells in context were cut
-# what must be the same for the columns of two embeddings to mean the same
-SAME = (
+# what must be the same for the columns of two embeddings of images to mean the same
+OF_IMAGES = (
     *("model", "weights_sha256", "adapter_sha256", "model_options", "normalization", "preparation"),
     *("output", "mode", "window", "background"),
-    *SLICING,
 )
+SAME = (*OF_IMAGES, *SLICING)
 
 
 def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +65,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             )
         return _by_names(names, widths, use_rep)
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
-    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
-    must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
+    must = [name for name in SAME if name != "window" or not all(of_own_pixels(record) for record in records)]
     if different := [name for name in must if (records[0].get(name) or "") != (records[1].get(name) or "")]:
         name = different[0]
         raise TableError(
@@ -133,6 +134,16 @@ def _check_widths(widths: list[int], use_rep: str) -> None:
         raise TableError(f"{use_rep!r} has {widths[0]} columns in the source and {widths[1]} in the target.")
 
 
+def of_own_pixels(record: Mapping[str, Any]) -> bool:
+    """Whether columns are named measures of the cell's own pixels, in which a larger window changes nothing."""
+    return has_names(record) and record.get("mode") == "crop"
+
+
+def has_names(record: Mapping[str, Any]) -> bool:
+    """Whether the columns of an embedding have names."""
+    return record.get("feature_names") not in (None, "", "[]")
+
+
 def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     """What a representation has in common with all whose columns mean the same, as text; empty where not known."""
     if use_rep == "X":
@@ -141,12 +152,10 @@ def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     names = names_in_table(table, use_rep)
     if record is None:
         return {} if names is None else {"columns": json.dumps(names)}
-    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
-    named = record.get("feature_names") not in (None, "", "[]") and record.get("mode") == "crop"
-    making = {name: str(record.get(name) or "") for name in SAME if name != "window" or not named}
+    making = {name: str(record.get(name) or "") for name in SAME if name != "window" or not of_own_pixels(record)}
     columns = json.loads(record.get("feature_names") or "[]") or json.loads(record.get("markers") or "[]")
     # one vector of a cell is the same in whatever order its markers come
-    in_order = making["output"] == "marker" or record.get("feature_names") not in (None, "", "[]")
+    in_order = making["output"] == "marker" or has_names(record)
     making["columns"] = json.dumps(names or (columns if in_order else sorted(columns)))
     if record.get("n_components") and (basis := table.uns[UNS].get(f"{use_rep}_basis")) is not None:
         making["basis"] = hashlib.sha256(np.asarray(basis["components"]).astype("<f4").tobytes()).hexdigest()[:16]
@@ -163,19 +172,18 @@ def different_making(earlier: dict[str, str], now: dict[str, str], use_rep: str,
             f"How {use_rep!r} was made is recorded in {one if earlier else other} alone. Embed both cohorts in the "
             "same way."
         )
-    for name in {**earlier, **now}:
-        then, here = earlier.get(name), now.get(name)
-        if then != here and name == "columns":
-            return (
-                f"{use_rep!r} was made differently in the cohort of {one}: columns are not the same, or not in the "
-                "same order. Bring both to the same columns."
-            )
-        if then != here:
-            return (
-                f"{use_rep!r} was made differently in the cohort of {one}: {name} is {then!r} there and {here!r} here. "
-                "Embed both in the same way."
-            )
-    return ""
+    if (differs := first_difference(earlier, now)) is None:
+        return ""
+    name, then, here = differs
+    if name == "columns":
+        return (
+            f"{use_rep!r} was made differently in the cohort of {one}: columns are not the same, or not in the "
+            "same order. Bring both to the same columns."
+        )
+    return (
+        f"{use_rep!r} was made differently in the cohort of {one}: {name} is {then!r} there and {here!r} here. "
+        "Embed both in the same way."
+    )
 
 
 def another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple[float, float] | None:

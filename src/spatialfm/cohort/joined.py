@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 from .._errors import listed, warn
 from .._keys import UNS
+from .comparability import OF_IMAGES, of_own_pixels
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 # fields that every record of images has, and that decide what a column is: one that is absent was not the same in all
-DECIDING = (
-    *("model", "weights_sha256", "adapter_sha256", "model_options", "output", "mode", "window", "background"),
-    *("normalization", "normalization_mean", "normalization_std", "preparation", "markers", "feature_names"),
-)
-OF_IMAGES = ("recipe", "normalization_source", "mpp_image", "mpp_used")  # one of these is left of a joined record
+DECIDING = (*OF_IMAGES, "normalization_mean", "normalization_std", "markers", "feature_names")
+KEPT = ("recipe", "normalization_source", "mpp_image", "mpp_used")  # one of these is left of a joined record
 MEASURED = ("X_classical", "X_mean_intensity")  # columns in several units: their record says how they are compared
 ONE_CALL = "Embed all samples in one call, in one SpatialData: spatialdata.concatenate([...])."
 
@@ -51,11 +49,9 @@ def say_joined(adata: AnnData, use_rep: str) -> None:
 def what_differs(records: Mapping, use_rep: str) -> list[str]:
     """Fields that are gone from the record of an embedding of images."""
     notes = records[use_rep]
-    if not any(name in notes for name in OF_IMAGES):
+    if not any(name in notes for name in KEPT):
         return []
-    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
-    named = notes.get("feature_names") not in (None, "", "[]") and notes.get("mode") == "crop"
-    different = [name for name in DECIDING if name not in notes and not (named and name == "window")]
+    different = [name for name in DECIDING if name not in notes and not (name == "window" and of_own_pixels(notes))]
     if "standardized_of" in notes:  # made of another, which is asked for these
         return different
     if notes.get("standardized") and "feature_mean" not in notes:

@@ -38,7 +38,8 @@ class Index:
     method
         ``"exact"``, or the library whose graph is searched.
     made
-        How the representation was made, where that is known: a query that was made otherwise is refused.
+        How the representation was made, where that is known (`cohort.comparability.how_made`): a query that was made
+        otherwise is refused.
     graph
         What the library searches in; None where rows are compared one by one.
     scale

@@ -17,6 +17,7 @@ from torch import Tensor
 from .._disk import write_bytes
 from .._errors import ArgumentError, ModelError, WeightsError
 from .._public import meant
+from .._record import first_difference
 from .._settings import settings
 from . import stofm
 from .card import ModelCard
@@ -113,18 +114,18 @@ class ContextEncoder:
         """
         if not made or not self.made or use_rep != self.use_rep:
             return
-        for name in {**self.made, **made}:
-            then, now = self.made.get(name), made.get(name)
-            if then != now and name == "columns":
-                raise ModelError(
-                    f"The columns of {use_rep!r} are not those that the weights were trained on, or not in that order: "
-                    f"these are {then}. Bring them to the same ones."
-                )
-            if then != now:
-                raise ModelError(
-                    f"{use_rep!r} was made differently than the one that the weights were trained on: {name} is "
-                    f"{now!r}, and was {then!r}. Embed in the same way, or train others on this one."
-                )
+        if (differs := first_difference(self.made, made)) is None:
+            return
+        name, then, now = differs
+        if name == "columns":
+            raise ModelError(
+                f"The columns of {use_rep!r} are not those that the weights were trained on, or not in that order: "
+                f"these are {then}. Bring them to the same ones."
+            )
+        raise ModelError(
+            f"{use_rep!r} was made differently than the one that the weights were trained on: {name} is {now!r}, and "
+            f"was {then!r}. Embed in the same way, or train others on this one."
+        )
 
     def prepare(self, values: np.ndarray, use_rep: str) -> np.ndarray:
         """Embeddings ``(n, d)`` as the network takes them, float32.

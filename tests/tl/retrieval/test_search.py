@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -348,10 +349,15 @@ def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
                 "made differently in the query: model is 'virtues', in the index 'kronos'",
             ),
             ({"weights_sha256": "bb"}, "weights_sha256 is 'bb', in the index 'aa'. Embed both in the same way"),
-            ({"markers": json.dumps(["CD8", "CD3"])}, "columns is 'CD8', 'CD3', in the index 'CD3', 'CD8'"),
+            ({"markers": json.dumps(["CD8", "CD4"])}, "columns is 'CD4', 'CD8', in the index 'CD3', 'CD8'"),
         ]:
             with pytest.raises(TableError, match=message):
                 sfm.tl.search(one, made(2, **changes), k=3)
+    turned = json.dumps(["CD8", "CD3"])
+    assert len(sfm.tl.search(index, made(2, markers=turned), k=3)) == 6  # one vector of all markers, in any order
+    of_each = sfm.tl.build_index(made(output="marker"), "X_m")
+    with pytest.raises(TableError, match="columns is 'CD8', 'CD3', in the index 'CD3', 'CD8'"):
+        sfm.tl.search(of_each, made(2, output="marker", markers=turned), k=3)
     one, two = np.eye(8, 9), np.eye(8, 9)[::-1]
     index = sfm.tl.build_index(made(basis=one), "X_m")
     assert len(sfm.tl.search(index, made(2, basis=one.copy()), k=1)) == 2
@@ -361,6 +367,17 @@ def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
     index = sfm.tl.build_index(cells, "X")
     with pytest.raises(TableError, match="columns is .*Bring both to the same columns"):
         sfm.tl.search(index, cells[:, ::-1].copy(), k=1)
+
+
+def test_a_file_of_an_earlier_version_is_not_taken_at_its_word(values):
+    """It listed columns, and told of what is absent as 'None': that cannot be compared with what tables say now."""
+    cells = table(values[:30])
+    cells.uns["spatialfm"] = {"X_m": {"model": "kronos", "markers": json.dumps(["CD3", "CD8"])}}
+    earlier = {"model": "kronos", "weights_sha256": "None", "columns": ["CD3", "CD8"]}
+    index = replace(sfm.tl.build_index(cells, "X_m"), made=earlier)
+    with pytest.raises(TableError, match="file of an earlier version.*Build it again with sfm.tl.build_index"):
+        sfm.tl.search(index, cells[:2].copy(), k=3)
+    assert len(sfm.tl.search(index, values[:2], k=3)) == 6
 
 
 def test_the_own_patient_is_known_however_the_number_is_kept(values):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
-from ..._keys import PATIENT_KEY, UNS
+from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._preparation import STANDARDIZED, column_scale, preparation
 from ..._public import public
+from ..._record import first_difference
 from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
-from ...cohort.comparability import SAME, names_in_table, tell_another_scale
+from ...cohort.comparability import how_made, tell_another_scale
 from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
-from ...get import basis
-from ...get import record as read_record
 from ...learn.search_index import N_MEASURED, Index, nearest, with_graph
 from ...learn.search_others import as_numbers, nearest_of_others, recall_of, rows_of_index
 
@@ -105,7 +104,7 @@ def build_index(
     scale = column_scale(values, how)[1]
     index = Index(
         _prepare(values, middle, metric, scale), adata.obs_names.to_numpy(str), middle, metric, use_rep,
-        made=_made(adata, use_rep), scale=scale, preparation=how, patients=patients,
+        made=how_made(adata, use_rep), scale=scale, preparation=how, patients=patients,
         moments=np.stack(column_scale(values, STANDARDIZED)),
     )  # fmt: skip
     if approximate is True or (approximate == "auto" and adata.n_obs > EXACT_UP_TO):
@@ -316,7 +315,7 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
             "in the same way."
         )
     if not isinstance(query, np.ndarray):
-        making = _made(query, use_rep)
+        making = how_made(query, use_rep)
         if use_rep != index.use_rep and not making.get("output") == index.made.get("output") == "aligned":
             raise TableError(
                 f"{use_rep!r} is not in the space of the index ({index.use_rep!r}): cells are found by another "
@@ -334,28 +333,18 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
-def _made(adata: AnnData, use_rep: str) -> dict[str, Any]:
-    """What two tables must have in common for their columns to mean the same; empty where it is not known."""
-    if use_rep == "X":
-        return {"columns": [str(name) for name in adata.var_names]}
-    names = names_in_table(adata, use_rep)
-    if use_rep not in adata.uns.get(UNS, {}):
-        return {} if names is None else {"columns": names}
-    record = read_record(adata, use_rep)
-    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
-    named = bool(record.get("feature_names")) and record.get("mode") == "crop"
-    making = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
-    listed_there = record.get("feature_names") or record.get("markers") or ()
-    making["columns"] = names or [str(name) for name in listed_there]
-    if record.get("n_components"):
-        making["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
-    return making
-
-
-def _check_made(index: Index, making: dict[str, Any]) -> None:
-    if not making or not index.made or making == index.made:
+def _check_made(index: Index, making: dict[str, str]) -> None:
+    if not making or not index.made:
         return
-    name = next(name for name in {**index.made, **making} if index.made.get(name) != making.get(name))
+    if not isinstance(index.made.get("columns", ""), str):
+        raise TableError(
+            f"The index is of a file of an earlier version, which tells in another form how {index.use_rep!r} was "
+            "made: whether the query was made alike cannot be said. Build it again with sfm.tl.build_index, or pass "
+            "the query as an array if it is known to be."
+        )
+    if (differs := first_difference(index.made, making)) is None:
+        return
+    name, there, here = differs
     if making.get("output") == index.made.get("output") == "aligned":
         raise TableError(
             f"{index.use_rep!r} is of another training of sfm.tl.align than the query: their columns do not mean the "
@@ -363,11 +352,11 @@ def _check_made(index: Index, making: dict[str, Any]) -> None:
         )
     how = "sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...), reduce={'basis': sfm.get.basis(...)}) carries both over"
     raise TableError(
-        f"{index.use_rep!r} was made differently in the query: {name} is {_short(making.get(name))}, in the index "
-        f"{_short(index.made.get(name))}. "
+        f"{index.use_rep!r} was made differently in the query: {name} is {_short(name, here)}, in the index "
+        f"{_short(name, there)}. "
         + ("Bring both to the same columns." if "model" not in making else f"Embed both in the same way ({how}).")
     )
 
 
-def _short(value: object) -> str:
-    return listed(value, 4) if isinstance(value, list) else repr(value)
+def _short(name: str, value: str | None) -> str:
+    return listed(json.loads(value), 4) if name == "columns" and value else repr(value)
