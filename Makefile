@@ -12,6 +12,8 @@ ARGS ?=
 BIN := $(VENV)/bin
 # one thread a worker: more would only compete with the other workers
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+# compiled code is kept, whatever the shell says: each worker and each process that a test starts would compile it again
+KEPT := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo browser test test-slow fuzz docs tutorials lint stubs bench mutants constraints clean
@@ -23,7 +25,7 @@ demo: $(VENV)/.stamp-test ## images to survival on the built-in cohort; results 
 	$(BIN)/spatialfm demo --out $(OUT) $(ARGS)
 
 test: $(VENV)/.stamp-test ## the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(ONE_THREAD) $(KEPT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 browser: ## install Chromium where apt can, for the tests that open a report; without it they are skipped
 	@command -v chromium >/dev/null || { timeout 300 sh -c "apt-get update -qq && \
@@ -31,7 +33,7 @@ browser: ## install Chromium where apt can, for the tests that open a report; wi
 		&& command -v chromium || echo "No Chromium here: the tests that open a report in a browser are skipped."; }
 
 test-slow: $(VENV)/.stamp-test ## the tests that take longer
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
+	$(ONE_THREAD) $(KEPT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 fuzz: $(VENV)/.stamp-test ## damaged files against the readers, for MINUTES=60
 	$(ONE_THREAD) $(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) $(ARGS)

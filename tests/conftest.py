@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from graphs import instead_of_compiling
 from simulated import simulate_once
+from spatial_images import instead_of_reading_types
 
 ROOT = Path(__file__).resolve().parents[1]
 _NUMBERS = itertools.count()
@@ -133,6 +134,7 @@ def pytest_collection(session):
 def pytest_collection_finish(session):
     """And these are left out of what is looked through afterwards: that was a tenth of the time."""
     instead_of_compiling(sys.modules)
+    instead_of_reading_types(sys.modules)
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
