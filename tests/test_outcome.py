@@ -80,6 +80,9 @@ def test_it_is_carried_and_leaves_other_notes_alone():
         (["dead", "alive", "Dead"], "dead", "'Dead'"),
         (["dead", "alive", "DEAD ", " dead"], "dead", "'DEAD ', ' dead'"),
         (["relapse", "none", "Death", "death"], ["relapse", "death"], "'Death'"),
+        (["dead", "alive", "deceased", "Died"], "dead", "'deceased', 'Died'"),  # of two centres
+        (["1:DECEASED", "alive", "dead"], "1:DECEASED", "'dead'"),
+        (["yes", "alive", "y", "1"], "yes", "'y', '1'"),
     ],
 )
 def test_an_event_that_is_spelled_in_several_ways_is_not_censored_in_some_rows(values, wanted, others):
@@ -87,6 +90,29 @@ def test_an_event_that_is_spelled_in_several_ways_is_not_censored_in_some_rows(v
         events(pd.Series(values), "status", wanted)
     every = [value for value in values if value not in ("alive", "none")]
     assert events(pd.Series(values), "status", every).tolist() == [value in every for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "words"),
+    [
+        (["dead", "alive", "unknown", "n/a"], "dead", "'unknown', 'n/a', and 2 rows"),
+        (["dead", "Unknown"], "dead", "'Unknown', and 1 row"),
+        (["yes", "no", "-"], "yes", "'-', and 1 row"),
+        ([1, 0, "?"], 1, r"'\?', and 1 row"),
+    ],
+)
+def test_that_nobody_knows_of_an_event_is_not_censoring(values, wanted, words):
+    with pytest.raises(SurvivalError, match=f"holds {words} of which nobody knows.* Make them missing"):
+        events(pd.Series(values), "status", wanted)
+    seen = events(pd.Series(values), "status", wanted, others_censored=False)  # as another event it is one
+    assert seen.tolist() == [value == wanted for value in values]
+    remedy = pd.Series(values, dtype=object).replace(dict.fromkeys(["unknown", "n/a", "Unknown", "-", "?"])).dropna()
+    assert events(remedy, "status", wanted).tolist() == [value == wanted for value in remedy]
+
+
+@pytest.mark.parametrize(("values", "wanted"), [(["+", "-"], "+"), (["x", "."], "x"), (["relapse", "none"], "relapse")])
+def test_what_stands_for_no_event_is_taken_where_nothing_else_does(values, wanted):
+    assert events(pd.Series(values), "status", wanted).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,17 @@ import pandas as pd
 
 from ._errors import SurvivalError, counted, listed, warn
 from ._keys import OUTCOME, UNS
-from ._spelling import as_read
+from ._spelling import DOUBTFUL, TEXT_OF_MISSING, as_read
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 EventValue = str | int | bool | Sequence[str | int] | None
 LONGEST = 60.0  # years: no follow-up lasts longer, and two years in days are more months
+_SIGNS = frozenset({"-", "."})  # of what is missing, or of no event where nothing else says so
+NOT_KNOWN = (DOUBTFUL | TEXT_OF_MISSING | {"null", "unk", "not known", "not reported"}) - _SIGNS
+# words of one event in tables of several centres, each said without the number that cBioPortal puts before it
+_WORDS = (frozenset({"yes", "y", "true", "t", "1"}), frozenset({"dead", "died", "death", "deceased"}))
 _PER_YEAR = {"day": 365.25, "week": 52.18, "month": 12.0, "year": 1.0}
 
 
@@ -178,14 +182,27 @@ def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
         )
 
 
-def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
+def events(
+    event: pd.Series,
+    key: str,
+    event_value: EventValue = None,
+    argument: str = "event_key",
+    *,
+    others_censored: bool = True,
+) -> np.ndarray:
     """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
+
+    Parameters
+    ----------
+    others_censored
+        Whether all other values mean that no event was seen, or other events, too.
 
     Raises
     ------
     SurvivalError
-        If other values than 0 and 1 are there without `event_value`, `event_value` is not among them, or it is spelled
-        in several ways, of which not all are named.
+        If other values than 0 and 1 are there without `event_value`, `event_value` is not among them, it is spelled
+        in several ways, of which not all are named, or if a value that would count as censored says that nothing is
+        known.
     """
     values = event.astype(object)
     if event_value is None:
@@ -209,19 +226,50 @@ def events(event: pd.Series, key: str, event_value: EventValue = None, argument:
             )
         seen |= matches
     _refuse_other_spellings(values, seen, wanted, key, argument)
+    if others_censored:
+        _refuse_not_known(values[~seen], key, argument)
     return seen
 
 
 def _refuse_other_spellings(values: pd.Series, seen: np.ndarray, wanted: list, key: str, argument: str) -> None:
     """Refuse ``"Dead"`` beside ``"dead"``: rows with the spelling that was not named would count as censored."""
-    named = {as_read(value) for value in wanted}
-    others = [value for value in pd.unique(values[~seen]) if not pd.isna(value) and as_read(value) in named]
+    named = {word for value in wanted for word in _words_of(value)}
+    others = [
+        value for value in pd.unique(values[~seen]) if not pd.isna(value) and not named.isdisjoint(_words_of(value))
+    ]
     if others:
         n = int(values[~seen].isin(others).sum())
         every = [_plain(value) for value in [*wanted, *others]]
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) also spells the event {listed(others, 5)}, and these "
             f"{counted(n, 'row')} would count as censored. Write all alike, or pass event_value={every}."
+        )
+
+
+def _words_of(value: object) -> frozenset[str]:
+    """How a value reads, with all other words of the same event.
+
+    Examples
+    --------
+    >>> sorted(_words_of("1:DECEASED"))
+    ['1:deceased', 'dead', 'death', 'deceased', 'died']
+    """
+    read = as_read(value)
+    word = re.sub(r"^\d+\s*[:=]\s*", "", read)
+    return frozenset({read}).union(*(words for words in _WORDS if word in words))
+
+
+def _refuse_not_known(others: pd.Series, key: str, argument: str) -> None:
+    """Refuse ``"unknown"`` among the rows without the event: whether it was seen is missing there, not censored."""
+    present = [value for value in pd.unique(others) if not pd.isna(value)]
+    doubtful = NOT_KNOWN if all(as_read(value) in NOT_KNOWN | _SIGNS for value in present) else NOT_KNOWN | _SIGNS
+    words = [value for value in present if as_read(value) in doubtful]
+    if words:
+        column, n = f'patients.obs["{key}"]', int(others.isin(words).sum())
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds {listed(words, 5)}, and {counted(n, 'row')} of which nobody knows "
+            f"whether the event was seen would count as censored. Make them missing: {column} = {column}.astype(object)"
+            f".replace({dict.fromkeys(words)}); if these patients were seen without the event, rename the value."
         )
 
 

@@ -15,6 +15,7 @@ Name = TypeVar("Name")
 
 TEXT_OF_MISSING = frozenset({"", "nan", "<na>", "nat"})  # what a missing value becomes as text, and nothing else is
 NO_NAME = TEXT_OF_MISSING | {"none", "null"}  # of a patient or a type, which nobody calls so
+DOUBTFUL = frozenset({"na", "n/a", "unknown", "missing", "not available", "-", "?"})  # may be meant for a missing value
 
 
 def as_read(name: object) -> str:

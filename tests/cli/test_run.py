@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -185,6 +186,18 @@ def test_a_file_that_changed_is_read_again_and_one_that_was_touched_is_not(finis
 
 
 CLINICAL = ["read", "signatures", "patients", "survival", "report"]
+
+
+def test_an_image_that_was_saved_as_that_of_another_sample_is_named(tmp_path, capsys):
+    write_cohort(tmp_path, 3)
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "first")]) == 0
+    assert "have the same content" not in "".join(capsys.readouterr())  # masks may well be alike, of a grid
+    shutil.copy(tmp_path / "S0.ome.tif", tmp_path / "S2.ome.tif")
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "results")]) == 0
+    said = "".join(capsys.readouterr())
+    assert re.search(r"Images '[^']*S0.ome.tif', '[^']*S2.ome.tif' have the same content: the tissue", said)
+    notes = json.loads((tmp_path / "results" / "state.json").read_text(encoding="utf-8"))["stages"]["read"]["notes"]
+    assert any("have the same content" in note for note in notes)
 
 
 def test_a_clinical_value_that_changed_does_only_stages_again_that_look_at_it(finished, results, quick, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _disk
-from .._errors import RunError, SpatialfmError, listed
+from .._errors import RunError, SpatialfmError, listed, warn
 from ._analysis import Analysis
 from ._but_clinical import but_clinical
 from ._config import CONFIG, refuse, takes_a_file
 from ._screen import Screen
-from ._state import Record, Stamp, State, as_json, is_same, now, stamp_of, version
+from ._state import Record, Stamp, State, as_json, contents, is_same, now, stamp_of, version
 from ._without_images import READER
 from .read import brings_cells, open_cohort, sources
 
@@ -142,7 +143,7 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
     analysis.files, began = [], time.perf_counter()
     try:
         with screen.noting() as notes:
-            inputs, rest = _what_is_read(analysis, stage, {})
+            inputs, rest = _what_is_read(analysis, stage, {}, tell=True)
             done = stage.run(analysis, **settings)
     except SpatialfmError as error:
         raise SpatialfmError(f"stage {stage.name!r}: {error}{in_settings(str(error), stage)}") from error
@@ -182,8 +183,13 @@ def _needs(analysis: Analysis, stage: Stage) -> list[str]:
     return list(dict.fromkeys([*(["read"] if clinical else []), *stage.needs]))
 
 
-def _what_is_read(analysis: Analysis, stage: Stage, known: Mapping[str, Stamp]) -> tuple[dict[str, Stamp], str | None]:
-    """Stamps of the files that a stage reads, `known` ones where they hold, and of reading what is not clinical."""
+def _what_is_read(
+    analysis: Analysis, stage: Stage, known: Mapping[str, Stamp], *, tell: bool = False
+) -> tuple[dict[str, Stamp], str | None]:
+    """Stamps of the files that a stage reads, `known` ones where they hold, and of reading what is not clinical.
+
+    With `tell`, images that are copies of each other are named.
+    """
     settings = analysis.settings(stage.name)
     opened = stage.name == "read" and settings["reader"] != READER  # which names its two files itself
     sdata = open_cohort(analysis, settings) if opened else None
@@ -191,9 +197,25 @@ def _what_is_read(analysis: Analysis, stage: Stage, known: Mapping[str, Stamp]) 
     for path in _inputs(analysis, stage, settings, sdata):
         stamp = known.get(str(path))
         inputs[str(path)] = stamp if stamp is not None and is_same(path, stamp) else stamp_of(path)
+    if tell and sdata is not None:
+        say_copies({path: inputs[path] for path in map(str, map(Path, sources(sdata, ("image",)))) if path in inputs})
     if sdata is None or brings_cells(settings["reader"], sdata):
         return inputs, None
     return inputs, but_clinical(as_json(_decisive(analysis, stage.name)), sdata, inputs)
+
+
+def say_copies(images: Mapping[str, Stamp]) -> None:
+    """Warn of images that are one under several names, such as that of a sample which was saved as another's."""
+    paths_of: dict[str, list[str]] = {}
+    for path, content in contents(images).items():
+        if content != "absent":
+            paths_of.setdefault(json.dumps(content, sort_keys=True), []).append(path)
+    if copies := [paths for paths in paths_of.values() if len(paths) > 1]:
+        more = f" (and {len(copies) - 1} more such images)" if len(copies) > 1 else ""
+        warn(
+            f"Images {listed(copies[0], 4)} have the same content{more}: the tissue of one sample counts as that of "
+            "another, too. Correct the files if they should be different."
+        )
 
 
 def _is_clinical_only(analysis: Analysis, state: State) -> bool:

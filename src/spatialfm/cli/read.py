@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,10 +109,10 @@ def channels_of(sdata: SpatialData) -> list[str]:
     return list(dict.fromkeys(name for image in images for name in channel_names(sdata, image)))
 
 
-def sources(sdata: SpatialData) -> list[str]:
-    """Files that the reader read."""
+def sources(sdata: SpatialData, kinds: Sequence[str] = FILES) -> list[str]:
+    """Files that the reader read, or those of some kinds."""
     samples = sdata.attrs.get(ATTRS, {}).get("samples", {})
-    return [str(one[kind]) for one in samples.values() for kind in FILES if one.get(kind)]
+    return [str(one[kind]) for one in samples.values() for kind in kinds if one.get(kind)]
 
 
 def readers() -> dict[str, Callable]:

@@ -76,7 +76,7 @@ def read_causes(
         ordered = _ordered(column, values)
         codes = np.where(outcome.event, pd.Categorical(seen.astype(str), [str(one) for one in ordered]).codes + 1, 0)
         return Causes(outcome, codes, [_name(one) for one in ordered])
-    wanted = events(seen, event_key, event_value)
+    wanted = events(seen, event_key, event_value, others_censored=False)
     if (wanted & ~outcome.event).any():
         raise SurvivalError(f"event_value={event_value!r} also means censored (censored_value=). Pass two values.")
     codes = np.where(wanted, 1, np.where(outcome.event, 2, 0))
@@ -91,7 +91,7 @@ def _name(value: object) -> str:
 
 def _censored(present: pd.Series, event_key: str, censored_value: EventValue) -> set[str]:
     if censored_value is not None:
-        censored = events(present, event_key, censored_value, argument="event_key")
+        censored = events(present, event_key, censored_value, argument="event_key", others_censored=False)
         return set(present[censored].astype(str))
     zero = present.isin([0]).to_numpy(dtype=bool) & ~present.map(lambda value: isinstance(value, str)).to_numpy(bool)
     if not zero.any():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import NO_NAME, as_read, by_reading
+from .._spelling import DOUBTFUL, NO_NAME, as_read, by_reading
 from .studies import say_studies
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ CALLED = frozenset(
     "participant participants participantid individual individuals individualid indid person personid mrn metabricid "
     "mouse mouseid animal animalid".split()
 )
-DOUBTFUL = frozenset({"na", "n/a", "unknown", "missing", "not available", "-", "?"})
 FEWEST = 3  # different values: a column of two is a group
 
 
