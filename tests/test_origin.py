@@ -17,7 +17,8 @@ from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._origin import Origin, remember
 from spatialfm._origin_chance import log_maps, log_separable, of_groups, of_numbers
 from spatialfm._origin_match import recognise
-from spatialfm.cohort.selected import columns_of, origins
+from spatialfm.cohort.known_origins import origins
+from spatialfm.cohort.selected import columns_of
 
 KEYS = {"time_key": "time", "event_key": "event"}
 RNG = np.random.default_rng

@@ -227,7 +227,8 @@ def _alike(numbers: np.ndarray, rows: RowLookup, one: Reference) -> int:
         if len(made) < FEWEST_ALIKE:
             continue
         if one.groups:
-            alike = _same_groups(made, values) and n_levels(values) > 1
+            # where each row is a group of its own, any two columns divide the rows alike
+            alike = 1 < n_levels(values) <= len(values) / 2 and _same_groups(made, values)
             if alike and not (one.finer is not None and _same_groups(one.finer[at][both], values)):
                 return len(made)
         elif min(n_levels(made), n_levels(values)) > FEW // 2:

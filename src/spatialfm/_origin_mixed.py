@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,11 +34,14 @@ def aligned(rows: RowLookup, one: Reference) -> np.ndarray:
     return remembered
 
 
-def calculated(columns: Mapping[str, pd.Series], rows: RowLookup, references: Sequence[Reference]) -> list[Reference]:
+def calculated(
+    columns: Mapping[str, pd.Series], rows: RowLookup, references: Sequence[Reference], given: Collection[str] = ()
+) -> list[Reference]:
     """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
 
     A column may include others that were not made by a tool, as the age or points for a sex: those before it, since
-    what was calculated is written after what it was calculated from.
+    what was calculated is written after what it was calculated from. Those of `given` may be among them, and are not
+    asked themselves.
     """
     made, points = _made(rows, references), _points_made(rows, references)
     if not made and not points:
@@ -57,7 +60,8 @@ def calculated(columns: Mapping[str, pd.Series], rows: RowLookup, references: Se
         if np.isnan(numbers).mean() > 0.5 or recognise(column, rows, references, place):
             continue
         before = _stacked(others, n)
-        needed = _needed(numbers, together, before, together_points, _stacked(other_points, n))
+        points_before = _stacked(other_points, n)
+        needed = [] if place in given else _needed(numbers, together, before, together_points, points_before)
         if needed:
             exempt = before if before.shape[1] else None
             references_used += [

@@ -11,8 +11,9 @@ import pandas as pd
 from .._errors import warn
 from .._origin import Origin, patient_names, remember
 from .._origin_chance import is_function, of_numbers
-from .._origin_match import BY_CHANCE
-from .selected import at, columns_of, columns_of_cells, inherited, origins, said
+from .._origin_match import BY_CHANCE, KnownColumn
+from .known_origins import origins
+from .selected import at, columns_of, columns_of_cells, inherited, said
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,10 +142,13 @@ def tell_divided(patients: AnnData, group_key: str) -> None:
         )
 
 
-def made_of_niches(table: AnnData, group_key: str) -> str:
-    """Evidence that groups of patients were made from who neighbours whom; empty if there is none."""
-    known_origins = origins(table, columns_of(table, [group_key]))
-    return said((place, one) for place, some in known_origins.items() for one in some if NEIGHBOURS in one.origin.of)
+def made_of_niches(table: AnnData, group_key: str, unit_keys: Iterable[str | None] = ()) -> str:
+    """Evidence that groups of patients (`unit_keys`) were made from who neighbours whom; empty if there is none."""
+    known_origins = origins(table, columns_of(table, [group_key]), unit_keys)
+    by_neighbours = [
+        (place, one) for place, some in known_origins.items() for one in some if NEIGHBOURS in one.origin.of
+    ]
+    return _sure(by_neighbours)
 
 
 def holds_own_type(table: AnnData) -> bool:
@@ -166,13 +170,24 @@ def made_of_fractions(table: AnnData, group_key: str) -> str:
     return ""
 
 
-def made_of_tissue(table: AnnData, keys: Iterable[str]) -> str:
-    """Evidence that what is to be predicted from cells was itself made from them; empty if there is none."""
-    known_origins = origins(table, columns_of(table, keys))
+def made_of_tissue(table: AnnData, keys: Iterable[str], unit_keys: Iterable[str | None] = ()) -> str:
+    """Evidence that what is to be predicted of patients (`unit_keys`) from cells was made from them; empty if none."""
+    known_origins = origins(table, columns_of(table, keys), unit_keys)
     of_this_table = [
         (place, one) for place, some in known_origins.items() for one in some if one.origin.how != "elsewhere"
     ]
-    return said((place, one) for place, one in of_this_table if one.sure)
+    return _sure(of_this_table)
+
+
+def _sure(known_origins: list[tuple[str, KnownColumn]]) -> str:
+    """What is certain, in words; where nothing is, what may be is told."""
+    certain = said((place, one) for place, one in known_origins if one.sure)
+    if not certain and known_origins:
+        warn(
+            f"{said(known_origins)}. Too few patients to decide: if it was, the test is circular; if it was not, "
+            "nothing is wrong."
+        )
+    return certain
 
 
 def repeated(record: dict[str, Any], text: str) -> dict[str, Any]:

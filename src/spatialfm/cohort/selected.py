@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -11,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
-from .._keys import PATIENT_KEY, layer_names
-from .._origin import FEW, MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
-from .._origin_match import MOST_SPLIT, KnownColumn, recognise, rows_of
-from .._origin_mixed import calculated, divided, splits_of
-from .patient_names import like_patients
+from .._keys import layer_names
+from .._origin import FEW, MOST_ROWS, Origin, numbers_of, patient_names, remember
+from .._origin_match import KnownColumn
+from .known_origins import origins
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,52 +49,6 @@ class Selected:
 
     text: str  # empty, or who made which of them
     optimistic: bool  # whether it was the outcome of these same patients
-
-
-def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[KnownColumn]]:
-    """What each column (by its place, ``"obs:<name>"``) is known to be made of."""
-    references = known(table)
-    if not references:
-        return {}
-    ids = [name_hashes(table.obs[key]) for key in _naming(table.obs)]
-    if (plain := without_suffix(table.obs_names)) is not None:
-        ids.append(name_hashes(plain))
-    rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
-    if several:
-        known_origins = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
-        keep(known_origins)
-        references = [*references, *known_origins]
-        rows = replace(rows, splits=splits_of(table.obs, rows, references))
-    known_at = {place: recognise(values, rows, references, place) for place, values in columns.items()}
-    if several:
-        known_at |= {place: divided(columns[place], rows, references) for place, some in known_at.items() if not some}
-    return {place: some for place, some in known_at.items() if some}
-
-
-def _naming(obs: pd.DataFrame) -> list[str]:
-    """Columns that may hold the names of rows: those of patients and, of few rows, all that tell most rows apart."""
-    usual = [key for key in dict.fromkeys((PATIENT_KEY, *like_patients(obs))) if key in obs]
-    if len(obs) > MOST_SPLIT:
-        return usual
-    text = [name for name in obs if obs[name].dtype.kind not in "fbmM" and obs[name].nunique() > len(obs) / 2]
-    return list(dict.fromkeys([*usual, *text]))
-
-
-def without_suffix(names: pd.Index) -> pd.Index | None:
-    """Names as they were before tables were joined with ``index_unique=``; None where they have no such ends.
-
-    Examples
-    --------
-    >>> without_suffix(pd.Index(["P0-a", "P1-a", "P2-a", "P0-b", "P1-b", "P2-b"])).tolist()
-    ['P0', 'P1', 'P2', 'P0', 'P1', 'P2']
-    >>> without_suffix(pd.Index(["P-0", "P-1", "P-2"])) is None
-    True
-    """
-    parts = [re.fullmatch(r"(.+)[-_.:]([^-_.:]+)", str(name)) for name in names]
-    if not parts or any(part is None for part in parts):
-        return None
-    ends = {part[2] for part in parts if part is not None}
-    return pd.Index([part[1] for part in parts if part is not None]) if 3 * len(ends) <= len(names) else None
 
 
 def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:

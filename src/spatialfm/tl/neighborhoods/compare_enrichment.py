@@ -171,7 +171,7 @@ def compare_enrichment(
     keys = ["patient", "group", "unit", "cell_type", "neighbour"]
     patients = samples.groupby(keys, sort=False, observed=True)["log2_ratio"].mean().reset_index()
     table = compare_patients(patients, [(names[a], names[b]) for a, b in pairs], adjustment, alpha)
-    if circle := made_of_niches(adata, group_key):
+    if circle := made_of_niches(adata, group_key, [pair_key or patient_key, library_key]):
         table = without_p(table)
     say(circle, "their neighbours")
     if within is None:

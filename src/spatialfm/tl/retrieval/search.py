@@ -274,24 +274,22 @@ def _hits(
     is_hit = places >= 0
     rows, ranks = np.nonzero(is_hit)
     at = places[is_hit]
-    # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes
-    columns = {
-        "query": names.astype(object)[rows],
-        "rank": ranks + 1,
-        "hit": index.names.astype(object)[at],
-        "distance": distances[is_hit],
-    }
+    # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes.
+    # Hits touch these at random: where rows look for each other there is one set, which fits the cache longer
+    own = names.astype(object)
+    hit_names = own if np.array_equal(names, index.names) else index.names.astype(object)
+    columns = {"query": own[rows], "rank": ranks + 1, "hit": hit_names[at], "distance": distances[is_hit]}
     if patients is not None and index.patients is not None:
-        columns["query_patient"] = _one_object_each(patients)[rows]
-        columns["hit_patient"] = _one_object_each(index.patients)[at]
+        columns["query_patient"] = _names_at(patients, rows)
+        columns["hit_patient"] = _names_at(index.patients, at)
     # a copy would touch each object again, and of millions of names most are outside of the processor's cache
     return pd.DataFrame(columns, copy=False)
 
 
-def _one_object_each(names: np.ndarray) -> np.ndarray:
-    """Names as objects, rows of the same name with the same one, so that those of all patients stay in the cache."""
+def _names_at(names: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Names of some rows as objects, one object a name; what is read at random are small numbers, not pointers."""
     codes, levels = pd.factorize(names)
-    return levels.astype(object)[codes]
+    return levels.astype(object)[codes.astype(np.int32)[rows]]
 
 
 def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:

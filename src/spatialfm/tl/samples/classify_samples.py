@@ -213,7 +213,7 @@ def classify_samples(
     for row in record["summary"].query("score == 'auroc'").itertuples():
         what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)
-    circle = made_of_tissue(adata, [label_key])
+    circle = made_of_tissue(adata, [label_key], [patient_key, library_key])
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
     origin = Origin("classify_samples", "held out", (label_key,), column=key_added)

@@ -194,7 +194,7 @@ def few_shot_samples(
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
     states = [f"states of obsm[{rep!r}]" for rep in as_names(use_rep)]
     fitted = [text for text in (fitted_on_all(adata, use_rep, keys), *states) if text]
-    circle = made_of_tissue(adata, [label_key])
+    circle = made_of_tissue(adata, [label_key], [patient_key, library_key])
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": ", ".join(fitted)}
     origin = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
