@@ -1,8 +1,7 @@
-"""Pretraining on one core: what a small VirTues and a small KRONOS learn in minutes, and what the loop costs.
+"""Pretraining on one core: what a small VirTues and a small KRONOS learn in minutes.
 
     python benchmarks/pretrain.py virtues kronos --data <folder with the image sets> --minutes 20 --out <folder>
     python benchmarks/pretrain.py kronos --steps 800 ... and virtues --steps 1200 ...
-    python benchmarks/pretrain.py speed --out <folder>
 
 The images to train on are simulated cohorts of three technologies (a camera, a camera with its background subtracted,
 counts of ions) with `difficulty="real"`, and the four sets of real images in the folder: breast (MIBI), lymphoma
@@ -28,17 +27,12 @@ before any of them was looked at: the mean of both trainings less that of their 
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
 windows of little more than a cell (16 and 20 µm).
 
-The loop's speed is windows per second of processor time: of `pretrain`'s loop from the end of one step to that of the
-next, with reading of windows, optimizer, norms and tables, over that of a forward and backward pass of the objective
-alone on the windows of one batch in memory. The two take turns, so that what else the machine does meets both, and
-their medians are compared. One process, one thread; windows come from a packed cache.
+What the loop costs beside the network is measured by `train.py loop`.
 """
 
 from __future__ import annotations
 
-import copy
 import time
-from functools import partial
 from pathlib import Path
 
 import _harness
@@ -50,7 +44,7 @@ from _pretrain_judge import Judged
 from probe import stand_ins
 
 import spatialfm as sfm
-from spatialfm.train.monitor import Monitor
+from spatialfm.train.checkpoint import Checkpoints
 
 TECHNOLOGIES = ("camera", "subtracted", "ions")
 REAL = ("dcis", "opal", "bnhl", "spleen")
@@ -77,16 +71,6 @@ READINGS = {  # of cells, in windows of the size that training saw
 }
 OUTPUTS = {"patch": "one vector", "marker": "a vector for each marker"}  # of a cell
 BATCH = 32
-STEPS_TIMED = 16
-TIMED = {  # whose loop is timed: patches as published, and what is trained here, which takes a few ms a window
-    "virtues, patches of 8 px": ("virtues", {"dim": 64, "depth": 4, "heads": 4, "hidden": 128, "decoder_depth": 1},
-                                 {"size": 64, "crop": 48, "stride": 48}, {}),
-    "virtues, as trained here": ("virtues", SHAPES["virtues"], {}, OPTIONS["virtues"]),
-    "kronos, patches of 16 px": ("kronos", {"dim": 96, "depth": 4, "heads": 4, "grid": 4},
-                                 {"size": 80, "crop": 64, "stride": 64},
-                                 {"local_size": 32, "n_local": 4, "prototypes": 1024, "hidden": 256, "bottleneck": 64}),
-    "kronos, as trained here": ("kronos", SHAPES["kronos"], {}, OPTIONS["kronos"]),
-}  # fmt: skip
 CELLS = 40  # of each patient, at most
 VECTORS = {"all": tuple(OUTPUTS), "one": ("patch",), "markers": ("marker",)}
 BEFORE, AFTER = "before (initial weights)", "after training"
@@ -197,6 +181,7 @@ def rows_of(model: str, args) -> dict[str, tuple[str, str]]:
 def trained(model: str, sources: list, seed: int, args):
     """The encoder before and after training, and a sentence on the run."""
     out, used = args.out / f"{model}-{seed}", time.process_time()
+    before_call = Checkpoints(out / "checkpoints").newest() or 0
     after = sfm.train.pretrain(
         sources,
         model,
@@ -215,11 +200,21 @@ def trained(model: str, sources: list, seed: int, args):
     processor, steps = time.process_time() - used, pd.read_csv(out / "losses.csv")
     before = sfm.models.new_encoder(model, random_state=seed, **SHAPES[model]).eval().requires_grad_(False)
     before.vocabulary = after.vocabulary
+    loss = steps["loss"]
     return before, after, (
-        f"\nseed {seed}: {len(steps):,} steps of {BATCH} windows, {processor / 60:.1f} minutes of processor time of "
-        f"{torch.get_num_threads()} thread(s), {steps['seconds'].iloc[-1] / 60:.1f} minutes by the clock; loss "
-        f"{steps['loss'].iloc[:20].mean():.3f} at first, {steps['loss'].iloc[-20:].mean():.3f} at last"
+        f"\nseed {seed}: {len(steps):,} steps of {BATCH} windows, {minutes_of(len(steps), before_call, processor)}; "
+        f"loss {loss.iloc[:20].mean():.3f} at first, {loss.iloc[-20:].mean():.3f} at last"
     )  # fmt: skip
+
+
+def minutes_of(n_steps: int, n_before: int, processor: float) -> str:
+    """Processor time in words; of a run that went on, that of the calls before is not known, and is not told."""
+    whole = f"{processor / 60:.1f} minutes of processor time of {torch.get_num_threads()} thread(s)"
+    if not n_before:
+        return whole
+    if n_before == n_steps:
+        return "trained by an earlier call, whose time is not known"
+    return f"{whole} for the last {n_steps - n_before:,} of them; the others are of an earlier call"
 
 
 def pretrained(model: str, args) -> None:
@@ -254,73 +249,9 @@ def difference(judged: Judged, key: str, than: str, seed: str) -> str:
     return f"{less:.3f} ({_harness.interval(*ends, 3)})"
 
 
-def speed(args) -> None:
-    """Windows per second of processor time of the loop and of the bare passes."""
-    from spatialfm.train.checkpoint import Checkpoints
-    from spatialfm.train.drawn import DrawnWindows
-    from spatialfm.train.fabric import new_fabric
-    from spatialfm.train.loop import train
-    from spatialfm.train.objectives import new_objective
-    from spatialfm.train.steps import batches_of
-    from spatialfm.train.trainer import TrainingPlan
-
-    _harness.part("speed")
-    _harness.head("model", "bare forward and backward (windows/s)", "loop (windows/s)", "ratio")
-    sources = [simulated(TECHNOLOGIES[0], 4, 0)]  # of fewer images, the largest windows fill no batch
-    for name, (model, shape, cut, options) in TIMED.items():
-        encoder = sfm.models.new_encoder(model, **shape)
-        folder = args.out / f"{name.replace(' ', '-')}-speed-{time.time_ns()}"
-        windows = sfm.train.Windows(sources, encoder, **windows_of(model, sources, folder / "packed") | cut)
-        objective = new_objective({"virtues": "masked", "kronos": "distill"}[model], encoder, **options)
-        drawn = DrawnWindows(windows, 0, BATCH)
-        plan = TrainingPlan(STEPS_TIMED, BATCH, check_every=1000)
-        made = next(batches_of(drawn, objective.views(), 0, range(1)))[1]
-        objective.batch_size = BATCH
-        alone = copy.deepcopy(objective)
-        watch = Clock(folder, partial(passes, alone, [one.views for one in made]))
-        train(new_fabric(), objective, drawn, plan, Checkpoints(folder / "checkpoints"), watch)
-        bare, loop = (float(np.median(values[2:])) for values in (watch.bare, watch.loop))
-        _harness.row(name, f"{BATCH / bare:.1f}", f"{BATCH / loop:.1f}", f"{bare / loop:.2f}")
-
-
-class Clock(Monitor):
-    """Processor time of each step of the loop, its row in the table included, and of a bare pass behind each."""
-
-    def __init__(self, folder: Path, bare) -> None:
-        super().__init__(folder)
-        self.pass_alone = bare
-        self.bare: list[float] = []
-        self.loop: list[float] = []
-
-    def resume(self, step: int) -> bool:
-        unchecked = super().resume(step)
-        self.started = time.process_time()
-        return unchecked
-
-    def step(self, step: int, row) -> None:
-        super().step(step, row)
-        self.loop.append(time.process_time() - self.started)
-        self.bare.append(timed(self.pass_alone))
-        self.started = time.process_time()
-
-
-def passes(objective, views) -> None:
-    values = objective.schedule(10, 40)
-    objective.before_step(values)
-    terms = objective(views)
-    sum(term.weight * term.total / term.count for term in terms.values()).backward()
-    objective.zero_grad(set_to_none=True)
-
-
-def timed(function) -> float:
-    began = time.process_time()
-    function()
-    return time.process_time() - began
-
-
 def main() -> None:
     parser = _harness.parser(__doc__)
-    parser.add_argument("parts", nargs="+", choices=["virtues", "kronos", "speed"])
+    parser.add_argument("parts", nargs="+", choices=list(READINGS))
     parser.add_argument("--data", type=Path, help="folder with the image sets")
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each model")
     parser.add_argument("--steps", type=int, help="of training instead of minutes: the same on any machine")
@@ -331,11 +262,14 @@ def main() -> None:
     parser.add_argument("--reading", choices=["all", "tiles", "alone"], default="all", help="of cells of VirTues")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     args = parser.parse_args()
+    if unread := [model for model in args.parts if not readings(model, args)]:
+        ways = ", ".join(READINGS[unread[0]])
+        parser.error(f"--reading {args.reading} is not a way to read {unread[0]}, which has {ways}")
     _harness.quiet()
     sfm.settings.offline = True  # markers whose protein embedding does not come with the package are left out
     args.out.mkdir(parents=True, exist_ok=True)
     for part in args.parts:
-        speed(args) if part == "speed" else pretrained(part, args)
+        pretrained(part, args)
     _harness.finish(args)
 
 

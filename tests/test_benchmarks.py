@@ -282,6 +282,20 @@ def test_the_mean_of_trainings_is_drawn_with_the_same_patients(judge):
 
 
 @pytest.mark.slow
+def test_the_time_of_a_run_that_went_on_is_that_of_its_last_steps(monkeypatch, judge, capsys):
+    import pretrain
+
+    torch_threads = f"{torch.get_num_threads()} thread(s)"
+    assert pretrain.minutes_of(400, 0, 120.0) == f"2.0 minutes of processor time of {torch_threads}"
+    assert "for the last 300 of them" in pretrain.minutes_of(400, 100, 120.0)
+    assert "minutes" not in pretrain.minutes_of(400, 400, 1.0)
+    monkeypatch.setattr(sys, "argv", ["pretrain.py", "kronos", "--reading", "tiles", "--out", "nowhere"])
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    assert "--reading tiles is not a way to read kronos, which has alone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_intervals_of_a_difference_hold_no_difference_about_as_often_as_they_say(judge, monkeypatch):
     """Two representations with noise alike, whose patients differ: 0 lies inside in 92 % of cohorts."""
     monkeypatch.setattr(judge, "N_DRAWS", 400)

@@ -6,9 +6,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spatialfm.train.batch import WindowSample
-from spatialfm.train.objectives.crops import CropViews, crop_box, random_crops
+from spatialfm.train.objectives.crops import CropViews, crop_box, random_crops, resized
 
 VIEWS = CropViews(
     patch_size=4,
@@ -75,3 +76,17 @@ def test_a_crop_is_a_part_of_the_window():
         assert min(np.abs(got - expected).max(), np.abs(got - expected[:, ::-1]).max()) < 3, seed
     whole = random_crops(ramp, 1, 64, (1.0, 1.0), np.random.default_rng(0))[0]
     assert whole.shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize("shape", [(36, 33), (20, 24), (17, 64), (64, 9), (65, 40), (32, 31), (32, 32)])
+@pytest.mark.parametrize("size", [8, 32, 64])
+def test_crops_are_resized_as_torch_does_it(shape, size):
+    """Small parts by matrices, others by torch: the same numbers on both sides of the limit, which is 64."""
+    window = np.random.default_rng(0).normal(size=(3, 80, 80)).astype(np.float32)
+    part = window[:, 5 : 5 + shape[0], 7 : 7 + shape[1]]
+    asked = {"mode": "bicubic", "antialias": True, "align_corners": False}
+    expected = F.interpolate(torch.from_numpy(part.copy())[None], (size, size), **asked)[0].numpy()
+    np.testing.assert_allclose(resized(part, size), expected, atol=2e-6)
+    double = resized(part.astype(np.float64), size)
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(double, expected, atol=2e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from .masks import draw_blocks
 
 _TRIES = 10
 _ASPECT = 3 / 4  # width over height is log-uniform from this to one over this
+_LOG_ASPECT = math.log(_ASPECT)
+_SMALL = 64  # pixels; products of larger matrices take longer than torch's resampling, and several threads
 
 
 @dataclass(frozen=True)
@@ -113,17 +116,38 @@ def random_crops(pixels: Tensor, n: int, size: int, scale: tuple[float, float], 
     -------
     ``(n, M, size, size)``.
     """
-    whole = pixels.numpy()[None]  # cut and flipped by numpy, which takes a tenth of torch's time for so little
+    whole = pixels.numpy()  # cut and flipped by numpy, which takes a tenth of torch's time for so little
     made = np.empty((n, len(pixels), size, size), whole.dtype)
     for one in made:
         top, first, height, width = crop_box((int(pixels.shape[1]), int(pixels.shape[2])), scale, rng)
-        part = whole[..., top : top + height, first : first + width]
-        if (height, width) != (size, size):
-            part = F.interpolate(
-                torch.from_numpy(part), (size, size), mode="bicubic", antialias=True, align_corners=False
-            ).numpy()
-        one[:] = part[0, ..., ::-1] if rng.random() < 0.5 else part[0]
+        part = resized(whole[:, top : top + height, first : first + width], size)
+        one[:] = part[..., ::-1] if rng.random() < 0.5 else part
     return torch.from_numpy(made)
+
+
+def resized(part: np.ndarray, size: int) -> np.ndarray:
+    """Pixels ``(M, h, w)`` as ``(M, size, size)``: bicubic with antialiasing, as torch does it.
+
+    Small parts are multiplied by the weights of torch's resampling, which torch makes anew for each part. Which way is
+    taken depends on the sides alone, and products as small are not shared out to threads: bits are the same with any
+    number of them.
+    """
+    height, width = part.shape[1:]
+    if (height, width) == (size, size):
+        return part
+    if max(height, width, size) <= _SMALL and part.dtype == np.float32:
+        return _weights(height, size) @ (part @ _weights(width, size).T)
+    return _resampled(torch.from_numpy(part[None]), (size, size))[0].numpy()
+
+
+@lru_cache(maxsize=256)
+def _weights(n: int, size: int) -> np.ndarray:
+    """Weights ``(size, n)`` of `n` pixels in each of `size`: what becomes of one bright pixel among dark ones."""
+    return _resampled(torch.eye(n)[None, None], (size, n))[0, 0].numpy()
+
+
+def _resampled(pixels: Tensor, shape: tuple[int, int]) -> Tensor:
+    return F.interpolate(pixels, shape, mode="bicubic", antialias=True, align_corners=False)
 
 
 def crop_box(shape: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -134,7 +158,7 @@ def crop_box(shape: tuple[int, int], scale: tuple[float, float], rng: np.random.
     height, width = shape
     for _ in range(_TRIES):
         area = height * width * (scale[0] + (scale[1] - scale[0]) * rng.random())
-        aspect = math.exp(math.log(_ASPECT) * (1 - 2 * rng.random()))
+        aspect = math.exp(_LOG_ASPECT * (1 - 2 * rng.random()))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
