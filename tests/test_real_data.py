@@ -95,7 +95,7 @@ CAST: dict = {}
 SETS = {"dcis": dcis, "bnhl_56": bnhl_56, "bnhl_5": bnhl_5, "opal": opal, "spleen": spleen, "pancreas": pancreas}
 
 
-LONG = ("bnhl_56", "dcis", "opal", "spleen")  # what is their own is in the tests of readers and panels too
+LONG = ("bnhl_56", "dcis", "opal", "pancreas", "spleen")  # what is their own is in the tests of readers and panels too
 
 
 @pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow) if one in LONG else one for one in SETS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -48,6 +49,11 @@ def _flag(name: str, value: str | bool) -> bool:
     if word not in _WORDS:
         raise ArgumentError(f"settings.{name} must be True or False, not {shown(value)}.")
     return _WORDS[word]
+
+
+@functools.cache
+def _cache_of_user() -> str:
+    return platformdirs.user_cache_dir("spatialfm", appauthor=False)
 
 
 class Settings:
@@ -114,7 +120,7 @@ class Settings:
     @staticmethod
     def _defaults() -> dict[str, Any]:
         return {
-            "cache_dir": platformdirs.user_cache_dir("spatialfm", appauthor=False),
+            "cache_dir": _cache_of_user(),
             "device": "auto",
             "batch_memory": "512 MiB",
             "result_memory": "1 GiB",
@@ -180,7 +186,9 @@ class Settings:
         if str(value) not in {str(level) for level in _LEVELS}:
             raise ArgumentError(f"settings.verbosity must be 0, 1, 2 or 3, not {shown(value)}.")
         self._verbosity = int(value)
-        logger.setLevel(_LEVELS[min(max(self._verbosity, 0), 3)])
+        level = _LEVELS[min(max(self._verbosity, 0), 3)]
+        if logger.level != level:  # setting it goes through all loggers of all packages
+            logger.setLevel(level)
 
     @property
     def progress(self) -> bool:

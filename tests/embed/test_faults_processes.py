@@ -152,6 +152,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("unshare") is None
     or subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0,

@@ -10,8 +10,17 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
+from spatialfm.reporting import figures
 
 EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coarse_figures():
+    """Time: pixels of figures that nobody looks at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "DPI", 40)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +55,9 @@ def cohort():
 def written(cohort, tmp_path_factory):
     """The report of it, as text."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore", SpatialfmWarning)
+        patch.setattr(figures, "DPI", 40)
         assert sfm.report(cohort, path, title=f"A & B {EVIL}") == path
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
     return path

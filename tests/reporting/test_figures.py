@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import TableError
-from spatialfm.reporting.figures import DPI, SCALE, drawn, encoded, heatmap
+from spatialfm.reporting import figures
+from spatialfm.reporting.figures import SCALE, drawn, encoded, heatmap
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_curves_are_drawings_of_their_size_and_pictures_are_pixels():
     png = base64.b64decode(re.search(r"image/png;base64,([^\"]+)", made)[1])
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     width = int.from_bytes(png[16:20], "big")
-    assert int(re.search(r'width="(\d+)"', made)[1]) == round(width / DPI * SCALE)
+    assert int(re.search(r'width="(\d+)"', made)[1]) == round(width / figures.DPI * SCALE)
 
 
 def test_the_same_figure_is_the_same_text():

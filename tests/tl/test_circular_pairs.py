@@ -229,7 +229,7 @@ def test_groups_of_niches_are_not_tested_by_neighbours_nor_groups_of_states_by_s
     with pytest.warns(SpatialfmWarning, match="Circular"):
         shift = sfm.tl.distribution_shift(
             cells, use_rep="X_latent", time_key="when", group_key="g", time_points=["before", "after"], n_cells=15,
-            n_repeats=2, min_cells=10, copy=True,
+            n_repeats=2, min_cells=10, epsilon=0.05, copy=True,
         )  # fmt: skip
     assert shift["comparison"]["p_value"].isna().all()
     assert shift["comparison"]["effect"].notna().any()

@@ -10,6 +10,7 @@ import pytest
 
 from spatialfm._errors import TableError
 from spatialfm.cohort.intensities import Intensities
+from spatialfm.learn.heads import bcos as bcos_units
 from spatialfm.learn.heads import trees as trees_of_a_forest
 from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.fitted import held_out_probability
@@ -23,6 +24,12 @@ from spatialfm.learn.temperature import calibration_error, calibration_of, tempe
 def few_trees(monkeypatch):
     """Time: what is promised of a hundred trees is promised of thirty."""
     monkeypatch.setattr(trees_of_a_forest, "N_TREES", 30)
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Time: two fits that are alike after forty steps are alike after two hundred."""
+    monkeypatch.setattr(bcos_units, "N_STEPS", 40)
 
 
 def blobs(n_each=80, n_columns=5, apart=2.5, seed=0):
@@ -52,6 +59,7 @@ def test_ten_labels_a_class_find_the_rest(name):
     assert (np.array(model.classes)[model.predict_proba(new).argmax(axis=1)] == truth).mean() > 0.8
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("name", METHODS)
 def test_the_order_of_categories_and_the_unit_of_columns_say_nothing(name):
     values, names = blobs()
@@ -99,6 +107,7 @@ def test_probes_are_those_of_the_probe(name):
     assert model.notes == {"C": used}
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("name", METHODS)
 def test_the_order_of_columns_says_nothing(name):
     """Types that overlap, in columns some of which are counts, so that neighbours are as near as others."""
