@@ -16,6 +16,7 @@ from spatialfm._outcome import (
     events,
     remember_outcome,
     remembered_outcome,
+    tell_numbers_as_text,
 )
 
 OBS = pd.DataFrame(
@@ -141,3 +142,41 @@ def test_times_longer_than_a_life_by_their_unit_are_said(key, values, years):
 def test_times_that_may_be_are_not_remarked_on(key, values, recwarn):
     event_times(pd.Series(values, dtype=float), key)
     assert not recwarn.list
+
+
+AGES = [str(age) for age in range(41, 61)]
+
+
+@pytest.mark.parametrize(
+    ("values", "beside"),
+    [
+        ([*AGES, ">80", "n.d."], "20 different numbers, and in 2 rows '>80', 'n.d.'"),
+        ([*AGES[:6], "1,5", None], "6 different numbers, and in 1 row '1,5'"),
+        (AGES, "20 different numbers as text"),
+        (["0.5", "1.5", "2.5", "3.5", "4.5", "5.5"], "6 different numbers as text"),
+    ],
+)
+def test_numbers_that_became_levels_are_said(values, beside):
+    with pytest.warns(SpatialfmWarning, match=f"Covariate 'age' holds {beside}: all of it is taken as categories"):
+        tell_numbers_as_text(pd.Series(values, dtype=object), "Covariate 'age'")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", "2", "3", "4", "X"],  # stages
+        [str(cluster) for cluster in range(20)],
+        [str(cluster) for cluster in range(1, 13)],
+        [*AGES[:6], *"abc"],  # names, of which some are numbers
+        ["a", "b", None],
+        [None, None],
+    ],
+)
+def test_codes_and_names_are_not_remarked_on(values, recwarn):
+    tell_numbers_as_text(pd.Series(values, dtype=object).astype("category"), "Covariate 'stage'")
+    assert not recwarn
+
+
+def test_text_that_is_numbers_throughout_is_said_where_it_is_used_alone(recwarn):
+    tell_numbers_as_text(pd.Series(AGES), "Column 'block'", only_mixed=True)
+    assert not recwarn

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 EventValue = str | int | bool | Sequence[str | int] | None
+FEWEST_NUMBERS = 6  # different ones; fewer may be codes, such as grades
+MOST_WORDS = 0.2  # of the rows; with more words beside them, numbers are names
 LONGEST = 60.0  # years: no follow-up lasts longer, and two years in days are more months
 _SIGNS = frozenset({"-", "."})  # of what is missing, or of no event where nothing else says so
 NOT_KNOWN = (DOUBTFUL | TEXT_OF_MISSING | {"null", "unk", "not known", "not reported"}) - _SIGNS
@@ -115,6 +117,43 @@ def numbers_of(column: pd.Series) -> pd.Series:
     if column.dtype == object and all(isinstance(one, Real) and not isinstance(one, bool | np.bool_) for one in column):
         return column.astype(np.float64)
     return column
+
+
+def tell_numbers_as_text(column: pd.Series, what: str, *, only_mixed: bool = False) -> None:
+    """Warn of numbers that a few words beside them, or their being text, make categories: each a level of its own.
+
+    Parameters
+    ----------
+    column
+        Text or categories.
+    what
+        What it is, for the message.
+    only_mixed
+        Whether to leave out text that is numbers throughout, which of a column that nobody asked for may be names.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If most values are numbers, of more kinds than codes have, and they do not count from 0 or 1 as clusters do.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(column.cat.categories.dtype):
+        return  # which somebody made of numbers
+    text = column.dropna().astype(str)
+    counts = text.value_counts()
+    values = pd.to_numeric(pd.Series(counts.index), errors="coerce").to_numpy()
+    numbers, words = np.sort(values[np.isfinite(values)]), list(counts.index[~np.isfinite(values)])
+    if not len(numbers) or (only_mixed and not words):
+        return
+    is_coded = not words and np.array_equal(numbers, numbers[:1] + np.arange(len(numbers))) and numbers[0] in (0, 1)
+    n_words = int(counts[words].sum())
+    if len(numbers) < FEWEST_NUMBERS or is_coded or n_words > MOST_WORDS * len(text):
+        return
+    beside = f", and in {counted(n_words, 'row')} {listed(words, 4)}" if words else " as text"
+    warn(
+        f"{what} holds {len(numbers)} different numbers{beside}: all of it is taken as categories, each number a level "
+        "of its own. If it is a number, write numbers alone, and leave empty what is not known: "
+        "pandas.to_numeric(column, errors='coerce')."
+    )
 
 
 def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:

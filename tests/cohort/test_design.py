@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from spatialfm._errors import SurvivalError
+from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm.cohort.design import check_clusters, check_design, design_matrix, read_clusters
 from spatialfm.cohort.survival_record import describe_columns
 
@@ -31,6 +31,16 @@ def test_numbers_may_be_levels_and_truth_is_not_standardised():
     design, _ = design_matrix(COLUMNS[["age", "old"]], {}, standardize=True)
     np.testing.assert_allclose(design["age"], [-1, 0, 1])
     np.testing.assert_array_equal(design["old"], [0, 1, 1])
+
+
+def test_numbers_that_a_word_beside_them_made_levels_are_said(recwarn):
+    ages = pd.Series([*map(str, range(41, 61)), "unknown"], dtype=object)
+    with pytest.warns(SpatialfmWarning, match="Covariate 'age' holds 20 different numbers, and in 1 row 'unknown'"):
+        design_matrix(pd.DataFrame({"age": ages}), {})
+    recwarn.clear()
+    design_matrix(pd.DataFrame({"age": ages}), {"age": "unknown"})  # who names a level means levels
+    design_matrix(pd.DataFrame({"age": pd.Categorical([41.5, *range(42, 48)])}), {})
+    assert not recwarn
 
 
 def test_numbers_in_a_column_of_objects_are_numbers_and_no_levels():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import ClinicalError, SpatialfmWarning, TableError
 from spatialfm.pp.joins import (
     add_columns,
     case_clash,
@@ -84,6 +84,8 @@ def test_columns_that_a_store_takes():
     assert storable(pd.Series(["a", None]), "x", TableError).isna().tolist() == [False, True]
     assert isinstance(storable(pd.Series(["a", "b"]), "x", TableError).dtype, pd.CategoricalDtype)
     assert storable(pd.Series([True, None], dtype=object), "x", TableError).dtype == "boolean"
+    with pytest.warns(SpatialfmWarning, match="Column 'age' holds 20 different numbers, and in 1 row '>90'"):
+        storable(pd.Series([*range(70, 90), ">90"]), "'age'", TableError)
     with pytest.raises(TableError, match="holds dates"):
         storable(pd.Series(pd.to_datetime(["2020-01-01"])), "x", TableError)
     assert column_name("Area (µm²)") == "Area_µm²"

@@ -13,7 +13,7 @@ import pandas as pd
 from .._dense import dense
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
-from .._outcome import numbers_of
+from .._outcome import numbers_of, tell_numbers_as_text
 from ..stats.composition_groups import ComparedRows, pooled
 from ..stats.patient_groups import LEAST
 from .checks import listed, named, obs_column, order_of_names
@@ -168,6 +168,7 @@ def terms_of(columns: dict[str, pd.Series], n: int) -> np.ndarray:
             spread = values.std()
             terms.append(((values - values.mean()) / (spread if spread > 0 else 1.0))[:, None])
         else:
+            tell_numbers_as_text(column, f"obs[{key!r}] (covariates=)")
             levels = named(column, "covariates")
             terms.append(pd.get_dummies(levels, drop_first=True).to_numpy(dtype=float))
     return np.column_stack(terms) if terms else np.zeros((n, 0))

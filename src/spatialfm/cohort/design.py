@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted
-from .._outcome import numbers_of
+from .._outcome import numbers_of, tell_numbers_as_text
 from .checks import codes_by_appearance, listed, obs_column, tell_spellings
 from .one_value import value_of_each
 from .outcome import patient_column
@@ -37,6 +37,8 @@ def design_matrix(
             design[name] = values
             terms.append((name, name, "", ""))
             continue
+        if not numeric and name not in reference:
+            tell_numbers_as_text(column, f"Covariate {name!r}")
         column = column.astype("category").cat.remove_unused_categories()
         levels = [str(level) for level in column.cat.categories]
         tell_spellings(levels, f"Covariate {name!r}")

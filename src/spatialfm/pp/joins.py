@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted
 from .._logging import logger
+from .._outcome import tell_numbers_as_text
 
 if TYPE_CHECKING:
     pass
@@ -136,7 +137,9 @@ def storable(column: pd.Series, what: str, error: type[SpatialfmError]) -> pd.Se
     present = column.dropna()
     if len(present) and all(isinstance(value, (bool, np.bool_)) for value in present):
         return column.astype("boolean")
-    return column.map(str, na_action="ignore").astype("category")
+    text = column.map(str, na_action="ignore").astype("category")
+    tell_numbers_as_text(text, f"Column {what}", only_mixed=True)
+    return text
 
 
 def column_name(name: object) -> str:

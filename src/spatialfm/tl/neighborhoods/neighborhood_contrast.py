@@ -12,7 +12,7 @@ from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
-from ..._outcome import numbers_of
+from ..._outcome import numbers_of, tell_numbers_as_text
 from ..._public import public
 from ..._storable import named_table, write_uns
 from ...cohort.checks import as_names, check_anndata, codes_of, listed, obs_column
@@ -308,7 +308,9 @@ def _strata(
                 "with themselves, which takes it out already. Leave it out."
             )
         number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-        if number and column.nunique() > 10:
+        if not number:
+            tell_numbers_as_text(column, f"obs[{name!r}] (covariates=)")
+        elif column.nunique() > 10:
             column = pd.qcut(column, 5, duplicates="drop")
         levels[name] = column
     codes = pd.DataFrame(levels).groupby(names, observed=True, sort=True).ngroup().to_numpy()
