@@ -7,7 +7,9 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError
+from spatialfm._identity import fingerprint
 from spatialfm.embed import plan as module
+from spatialfm.embed.plan import encoder_identity, state_hash
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +69,15 @@ def test_components_and_bases_that_do_not_fit_are_refused_before_anything_is_enc
 def test_sides_of_tiles_are_named_as_the_function_calls_them(cohort, argument):
     with pytest.raises(ArgumentError, match=rf"{argument}=0.*must be a whole number"):
         sfm.tl.embed_tiles(cohort, "mean-intensity", **{argument: 0})
+
+
+@pytest.mark.parametrize("other", [{"heads": 4}, {"resize_offset": 0.0}, {"eps": 1e-5}])
+def test_what_is_kept_of_an_encoder_of_another_shape_is_not_taken(other):
+    """The same weights make other numbers of the same pixels."""
+    shape = {"dim": 16, "depth": 2, "heads": 2}
+    first, second = sfm.models.new_encoder("kronos", **shape), sfm.models.new_encoder("kronos", **shape | other)
+    assert state_hash(first) == state_hash(second)
+    assert fingerprint(encoder_identity(first)) != fingerprint(encoder_identity(second))
+    assert fingerprint(encoder_identity(first)) == fingerprint(
+        encoder_identity(sfm.models.new_encoder("kronos", **shape))
+    )

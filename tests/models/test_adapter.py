@@ -14,6 +14,7 @@ import spatialfm as sfm
 from spatialfm._errors import ModelError, TableError, WeightsError
 from spatialfm.cohort.comparability import shared_columns
 from spatialfm.models import adapter as adapters
+from spatialfm.models.family import shape_of
 
 NAME = "backbone.blocks.0.0.attn.qkv.weight"
 
@@ -78,6 +79,22 @@ def test_another_base_is_refused(tmp_path, kronos_file):
         sfm.models.load("kronos", weights="random", adapter=folder, blocks="all")
     with pytest.raises(ModelError, match="token_overlap=False"):  # told before weights are looked for
         sfm.models.load("kronos", weights="nowhere.pt", adapter=folder, token_overlap=True)
+
+
+def test_an_encoder_of_another_shape_with_the_same_weights_is_refused(tmp_path):
+    """No weight tells the number of heads."""
+    two, four = (sfm.models.new_encoder("kronos", dim=16, depth=2, heads=heads).eval() for heads in (2, 4))
+    assert adapters.base_digest(two) == adapters.base_digest(four)
+    digest, name = adapters.base_digest(two), "backbone.blocks.0.0.attn.qkv.weight"
+    folder, _, _ = written(
+        tmp_path / "two",
+        tensors={name + ".down": torch.ones(2, 16), name + ".up": torch.ones(48, 2)},
+        base={"weights": "random", "weights_sha256": "", "parameters_sha256": digest, "shape": shape_of(two)},
+        options=two.options,
+    )
+    with pytest.raises(ModelError, match="belongs to an encoder of another shape"):
+        adapters.merge(four, adapters.read_adapter(folder))
+    adapters.merge(two, adapters.read_adapter(folder))
 
 
 def test_options_that_were_not_the_default_have_to_be_given_again(tmp_path):

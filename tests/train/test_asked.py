@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models.encoder import MarkerEntry
-from spatialfm.train.asked import Asked, Length, _digest, _told, plan_of, vocabulary_with
+from spatialfm.train.asked import Asked, Length, _digest, _told, identity_of, plan_of, settings_of, vocabulary_with
 
 
 @pytest.mark.parametrize(("length", "expected"), [
@@ -97,3 +98,47 @@ def test_an_objective_is_told_what_it_is_trained_on(monkeypatch, given):
     encoder = SimpleNamespace(n_marker_ids=0, card=sfm.models.card("virtues"))
     assert asked(model="virtues", objective=given).learner(encoder, "windows to train on") is made
     assert told == ["windows to train on"]
+
+
+def known_by(model, objective=None) -> dict:
+    learner = objective or sfm.train.new_objective("distill", model, prototypes=4, hidden=4, bottleneck=4)
+    windows = SimpleNamespace(parts=dict)
+    return dict(identity_of(asked(model=model, objective=objective), learner, windows).parameters)
+
+
+def test_an_encoder_that_is_given_is_known_by_what_no_weight_holds():
+    """Two heads or four: the same weights, other numbers."""
+    two, four = (sfm.models.new_encoder("kronos", dim=16, depth=2, heads=heads) for heads in (2, 4))
+    assert _digest(two) == _digest(four)
+    first, second = known_by(two), known_by(four)
+    assert first["weights"] == second["weights"]
+    assert (first.pop("shape")["heads"], second.pop("shape")["heads"]) == (2, 4)
+    assert first == second
+
+
+def test_an_objective_that_is_given_is_known_by_what_it_was_made_with():
+    def made(**options):
+        encoder = sfm.models.new_encoder("kronos", dim=16, depth=2, heads=2)
+        return sfm.train.new_objective("distill", encoder, prototypes=4, hidden=4, bottleneck=4, **options)
+
+    def options(**changed):
+        objective = made(**changed)
+        return known_by(objective.encoder, objective)["options"]
+
+    assert options() == options()
+    for change in ({"learning_rate": 1e-4}, {"n_local": 3}, {"mask_ratio": (0.2, 0.5)}, {"koleo_weight": 0.2},
+                   {"targets": "sinkhorn"}, {"clip": 1.0}, {"momentum": 0.9}):  # fmt: skip
+        assert options(**change) != options(), change
+
+
+def test_settings_are_told_without_loss_and_without_addresses():
+    def told(**values):
+        return settings_of(SimpleNamespace(training=True, batch_size=3, _hidden=object(), **values))
+
+    long = np.arange(300.0)
+    other = long.copy()
+    other[150] = -1
+    assert told(a=long) != told(a=other)
+    assert told(a=list(long)) != told(a=list(other))
+    assert told(a={"x": (1, None)}) == {"a": {"x": [1, None]}}
+    assert told(a=object(), b=print) == told(a=object(), b=print)

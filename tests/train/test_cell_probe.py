@@ -166,6 +166,7 @@ def test_a_run_writes_the_scores(cohort, tmp_path, monkeypatch):
             "fewer than two classes in more than one patient",
         ),
         (lambda obs: obs.assign(patient="P1"), ClinicalError, "are of one patient"),
+        (lambda obs: obs.assign(patient=np.where(np.arange(len(obs)) % 2, "P1", "p1 ")), ClinicalError, "several ways"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Left out of probe")

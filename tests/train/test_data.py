@@ -195,6 +195,13 @@ def test_no_patient_is_on_both_sides_and_statistics_are_of_those_trained_on(coho
     np.testing.assert_allclose(window.pixels[1], truth, atol=1e-4)
 
 
+def test_a_patient_in_two_spellings_is_not_split(cohort):
+    windows = Windows(cohort, ById(), **SMALL)
+    windows.table = windows.table.assign(patient=windows.table["patient"].replace({"p2": " P1"}))
+    with pytest.raises(ClinicalError, match=r"spells 1 patient in several ways.*sdata\[\"samples\"\].obs"):
+        windows.split(["p1"])
+
+
 def test_what_is_split_can_be_split_again(cohort):
     """Statistics are of `c` alone then, and nothing is copied."""
     train, _ = Windows(cohort, ById(), **SMALL).split(["p1"])

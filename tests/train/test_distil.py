@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, RunError
+from spatialfm._errors import ClinicalError, ModelError, RunError
 from spatialfm.train import distil
 
 from .tiny import encoder_of
@@ -75,3 +76,11 @@ def test_one_of_several_processes_is_refused(sdata, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="Distillation trains in one process"):
         sfm.train.distil_encoder(sdata, "classical", "virtues", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_patient_in_two_spellings_is_not_on_both_sides():
+    rows = np.arange(4)
+    cells, table = SimpleNamespace(rows=rows), SimpleNamespace(obs=pd.DataFrame({"patient": ["P1", "p1", "P2", "P2"]}))
+    plan = SimpleNamespace(cells=cells, table=table)
+    with pytest.raises(ClinicalError, match="spells 1 patient in several ways"):
+        distil._cohort([plan, plan], "patient", 0.5, 1, 0)

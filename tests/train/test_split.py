@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from spatialfm._errors import ClinicalError
-from spatialfm.train.split import held_out_patients
+from spatialfm.train.split import check_patients, held_out_patients
 
 
 def windows(patients):
@@ -43,3 +44,14 @@ def test_patients_by_name():
 def test_what_cannot_be_split_is_refused(patients, validation, message):
     with pytest.raises(ClinicalError, match=message):
         held_out_patients(windows(patients), "case", validation, 0)
+
+
+@pytest.mark.parametrize("names", [["P1", " p1", "P2"], ["1", "1.0", "2"], [1.0, "1", "2"], ["nan", "P1"]])
+def test_a_patient_in_two_spellings_is_not_on_both_sides(names):
+    with pytest.raises(ClinicalError, match=r"obs\['who'\] \(patient_key=\).*table.obs\[\"who\"\]"):
+        check_patients(names, "who", "table.obs")
+
+
+def test_patients_that_are_spelled_once_may_be_missing_and_numbers():
+    check_patients([1, 2, 11, None, np.nan], "who", "table.obs")
+    check_patients(["P1", "P2"], "who", "table.obs")

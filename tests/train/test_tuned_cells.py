@@ -52,6 +52,12 @@ def test_no_patient_is_on_both_sides_and_unlabelled_cells_are_on_neither(plan, a
     assert not any(name in str(record) for name in training["patient"])
 
 
+def test_a_patient_in_two_spellings_is_not_on_both_sides(plan, adata):
+    adata.obs["patient"] = adata.obs["patient"].astype(str).replace({"P002": "p001 "})
+    with pytest.raises(ClinicalError, match="'P001' and 'p001 '.*would count as a patient"):
+        found(plan, adata)
+
+
 def test_patients_can_be_named_and_cells_chosen(plan, adata):
     cells = found(plan, adata, validation=["P002", "P004"])
     assert set(cells.held_out.table["patient"]) == {"P002", "P004"}

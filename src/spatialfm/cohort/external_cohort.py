@@ -12,10 +12,10 @@ import pandas as pd
 
 from .._errors import SpatialfmError, SpatialfmWarning, SurvivalError, counted, listed, warn
 from .._outcome import remembered_outcome
+from .._spelling import name_read
 from ..stats.survival_scores import decile_times
 from .comparability import same_rows
 from .outcome import EventValue, OnMissing, Outcome, OutcomeKeys, column_as, named_outcome, read_outcome, value_column
-from .patient_names import _read
 from .survival_record import MODEL
 from .transferred_columns import covariate_design, named_values, target_covariates, target_features, tell_shift
 
@@ -167,9 +167,9 @@ def tell_few(n_events: int, slope: float) -> list[str]:
 
 def _names(table: AnnData, patient_key: str | None) -> list[str] | None:
     if patient_key is not None and patient_key in table.obs:
-        return [_read(name) for name in table.obs[patient_key]]
+        return [name_read(name) for name in table.obs[patient_key]]
     names = list(table.obs_names.astype(str))
-    return None if names == [str(i) for i in range(len(names))] else [_read(name) for name in names]  # row numbers
+    return None if names == [str(i) for i in range(len(names))] else [name_read(name) for name in names]  # row numbers
 
 
 def _rows(source: AnnData, table: AnnData, kind: str, record: Mapping) -> np.ndarray:

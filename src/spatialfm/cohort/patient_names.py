@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import DOUBTFUL, NO_NAME, as_read, by_reading
+from .._spelling import check_spelling, name_read
 from .studies import say_studies
 
 if TYPE_CHECKING:
@@ -102,50 +102,6 @@ def check_names(obs: pd.DataFrame, names: pd.Series, argument: str, error: type[
     say_studies(obs, names, argument)
 
 
-def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] = TableError) -> None:
-    """Refuse names that read alike, which would count as several; warn of those that may be one.
-
-    Raises
-    ------
-    SpatialfmError
-        If two names differ in case, spaces, or in being number or text; or if missing values became text.
-
-    Warns
-    -----
-    SpatialfmWarning
-        If two names differ in separators and leading zeros alone, as ``"P-1"`` and ``"P01"`` do.
-    """
-    alike = by_reading((name for name in names.unique() if not _missing(name)), _read)
-    what = {"patient_key": "patient", "library_key": "sample"}.get(argument, "name")
-    column = f'adata.obs["{names.name}"]'
-    for read, same in alike.items():
-        if read in NO_NAME:
-            raise error(
-                f"obs[{names.name!r}] ({argument}=) reads {same[0]!r} where it has no {what}: as text that is one "
-                f"{what} more. Make them missing: {column} = {column}.astype(object).replace({same[0]!r}, None)."
-            )
-    twice = [same for same in alike.values() if len(same) > 1]
-    if twice:
-        changes = {str(other): str(_kept(same)) for same in twice for other in same if str(other) != str(_kept(same))}
-        some = dict(list(changes.items())[:6])
-        remedy = f"{column} = {column}.astype(str)" + (f".replace({some})" if some else "")
-        raise error(
-            f"obs[{names.name!r}] ({argument}=) spells {counted(len(twice), what)} in several ways, first "
-            f"{' and '.join(repr(_plain(name)) for name in twice[0])}, each of which would count as a {what}. If they "
-            f"mean the same, write them alike: {remedy}{' (and so on)' if len(changes) > 6 else ''}; otherwise "
-            "rename one."
-        )
-    if doubtful := [name for read, (name, *_) in alike.items() if read in DOUBTFUL]:
-        warn(f"obs[{names.name!r}] ({argument}=) holds {doubtful[0]!r}, which counts as one {what}.")
-    loose = by_reading(alike, _loosely)
-    if near := [[alike[read][0] for read in same] for same in loose.values() if len(same) > 1]:
-        warn(
-            f"obs[{names.name!r}] ({argument}=) holds {' and '.join(repr(_plain(name)) for name in near[0])}, which "
-            f"count as different {what}s{'' if len(near) == 1 else f', and {len(near) - 1} more such'}. If they mean "
-            "the same, write them alike."
-        )
-
-
 def as_text(names: Iterable[object]) -> np.ndarray:
     """Names as text; whole numbers alike whether a column of them is of integers or, once one was missing, of floats.
 
@@ -168,8 +124,10 @@ def check_across(one: np.ndarray, two: np.ndarray, what: str, error: type[Spatia
         If two names differ in case, spaces, or in decimals alone.
     """
     names, others = np.unique(one), np.unique(two)
-    spelled = {_read(name): str(name) for name in others}
-    pairs = [(str(name), spelled[_read(name)]) for name in np.setdiff1d(names, others) if _read(name) in spelled]
+    spelled = {name_read(name): str(name) for name in others}
+    pairs = [
+        (str(name), spelled[name_read(name)]) for name in np.setdiff1d(names, others) if name_read(name) in spelled
+    ]
     if pairs:
         first, other = pairs[0]
         raise error(
@@ -181,33 +139,6 @@ def check_across(one: np.ndarray, two: np.ndarray, what: str, error: type[Spatia
 
 def _whole(name: object) -> bool:
     return isinstance(name, float | np.floating) and float(name).is_integer()
-
-
-def _read(name: object) -> str:
-    """A name as it is read: 1, "1", 1.0 and " 1.0" are one."""
-    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", as_read(name))
-
-
-def _loosely(read: str) -> str:
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_./-]+", "", read)) if not _is_decimal(read) else read
-
-
-def _is_decimal(read: str) -> bool:
-    """Whether a separator is part of a number, or between numbers, where ``1-11`` is not ``11-1``."""
-    return re.search(r"\d[\s_./-]+\d", read) is not None
-
-
-def _kept(same: list[object]) -> object:
-    """The spelling that has no spaces and no decimals."""
-    return min(same, key=lambda name: (str(name) != str(name).strip(), len(str(name)), str(name)))
-
-
-def _plain(name: object) -> object:
-    return name.item() if isinstance(name, np.generic) else name
-
-
-def _missing(name: object) -> bool:
-    return name is None or bool(pd.isna(name))
 
 
 BOTH_SIDES = "cells of one patient may be on both sides of the split that tunes C"

@@ -14,6 +14,7 @@ from .._identity import fingerprint
 from .._logging import logger
 from .._settings import settings
 from ..models.encoder import digest_of
+from ..models.family import shape_of
 from ..models.preparation import Preparation, code_of
 from ..models.recipe import PADDING, Recipe
 from .call import Request
@@ -212,6 +213,7 @@ def encoder_identity(encoder: Encoder, recipe: Recipe | None = None) -> dict[str
     return {
         "card": _card_of(encoder, recipe),
         "options": encoder.options,
+        "shape": shape_of(encoder),  # heads and strides are in no weight
         "weights": state_hash(encoder),
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "code": code_of(kind),

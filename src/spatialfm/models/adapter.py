@@ -21,6 +21,7 @@ from torch import Tensor
 from .._disk import write_bytes
 from .._errors import ModelError, WeightsError
 from .encoder import Encoder, digest_of
+from .family import shape_of
 
 if TYPE_CHECKING:
     from .card import ModelCard
@@ -155,7 +156,12 @@ def merge(encoder: Encoder, adapter: Adapter) -> None:
         raise ModelError(
             f"{encoder.card.name} holds adapter {encoder.weights.adapter!r} already. Load it without adapter= first."
         )
-    base = adapter.card["base"]
+    base, shape = adapter.card["base"], as_json(shape_of(encoder))
+    if base.get("shape", shape) != shape:  # equal weights of another number of heads, say
+        raise ModelError(
+            f"Adapter {adapter.source!r} belongs to an encoder of another shape: {base['shape']}, and this one has "
+            f"{shape}. Load the encoder that it was trained on."
+        )
     if (digest := base_digest(encoder)) != base["parameters_sha256"]:
         raise ModelError(
             f"Adapter {adapter.source!r} belongs to other weights of {encoder.card.name}: it was trained on "

@@ -8,21 +8,23 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from .._errors import ArgumentError, ModelError, RunError
+from .._identity import fingerprint
 from .._logging import logger
 from .._public import meant
 from ..models import Encoder, load, new_encoder
 from ..models.encoder import MarkerEntry
-from ..models.family import family_of, published_objective
+from ..models.family import family_of, published_objective, shape_of
 from .call import window_arguments
 from .data import Windows
 from .drawn import DrawnWindows
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 TIMED_STEPS = 4
 ESTIMATES = "estimates"  # of the number of steps, in the record of a run
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
+SHORT = 200  # characters of a setting; of longer ones the digest is kept
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,9 @@ def identity_of(asked: Asked, learner: Objective, windows: Windows) -> Identity:
     parameters = {
         "model": learner.encoder.card.name,
         "weights": _digest(learner),
-        "shape": dict(asked.shape),
+        "shape": dict(asked.shape) or _shape_of(asked, learner.encoder),
         "objective": learner.name or type(learner).__name__,
-        "options": dict(asked.options),
+        "options": settings_of(asked.objective) if isinstance(asked.objective, Objective) else dict(asked.options),
         "epochs": asked.length.epochs,
         "steps": asked.length.steps,
         "minutes": asked.length.minutes,
@@ -223,6 +226,41 @@ def identity_of(asked: Asked, learner: Objective, windows: Windows) -> Identity:
         "random_state": asked.random_state,
     }
     return Identity(json.loads(json.dumps(parameters, default=_told)), windows.parts())
+
+
+def _shape_of(asked: Asked, encoder: Encoder) -> dict[str, Any]:
+    """Shape and options of an encoder that was given: heads and strides are in no weight. Of one by name: nothing."""
+    if isinstance(asked.model, str) and asked.weights is None and not isinstance(asked.objective, Objective):
+        return {}
+    return shape_of(encoder) | dict(encoder.options)
+
+
+def settings_of(objective: Objective) -> dict[str, Any]:
+    """What an objective that was given was made with, as far as its attributes tell; what is long, by a digest."""
+    told = {}
+    for name, value in vars(objective).items():
+        if not name.startswith("_") and name not in ("training", "batch_size"):
+            plain = _plain(value)
+            is_short = len(json.dumps(plain)) < SHORT
+            told[name] = plain if is_short else fingerprint({name: plain})
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """A value in types of JSON; what is neither number, text, table nor made of these, by its type alone."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, pd.DataFrame):
+        return _told(value)
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        return fingerprint({"values": value})
+    return type(value).__name__
 
 
 def _told(value: Any) -> str:

@@ -19,6 +19,7 @@ from ..metrics import classification
 from ..models import Encoder, load
 from ..models.saved import PIXELS, TILES
 from .corpus import asked_of
+from .split import check_patients
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -121,7 +122,7 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
     TableError
         If a column is missing, or there are fewer than two classes in more than one patient.
     ClinicalError
-        If there are fewer than two patients.
+        If there are fewer than two patients, or one is spelled in two ways.
     """
     import spatialdata as sd
 
@@ -138,6 +139,7 @@ def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient
     check_label_names(table.obs[label_key])
     labels = table.obs[label_key].astype(str).to_numpy()
     patients = table.obs[patient_key].astype(str).to_numpy()
+    check_patients(np.unique(patients[known]), patient_key, 'probe["table"].obs')
     if len(np.unique(patients[known])) < FEWEST:
         raise ClinicalError(
             f"Annotated cells of probe= are of one patient by column {patient_key!r}, and classifiers are judged on "

@@ -39,7 +39,7 @@ from .layout import (
 )
 from .pack import Kind, Pack
 from .sources import Source, open_sources
-from .split import held_out_patients
+from .split import check_patients, held_out_patients
 from .standards import Standard, marker_metadata, moments_of, sets_of, standards
 from .workers import read_in_place, settle_worker
 
@@ -309,8 +309,9 @@ class Windows(Dataset):
         Raises
         ------
         ClinicalError
-            If there is one patient, samples have none, or a name is not that of a patient.
+            If there is one patient, samples have none, one is spelled in two ways, or a name is not that of a patient.
         """
+        check_patients(self.table[PATIENT_KEY].unique(), self.settings.patient_key, 'sdata["samples"].obs')
         held_out = held_out_patients(self.table, self.settings.patient_key, validation, random_state)
         is_held_out = self.table[PATIENT_KEY].isin(held_out).to_numpy()
         patients = [text_of(image.columns.get(self.settings.patient_key)) for image in self.images]

@@ -35,7 +35,7 @@ from .checkpoint import writing
 from .fabric import check_alone
 from .likeness import Likeness, compressed
 from .run_folder import Identity, RunFolder
-from .split import held_out_patients
+from .split import check_patients, held_out_patients
 from .steps import default_workers
 from .stopped import tidied, train_stopped
 from .trainer import TrainingPlan
@@ -293,6 +293,7 @@ def _cohort(
     rows = np.intersect1d(plans[0].cells.rows, plans[1].cells.rows)
     rows = rows[obs[patient_key].notna().to_numpy()[rows]]
     patients = obs[patient_key].astype(str).to_numpy()[rows]
+    check_patients(np.unique(patients), patient_key, "adata.obs")
     windows = CellWindows(plans[1], rows, patients)
     chosen = held_out_patients(windows.table, patient_key, validation, random_state)
     cohort = _Cohort(windows, rows, patients, np.isin(patients, list(chosen)))

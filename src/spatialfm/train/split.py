@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from .._errors import ClinicalError, counted, listed
 from .._keys import PATIENT_KEY
+from .._spelling import check_spelling
+
+
+def check_patients(names: Iterable[object], patient_key: str, table: str) -> None:
+    """Refuse patients in two spellings, who could be on both sides of a split.
+
+    Parameters
+    ----------
+    names
+        Patients, as they are told apart; missing ones may be among them.
+    patient_key
+        What the column is called by the user.
+    table
+        How the user writes the table that has it.
+
+    Raises
+    ------
+    ClinicalError
+        If two names read alike, as ``"P1"`` and ``" p1"`` or ``"1"`` and ``"1.0"`` do.
+    """
+    check_spelling(pd.Series(list(names), name=patient_key, dtype=object), "patient_key", ClinicalError, table)
 
 
 def held_out_patients(

@@ -15,7 +15,7 @@ from .._spelling import check_label_names
 from .augment import Augment
 from .cell_objective import CellTargets
 from .cells import CellWindows
-from .split import held_out_patients
+from .split import check_patients, held_out_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -113,13 +113,14 @@ def cells_of(
     TableError
         If columns are missing, cells are not in the table, or there are fewer than two classes.
     ClinicalError
-        If there are fewer than two patients.
+        If there are fewer than two patients, or one is spelled in two ways.
     """
     source = plan.table if adata is None else adata
     rows = _rows(plan, source)
     frame = _frame(source, sought, rows >= 0)
     values, rows = frame.drop(columns=PATIENT_KEY), rows[frame.index.to_numpy()]
     patients = frame[PATIENT_KEY].to_numpy(str)
+    check_patients(np.unique(patients), sought.patient_key, "adata.obs")
     if len(np.unique(patients)) < 2:
         raise ClinicalError(
             f"Labelled cells are of one patient by obs[{sought.patient_key!r}], and some patients have to be held out "

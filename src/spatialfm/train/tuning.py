@@ -26,6 +26,7 @@ from ..embed.session import load_encoder, run_plan
 from ..models.adapter import CARD, as_json, base_digest, beyond, merge, read_adapter, write_adapter
 from ..models.bcos_blocks import convert
 from ..models.encoder import Encoder
+from ..models.family import shape_of
 from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
@@ -390,6 +391,7 @@ def card_of_tuning(tuning: FineTuning, cells: TunedCells, start: Encoder, plan: 
             "weights": start.weights.source,
             "weights_sha256": start.weights.sha256,
             "parameters_sha256": base_digest(start),
+            "shape": shape_of(start),
         },
         "options": dict(start.options),
         "license": start.card.license,

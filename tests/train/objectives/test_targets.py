@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from spatialfm._errors import ArgumentError
+from spatialfm._errors import ArgumentError, TableError
 from spatialfm.train.batch import WindowSample
 from spatialfm.train.objectives.targets import targets_of
 
@@ -73,3 +73,9 @@ def test_rows_that_contradict_each_other():
         targets_of(TABLE.assign(y=0), ["region"], [])
     with pytest.raises(ArgumentError, match="has no column 'sample'"):
         targets_of(TABLE.drop(columns="sample"), ["region"], [])
+
+
+@pytest.mark.parametrize("names", [["T cell", "t cell ", "B cell", "B cell"], ["x", "y", "nan", "x"]])
+def test_two_spellings_of_a_label_are_not_two_classes(names):
+    with pytest.raises(TableError, match=r"\(labels=\).*targets\[\"text\"\]"):
+        targets_of(TABLE.assign(text=names), ["text"], [])

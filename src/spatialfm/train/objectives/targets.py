@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ArgumentError, counted, listed
+from ..._spelling import check_label_names
 from ..batch import WindowSample
 
 UNKNOWN = -1  # the class of a window whose label is not known
@@ -107,6 +108,8 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
     ------
     ArgumentError
         If a column is missing, a label has one class, a number is the same everywhere, or two rows are of one window.
+    TableError
+        If two names of a label read alike, and would be two classes, or one is what a missing value becomes as text.
     """
     if both := sorted(set(labels) & set(numbers)):
         raise ArgumentError(f"{both[0]!r} is in labels= and in numbers=. Leave it out of one.")
@@ -125,6 +128,7 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
     classes, codes = {}, np.full((len(table), len(labels)), UNKNOWN)
     for place, name in enumerate(labels):
         column = table[name].astype(object)
+        check_label_names(column, "labels", "targets")
         known = column.notna().to_numpy()
         names = sorted({str(one) for one in column[known]})
         if len(names) < 2:
