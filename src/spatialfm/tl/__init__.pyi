@@ -625,21 +625,24 @@ def name_clusters(
 @overload
 def propose_types(
     adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.6, min_cells: int = 20,
-    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, by_sample: bool | Literal['auto'] = 'auto',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample',
     C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
     random_state: int = 0, key_added: str = 'proposed_types', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def propose_types(
     adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.6, min_cells: int = 20,
-    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, by_sample: bool | Literal['auto'] = 'auto',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample',
     C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
     random_state: int = 0, key_added: str = 'proposed_types', copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def propose_types(
     adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.6, min_cells: int = 20,
-    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, by_sample: bool | Literal['auto'] = 'auto',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample',
     C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
     random_state: int = 0, key_added: str = 'proposed_types', copy: bool
 ) -> pd.DataFrame | None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from sklearn.metrics import roc_auc_score
 
 import spatialfm as sfm
@@ -39,6 +40,38 @@ def test_wrong_labels_score_higher_than_right_ones(share, bound):
         assert np.isin(doubted, wrong).mean() > 2 * share
     assert min(found) > 0.9
     assert np.mean(found) > bound
+
+
+@pytest.mark.parametrize(
+    ("by_sample", "auroc", "doubted"), [("auto", (0.97, 1.0), (12, 25)), (False, (0.5, 0.85), (50, 200))]
+)
+def test_right_labels_of_slides_that_were_stained_apart_are_not_doubted(by_sample, auroc, doubted):
+    """Four types by eight columns on eight slides; 20 of 200 labels are wrong."""
+    rng = np.random.default_rng(0)
+    slide, codes = np.repeat(np.arange(8), 120), rng.integers(0, 4, 960)
+    values = (
+        np.kron(np.eye(4), [1.0, 1.0])[codes] + rng.normal(0, 0.35, (960, 8)) + 1.5 * rng.normal(size=(8, 8))[slide]
+    )
+    names, some = np.array(["B", "T", "tumor", "vessel"]), rng.permutation(960)[:200]
+    obs = pd.DataFrame({"sample": slide.astype(str), "known": pd.Series(pd.NA, range(960), dtype=object)})
+    obs.loc[some, "known"] = names[codes[some]]
+    obs.loc[some[:20], "known"] = names[(codes[some[:20]] + rng.integers(1, 4, 20)) % 4]
+    obs["patient"], obs.index = obs["sample"], [f"c{number:03d}" for number in range(960)]
+    cells = AnnData(np.zeros((960, 0), np.float32), obs=obs, obsm={"X_model": values.astype(np.float32)})
+    table = sfm.tl.label_report(cells, "known", use_rep="X_model", by_sample=by_sample)
+    wrong = table.index.isin(obs.index[some[:20]])
+    assert auroc[0] <= roc_auc_score(wrong, table["score"]) <= auroc[1]
+    assert doubted[0] <= table["likely_wrong"].sum() <= doubted[1]
+    params = cells.uns["label_report"]["params"]
+    assert params["by_sample"] is (by_sample == "auto")
+    assert params["preparation"].endswith("within each sample") is (by_sample == "auto")
+
+
+def test_the_scale_of_a_sample_needs_samples():
+    cells, _ = noisy(0)
+    with pytest.raises(TableError, match="Pass library_key="):
+        sfm.tl.label_report(cells, "known", use_rep="X_latent", by_sample=True, library_key=None)
+    assert "label_report" not in cells.uns
 
 
 def test_the_likelier_type_is_the_true_one():

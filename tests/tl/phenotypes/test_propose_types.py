@@ -106,6 +106,56 @@ def test_a_proposal_of_one_patient_is_told():
         sfm.tl.propose_types(cells, "known", use_rep="X_latent", C=0.1)
 
 
+def stained_apart(shift, seed=0):
+    """Four types by eight columns on eight slides whose stains differ; 120 cells have a label."""
+    rng = np.random.default_rng(seed)
+    slide, types = np.repeat(np.arange(8), 120), np.array(["B", "T", "tumor", "vessel"])
+    codes = rng.integers(0, 4, len(slide))
+    values = np.kron(np.eye(4), [1.0, 1.0])[codes] + rng.normal(0, 0.35, (len(slide), 8))
+    values += shift * rng.normal(size=(8, 8))[slide]
+    obs = pd.DataFrame({"type": types[codes], "sample": [f"s{one}" for one in slide]})
+    obs["patient"], obs.index = obs["sample"], [f"c{number:04d}" for number in range(len(obs))]
+    cells = ad.AnnData(np.zeros((len(obs), 0), np.float32), obs=obs)
+    cells.obsm["X_model"] = values.astype(np.float32)
+    some = np.isin(np.arange(len(obs)), rng.permutation(len(obs))[:120])
+    cells.obs["known"] = cells.obs["type"].where(some & (cells.obs["type"] != "vessel"))
+    return cells
+
+
+@pytest.mark.parametrize(("shift", "by_sample"), [(0.0, False), (1.5, True)])
+def test_a_type_is_found_on_slides_that_were_stained_apart(shift, by_sample):
+    cells = stained_apart(shift)
+    sfm.tl.propose_types(cells, "known", use_rep="X_model")
+    purity, recall = found(cells, "vessel")
+    params = cells.uns["proposed_types"]["params"]
+    assert params["by_sample"] is by_sample
+    assert "labelled cells, held out in turn" in params["by_sample_why"]
+    assert params["preparation"].endswith("within each sample") is by_sample
+    assert purity > 0.95
+    assert recall > 0.9
+    again = stained_apart(shift)[::-1].copy()  # the order of the rows decides nothing
+    sfm.tl.propose_types(again, "known", use_rep="X_model")
+    assert again.obs["proposed_types"].eq(cells.obs["proposed_types"][again.obs_names]).sum() == (
+        cells.obs["proposed_types"].notna().sum()
+    )
+
+
+def test_on_one_scale_slides_that_were_stained_apart_hide_it():
+    cells = stained_apart(1.5)
+    sfm.tl.propose_types(cells, "known", use_rep="X_model", by_sample=False)
+    assert found(cells, "vessel")[1] < 0.2
+    assert cells.uns["proposed_types"]["params"]["by_sample_why"] == ""
+
+
+def test_the_scale_of_a_sample_needs_samples():
+    cells = stained_apart(0.0)
+    with pytest.raises(TableError, match="Pass library_key="):
+        sfm.tl.propose_types(cells, "known", use_rep="X_model", by_sample=True, library_key=None)
+    with pytest.raises(TableError, match="library_key"):
+        sfm.tl.propose_types(cells, "known", use_rep="X_model", by_sample=True, library_key="slide")
+    assert "proposed_types" not in cells.uns
+
+
 @pytest.mark.parametrize("labels", [{}, {"B": 3}, {"B": 1, "Tumor": 1}])
 def test_too_few_labels(labels):
     cells = cohort(0, n_patients=1)

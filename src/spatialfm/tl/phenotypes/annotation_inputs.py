@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,22 @@ from ..._coordinates import column_of_several, coordinates
 from ..._errors import TableError, counted, listed, warn
 from ..._keys import SAMPLE_KEY
 from ..._preparation import STANDARDIZED, column_scale
-from ...cohort.checks import obs_column, order_of_places
+from ...cohort.checks import obs_column, order_of_names, order_of_places
 from ...cohort.comparability import another_scale
 from ...cohort.intensities import intensities
 from ...cohort.overlaid import check_overlaid
 from ...cohort.representation import each_representation
 from ...learn.heads.answer import Neighbors
 from ...learn.heads.blocks import ColumnBlock
+from ...learn.heads.by_sample import on_scale
+from ...learn.heads.cells import VisibleCells
 from ...learn.heads.smoothing import neighbor_means
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from ...learn.heads.cells import Scaler
+    from ...learn.heads.options import Options
 
 
 def side_by_side(
@@ -87,6 +92,34 @@ def samples_of(adata: AnnData, library_key: str | None, by_sample: bool | str) -
         return None
     column = obs_column(adata, str(library_key), "library_key", allow_missing=by_sample is not True)
     return None if column.isna().any() else pd.factorize(column.astype(str))[0]
+
+
+def on_own_scale(
+    adata: AnnData,
+    values: np.ndarray,
+    scaler: Scaler,
+    known: np.ndarray,
+    labels: pd.Categorical,
+    patients: np.ndarray | None,
+    samples: np.ndarray | None,
+    options: Options,
+    always: bool,
+) -> tuple[np.ndarray, Scaler, dict[str, Any]]:
+    """Rows, and what scales them: as they are, or each sample on its own scale, where labels say so; and why.
+
+    Parameters
+    ----------
+    known, labels
+        Labelled rows in the order of their names, and their labels.
+    patients, samples
+        Of all rows; without samples, from `samples_of`, rows stay as they are.
+    """
+    if samples is None:
+        return values, scaler, {}
+    order = order_of_names(adata.obs_names)
+    cells = VisibleCells(values, scaler, patients, known, options.random_state, order)
+    cells, scale = on_scale(cells, samples, known, labels, options, always)
+    return cells.values, cells.scaler, scale
 
 
 def samples_of_parts(

@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
-from ..._keys import PATIENT_KEY
+from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
-from ..._preparation import preparation, prepare
+from ..._preparation import BY_SAMPLE, STANDARDIZED, preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
 from ...cohort.intensities import intensities
 from ...cohort.representation import representation
+from ...learn.heads.options import Options
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
 from ...learn.probe import coded, column_scaler
+from .annotation_inputs import on_own_scale, samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,7 +32,9 @@ def label_report(
     label_key: str,
     *,
     use_rep: str,
+    by_sample: bool | Literal["auto"] = "auto",
     patient_key: str | None = PATIENT_KEY,
+    library_key: str | None = SAMPLE_KEY,
     C: float | Literal["grid", "search"] = "grid",
     n_folds: int = 5,
     random_state: int = 0,
@@ -54,9 +58,15 @@ def label_report(
         Column of ``obs`` with the labels.
     use_rep
         Key of ``obsm``, or ``"X"``.
+    by_sample
+        Bring each sample to the means and standard deviations of all cells first, as `spatialfm.tl.annotate` does: of
+        slides that were stained apart, right labels are doubted. ``"auto"``: where labelled cells that are held out say
+        that it helps.
     patient_key
         Column of ``obs``: whole patients are held out where five or more have labels and each type is in several. None,
         or no column of that name: cells are.
+    library_key
+        Column of ``obs`` with the sample, for `by_sample`.
     C
         Inverse strength of the penalty of the probe, as in `spatialfm.tl.annotate`.
     n_folds
@@ -96,25 +106,31 @@ def label_report(
     check_anndata(adata, "label_report", key_added)
     rows, labels = _labelled(adata, label_key)
     patients = patients_asked_for(adata, patient_key, "labels are judged by those of the same patient")
-    patients = None if patients is None else patients[rows]
+    samples = samples_of(adata, library_key, by_sample)
     values = representation(adata, use_rep)
+    scaler, how = column_scaler(values, None, intensities(adata, use_rep)), preparation(adata, use_rep)
+    values, scaler, scale = on_own_scale(
+        adata, values, scaler, rows, labels.array, patients, samples,
+        Options(C, random_state=random_state), always=by_sample is True,
+    )  # fmt: skip
+    patients = None if patients is None else patients[rows]
     codes, names = labels.cat.codes.to_numpy().astype(int), list(labels.cat.categories)
 
     by_name, sorted_names = coded(labels.array)  # folds are the same in any order of types
     probability = held_out_probability(
-        values[rows], by_name, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
-        n_folds=n_folds, random_state=random_state,
+        values[rows], by_name, patients, scaler=scaler, C=C, n_folds=n_folds, random_state=random_state,
     )[:, [sorted_names.index(name) for name in names]]  # fmt: skip
     labelled = _Labelled(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
-    how = preparation(adata, use_rep)
-    scaled = prepare(values, how)
+    scaled = values if scale.get("by_sample") else prepare(values, how)
     nearer_than = usual_distance(scaled, random_state)
     pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
 
     table = _cells(labelled, pairs, patient_key)
     types = _types(labelled, table)
     params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
-    params |= {"preparation": how, "n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
+    params |= {"preparation": STANDARDIZED + BY_SAMPLE if scale.get("by_sample") else how}
+    params |= {"by_sample": False, "by_sample_why": ""} | scale
+    params |= {"n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
     record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
     write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..._dense import dense
 from ..._errors import TableError, counted, warn
-from ..._keys import PATIENT_KEY
+from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
-from ..._preparation import preparation, prepare
+from ..._preparation import BY_SAMPLE, STANDARDIZED, preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
@@ -21,10 +21,12 @@ from ...cohort.intensities import intensities
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
 from ...cohort.sketch import N_VOTES, Nearest, Size, drawn_evenly, sketch_size
+from ...learn.heads.options import Options
 from ...learn.leiden import neighbour_graph
 from ...learn.new_types import Doubt, components, doubt, doubted_clusters, novelty
 from ...learn.probe import column_scaler
 from ...pp.batches import log_scores
+from .annotation_inputs import on_own_scale, samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,7 +46,9 @@ def propose_types(
     resolution: float = 2.0,
     n_neighbors: int = 15,
     n_markers: int = 5,
+    by_sample: bool | Literal["auto"] = "auto",
     patient_key: str | None = PATIENT_KEY,
+    library_key: str | None = SAMPLE_KEY,
     C: float | Literal["grid", "search"] = "grid",
     sketch: int | Literal["auto"] | None = "auto",
     random_state: int = 0,
@@ -87,8 +91,14 @@ def propose_types(
         Neighbours of a cell, in the first 20 principal components of `use_rep`.
     n_markers
         Markers that are told of each proposal.
+    by_sample
+        Bring each sample to the means and standard deviations of all cells first, as `spatialfm.tl.annotate` does:
+        cells of a slide that was stained apart are far from the labels of others. ``"auto"``: where labelled cells that
+        are held out say that it helps. A type that fills a sample is then not proposed.
     patient_key
         Column of ``obs``: whole patients are held out where five or more have labels and each type is in several.
+    library_key
+        Column of ``obs`` with the sample, for `by_sample`.
     C
         Inverse strength of the penalty of the classifier, as in `spatialfm.tl.annotate`.
     sketch
@@ -143,15 +153,22 @@ def propose_types(
     labels = _labels(adata, label_key)
     patients = patients_asked_for(adata, patient_key, "types of one patient are not told from those of several")
     rows = _looked_at(adata, labels.notna().to_numpy(), sketch, random_state)
+    samples = samples_of(adata, library_key, by_sample)
     values, how = representation(adata, use_rep), preparation(adata, use_rep)
-    scaled = prepare(values, how)
+    scaler = column_scaler(values[rows], None, intensities(adata, use_rep))  # as annotate scales them
+    known = order_of_names(adata.obs_names)
+    known = known[labels.notna().to_numpy()[known]]
+    values, scaler, scale = on_own_scale(
+        adata, values, scaler, known, labels.array[known], patients, samples,
+        Options(C, random_state=random_state), always=by_sample is True,
+    )  # fmt: skip
+    scaled = values if scale.get("by_sample") else prepare(values, how)
 
     near = components(scaled[rows], random_state)
     graph = neighbour_graph(near, n_neighbors, random_state)
     codes = labels.cat.codes.to_numpy().astype(int)[rows]
     labelled = np.flatnonzero(codes >= 0)
     groups = None if patients is None else patients[rows][labelled]
-    scaler = column_scaler(values[rows], None, intensities(adata, use_rep))  # as annotate scales them
     doubts = doubt(
         values[rows], labelled, codes[labelled], graph, groups=groups, scaler=scaler, C=C, random_state=random_state
     )
@@ -166,7 +183,9 @@ def propose_types(
     remember_groups(adata, "propose_types", use_rep, cells["proposed"], written=not copy, place=f"obs:{key_added}")
     if copy:
         return cells
-    params = {"label_key": label_key, "use_rep": use_rep, "alpha": alpha, "min_share": min_share, "preparation": how}
+    params = {"label_key": label_key, "use_rep": use_rep, "alpha": alpha, "min_share": min_share}
+    params |= {"preparation": STANDARDIZED + BY_SAMPLE if scale.get("by_sample") else how}
+    params |= {"by_sample": False, "by_sample_why": ""} | scale
     params |= {"min_cells": min_cells, "resolution": resolution, "n_neighbors": n_neighbors, "C": doubts.C}
     params |= {"n_labelled": len(labelled), "novel": float((result.novelty > 1 - alpha).mean())}
     params |= {"n_looked_at": len(rows), "random_state": random_state}
