@@ -131,6 +131,19 @@ def test_an_objective_that_is_given_is_known_by_what_it_was_made_with():
         assert options(**change) != options(), change
 
 
+def test_code_of_ones_own_is_known_and_that_of_the_package_by_its_version():
+    class Own(type(sfm.train.new_objective("distill", sfm.models.new_encoder("kronos", dim=16, depth=2, heads=2),
+                                           prototypes=4, hidden=4, bottleneck=4))):  # fmt: skip
+        """Of a user."""
+
+    encoder = sfm.models.new_encoder("kronos", dim=16, depth=2, heads=2)
+    own, windows = Own(encoder, prototypes=4, hidden=4, bottleneck=4), SimpleNamespace(parts=dict)
+    identity = identity_of(asked(model=encoder, objective=own), own, windows)
+    assert list(identity.code) == ["the code of the objective"]
+    plain = sfm.train.new_objective("distill", encoder, prototypes=4, hidden=4, bottleneck=4)
+    assert identity_of(asked(model=encoder), plain, windows).code == {}
+
+
 def test_settings_are_told_without_loss_and_without_addresses():
     def told(**values):
         return settings_of(SimpleNamespace(training=True, batch_size=3, _hidden=object(), **values))

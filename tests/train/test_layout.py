@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, SpatialfmWarning
+from spatialfm._errors import ClinicalError, ModelError, SpatialfmWarning
 from spatialfm.train.augment import NOTHING
-from spatialfm.train.layout import WindowSettings, large_enough, strata_of, text_of
+from spatialfm.train.layout import WindowSettings, check_images, large_enough, strata_of, text_of
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,24 @@ def test_strata_are_the_combinations_that_occur():
     assert strata_of(table, []) is None
     assert [one.tolist() for one in strata_of(table, ["tissue"])] == [[1, 3], [0, 2]]
     assert [one.tolist() for one in strata_of(table, ["tissue", "machine"])] == [[1, 3], [0], [2]]
+
+
+@pytest.mark.parametrize("which", ["strata", "dataset_key"])
+def test_two_spellings_are_not_two_strata_or_data_sets(which):
+    """A tissue of two strata would be drawn twice as often as the others."""
+    recipe = sfm.models.card("virtues").recipe
+    told = {"strata": (), "dataset_key": None} | {which: ("tissue",) if which == "strata" else "tissue"}
+    settings = WindowSettings("virtues", recipe, 64, 64, 64, 0.3, "share", NOTHING, told["strata"], "patient",
+                              told["dataset_key"])  # fmt: skip
+
+    def images(*values):
+        return [SimpleNamespace(name="s", columns={"tissue": value}) for value in values]
+
+    check_images(images("lung", "liver", "lung", 7, 7.0), settings)
+    with pytest.raises(ClinicalError, match="Column 'tissue' of the samples spells 'Lung' and ' lung', which read"):
+        check_images(images("Lung", "liver", " lung"), settings)
+    with pytest.raises(ClinicalError, match="has no value for 1 sample"):
+        check_images(images("Lung", np.nan), settings)
 
 
 def test_an_image_holds_a_window_if_both_of_its_sides_do():

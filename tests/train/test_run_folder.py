@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_a_run_is_not_begun_anew_over_another(tmp_path):
     with pytest.raises(RunError, match="resume=False would begin anew over it"):
         folder.begin(OURS, resume=False)
     assert (folder.path / "run.json").read_text() == before
+
+
+def test_other_code_of_ones_own_is_warned_of(tmp_path):
+    folder, code = RunFolder(tmp_path / "run"), {"the code of the objective": "abc"}
+    folder.begin(Identity({"a": 1}, {}, code), resume=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folder.begin(Identity({"a": 1}, {}, code), resume=True)
+    with pytest.warns(SpatialfmWarning, match="the code of the objective abc then, def now"):
+        folder.begin(Identity({"a": 1}, {}, {"the code of the objective": "def"}), resume=True)
 
 
 def test_other_versions_are_warned_of(tmp_path):

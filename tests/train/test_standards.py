@@ -67,6 +67,10 @@ def test_a_marker_that_no_image_that_counts_has_takes_the_others():
 def test_sets_are_named_or_follow_from_the_model():
     assert sets_of(images(), Recipe(), None) == ["corpus"] * 3
     assert sets_of(images(), Recipe(), "set") == ["0", "0", "1"]
+    assert sets_of(images(), Recipe(), "source") == ["a", "a", "b"]
+    mixed = images()
+    mixed[1].columns["set"] = 0.0  # of a table where another sample has none
+    assert sets_of(mixed, Recipe(), "set") == ["0", "0", "1"]
     assert sets_of(images(), Recipe(preparation=Whole()), None) == ["a", "a", "b"]
     with pytest.warns(SpatialfmWarning, match="3 sources of one image each"):
         assert sets_of(images(("a", "b", "c")), Recipe(preparation=Whole()), None) == ["a", "b", "c"]

@@ -25,6 +25,7 @@ from .._public import meant
 from ..models import Encoder, load, new_encoder
 from ..models.encoder import MarkerEntry
 from ..models.family import family_of, published_objective, shape_of
+from ..models.preparation import code_of
 from .call import window_arguments
 from .data import Windows
 from .drawn import DrawnWindows
@@ -225,7 +226,13 @@ def identity_of(asked: Asked, learner: Objective, windows: Windows) -> Identity:
         "strategy": "fsdp" if asked.strategy == "fsdp" else "auto",  # checkpoints of the other are of another form
         "random_state": asked.random_state,
     }
-    return Identity(json.loads(json.dumps(parameters, default=_told)), windows.parts())
+    own = {"objective": type(learner), "encoder": type(learner.encoder)}
+    code = {
+        f"the code of the {what}": fingerprint({"code": code_of(kind)})[:12]
+        for what, kind in own.items()
+        if kind.__module__.partition(".")[0] != __name__.partition(".")[0]
+    }
+    return Identity(json.loads(json.dumps(parameters, default=_told)), windows.parts(), code)
 
 
 def _shape_of(asked: Asked, encoder: Encoder) -> dict[str, Any]:

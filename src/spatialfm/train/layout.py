@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, ModelError, PanelError, counted, listed, warn
 from .._keys import PATIENT_KEY
+from .._spelling import by_reading
 from ..embed.windows.grid import tissue_grid
 from ..models.encoder import Encoder
 from ..models.recipe import Recipe
@@ -115,14 +116,24 @@ def check_images(images: Sequence[Image], settings: WindowSettings) -> None:
     if taken := [name for name in settings.strata if name in TAKEN]:
         raise ClinicalError(f"strata= names {taken[0]!r}, a column of windows.table itself. Rename it.")
     for name in [*settings.strata, *([] if settings.dataset_key is None else [settings.dataset_key])]:
-        lacking = [
-            image.name for image in images if name not in OF_SOURCES and text_of(image.columns.get(name)) is None
-        ]
+        lacking = [image.name for image in images if value_of(image, name) is None]
         if lacking:
             raise ClinicalError(
                 f"Column {name!r} has no value for {counted(len(lacking), 'sample')}: "
                 f"{listed(lacking, 5, quoted=False)}. Add it to sdata['samples'] with sfm.pp.add_samples(sdata, table)."
             )
+        values = dict.fromkeys(value_of(image, name) for image in images)
+        twice = [same for same in by_reading(values).values() if len(same) > 1 and name not in OF_SOURCES]
+        if twice:
+            raise ClinicalError(
+                f"Column {name!r} of the samples spells {twice[0][0]!r} and {twice[0][1]!r}, which read alike and "
+                "would count as two. If they are one, write them alike in sdata['samples'].obs; otherwise rename one."
+            )
+
+
+def value_of(image: Image, name: str) -> str | None:
+    """Source or sample of an image, or what a column of the samples says of it, as text; None where it is missing."""
+    return str(getattr(image, name)) if name in OF_SOURCES else text_of(image.columns.get(name))
 
 
 def text_of(value: object) -> str | None:

@@ -6,7 +6,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,14 @@ class Identity:
         By the name of the argument that says them; in types of JSON.
     data
         Digest of each part of the data, by what it is about.
+    code
+        Digest of classes that are not of this package, by what they are: like a version, its change is told, since a
+        comment changes it, too.
     """
 
     parameters: Mapping[str, Any]
     data: Mapping[str, str]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -63,7 +67,7 @@ class RunFolder:
         if not (self.path / RUN).is_file():
             self._refuse_other_files()
             record = {"format": FORMAT, "parameters": dict(identity.parameters), "data": dict(identity.data)}
-            record["versions"] = versions()
+            record["versions"] = versions() | dict(identity.code)
             self.write(record)
             return record
         record = self._read()
@@ -79,7 +83,7 @@ class RunFolder:
                 f"'{self.path}' holds a run of other {kinds}, of {self._progress()}: {words}. Pass what it was begun "
                 "with, or another out="
             )
-        changed = [f"{name} {was} then, {now} now" for name, now in versions().items()
+        changed = [f"{name} {was} then, {now} now" for name, now in (versions() | dict(identity.code)).items()
                    if (was := record.get("versions", {}).get(name)) != now]  # fmt: skip
         if changed:
             warn(

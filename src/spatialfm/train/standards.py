@@ -16,6 +16,7 @@ from ..embed.pixels.statistics import merged, moments_of_images
 from ..models.preparation import Preparation
 from ..models.recipe import Recipe
 from .corpus import Image
+from .layout import value_of
 
 Moments = Mapping[str, np.ndarray]
 
@@ -146,7 +147,7 @@ def sets_of(images: Sequence[Image], recipe: Recipe, dataset_key: str | None) ->
     Models that prepare whole images have statistics of each data set (VirTues), others of the whole corpus (KRONOS).
     """
     if dataset_key is not None:
-        return [str(image.columns[dataset_key]) for image in images]
+        return [str(value_of(image, dataset_key)) for image in images]
     if isinstance(recipe.preparation, Preparation):
         sources = [image.source for image in images]
         if 1 < len(sources) == len(set(sources)) and recipe.statistics_from != "given":
