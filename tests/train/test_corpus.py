@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import correlate1d
+from spatialdata.models import TableModel
 from window_models import PANEL, PROTEINS, ById, ByProtein, described, pictures
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, PanelError, PixelSizeError, SpatialfmWarning
+from spatialfm._errors import ClinicalError, ElementError, PanelError, PixelSizeError, SpatialfmWarning
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.train import Windows
 
@@ -123,6 +125,15 @@ def test_named_stains_of_nuclei_are_taken_and_others_are_not(make_sdata):
     with pytest.raises(PanelError, match="needs a stain of nuclei, and image 'a' of"):
         Windows(sdata, ById(), **SMALL, **options)
     assert Windows(sdata, ById(), **SMALL, **options, nuclear="Iridium X").images[0].nuclear == (0,)
+
+
+def test_a_sample_with_two_rows_is_refused(make_sdata):
+    """Of two patients, the one of the last row would hold."""
+    sdata = make_sdata({"a": (pictures(0), None)}, PANEL)
+    obs = pd.DataFrame({"patient": ["p1", "p2"]}, index=["a", "a"])
+    sdata.tables["samples"] = TableModel.parse(ad.AnnData(obs=obs))
+    with pytest.raises(ClinicalError, match="more than one row of 1 sample: 'a'"):
+        Windows(sdata, ById(), **SMALL)
 
 
 def test_what_is_known_of_samples_is_by_their_names(make_sdata):

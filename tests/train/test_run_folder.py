@@ -79,6 +79,15 @@ def test_a_run_is_not_begun_anew_over_another(tmp_path):
     assert (folder.path / "run.json").read_text() == before
 
 
+def test_a_finished_run_without_checkpoints_is_not_said_to_have_no_steps(tmp_path):
+    folder = begun(tmp_path)
+    with pytest.raises(RunError, match="of no steps yet"):
+        folder.begin(Identity({**PARAMETERS, "steps": 1}, DATA), resume=True)
+    (folder.path / "card.json").write_text("{}")
+    with pytest.raises(RunError, match="of all of its steps: steps was 100, and is 1"):
+        folder.begin(Identity({**PARAMETERS, "steps": 1}, DATA), resume=True)
+
+
 def test_other_code_of_ones_own_is_warned_of(tmp_path):
     folder, code = RunFolder(tmp_path / "run"), {"the code of the objective": "abc"}
     folder.begin(Identity({"a": 1}, {}, code), resume=True)

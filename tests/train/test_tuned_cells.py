@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +57,14 @@ def test_a_patient_in_two_spellings_is_not_on_both_sides(plan, adata):
     adata.obs["patient"] = adata.obs["patient"].astype(str).replace({"P002": "p001 "})
     with pytest.raises(ClinicalError, match="'P001' and 'p001 '.*would count as a patient"):
         found(plan, adata)
+
+
+def test_a_cell_that_is_there_twice_is_not_on_both_sides(plan, adata):
+    """The second time as one of another patient."""
+    again = adata[:3].copy()
+    again.obs["patient"] = "another"
+    with pytest.raises(TableError, match=f"3 cells of adata= more than once: '{adata.obs_names[0]}'"):
+        found(plan, ad.concat([adata, again]))
 
 
 def test_patients_can_be_named_and_cells_chosen(plan, adata):

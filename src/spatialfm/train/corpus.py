@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._errors import ElementError, PanelError, counted, listed
+from .._errors import ClinicalError, ElementError, PanelError, counted, listed
 from .._keys import SAMPLES
 from ..embed.call import Elements, Panel
 from ..embed.inputs import ranges_of
@@ -394,6 +394,12 @@ def _columns(opened: Opened, samples: Sequence[str]) -> dict[str, dict[str, Any]
     if SAMPLES not in opened.sdata.tables:
         return {sample: {} for sample in samples}
     obs = opened.sdata.tables[SAMPLES].obs
+    names = obs.index.astype(str)
+    if twice := sorted(set(names[names.duplicated()]) & set(samples)):
+        raise ClinicalError(
+            f"The table {SAMPLES!r} of {opened.where} has more than one row of {counted(len(twice), 'sample')}: "
+            f"{listed(twice, 5)}. Which of them holds cannot be told: keep one row of each."
+        )
     rows = {str(name): number for number, name in enumerate(obs.index)}
     return {
         sample: {str(key): obs[key].iloc[rows[sample]] for key in obs.columns} if sample in rows else {}

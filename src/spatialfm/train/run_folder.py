@@ -16,6 +16,7 @@ from .. import _disk
 from .._arguments import shown
 from .._errors import RunError, listed, warn
 from .._version import __version__
+from ..models.adapter import CARD
 from .checkpoint import Checkpoints, writing
 
 RUN, CHECKPOINTS = "run.json", "checkpoints"
@@ -109,6 +110,8 @@ class RunFolder:
 
     def _progress(self) -> str:
         steps = self.checkpoints.steps()
+        if not steps and (self.path / CARD).is_file():  # of a finished run whose checkpoints were taken away
+            return "all of its steps"
         return f"{steps[-1]:,} steps so far" if steps else "no steps yet"
 
     def _refuse_other_files(self) -> None:

@@ -169,6 +169,11 @@ def _check_of_samples(windows: CellWindows, values: pd.DataFrame, sought: Sought
 
 def _rows(plan: EmbeddingPlan, source: AnnData) -> np.ndarray:
     """Row of the plan's table of each cell; -1: it has no pixels in these images."""
+    if not source.obs_names.is_unique:  # with another patient the second time, a cell would be on both sides
+        twice = source.obs_names[source.obs_names.duplicated()]
+        raise TableError(
+            f"{counted(len(twice), 'cell')} of adata= more than once: {listed(twice, 5)}. Keep one of each."
+        )
     rows = plan.table.obs_names.get_indexer(source.obs_names)
     if (rows < 0).all():
         raise TableError(
