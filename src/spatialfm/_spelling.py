@@ -55,18 +55,18 @@ def check_label_names(labels: pd.Series, argument: str = "label_key", table: str
     TableError
         If two labels differ in case or spaces alone, or one is what a missing value becomes as text.
     """
-    read: dict[str, object] = {}
     column = f'{table}["{labels.name}"]'
-    for name in labels.dropna().unique():
-        first = read.setdefault(as_read(name), name)
-        if as_read(name) in NO_NAME:
+    for reading, names in by_reading(labels.dropna().unique()).items():
+        first = name = names[0]
+        if reading in NO_NAME:
             n = int((labels == name).sum())
             raise TableError(
                 f"obs[{labels.name!r}] ({argument}=) reads {name!r} in {n} of {len(labels)} cells, which would be a "
                 f"type. If these have no label: {column} = {column}.astype(object).replace({name!r}, None)"
                 "; if it is a type, rename it."
             )
-        if str(first) != str(name):
+        if others := [other for other in names if str(other) != str(first)]:
+            name = others[0]
             raise TableError(
                 f"obs[{labels.name!r}] ({argument}=) spells {str(first)!r} and {str(name)!r}, which read alike and "
                 f"would be two types. If they are one: {column} = {column}.astype(object).replace({name!r}, {first!r})"

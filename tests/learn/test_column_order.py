@@ -20,3 +20,9 @@ def test_whatever_order_they_stood_in_they_come_out_alike():
     turned = rng.permutation(12)
     one, other = values[:, order_of_columns(values)], values[:, turned][:, order_of_columns(values[:, turned])]
     np.testing.assert_array_equal(one, other)
+
+
+def test_columns_that_only_late_rows_tell_apart_are_sorted_by_these():
+    values = np.zeros((100, 3))
+    values[80] = [2.0, 0.0, 1.0]
+    np.testing.assert_array_equal(order_of_columns(values), [1, 2, 0])

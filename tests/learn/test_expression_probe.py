@@ -51,8 +51,9 @@ def test_the_forest_is_scikit_learns():
     x, y, groups = data()
     found = fit_predict(x[:60], y[:60], groups[:60], x[60:], ProbeRecipe("forest", 5, "published", 10), 3)
     features = make_pipeline(StandardScaler(), PCA(5, random_state=1)).fit(x[:60])
-    forest = RandomForestRegressor(10, random_state=3).fit(features.transform(x[:60]), y[:60])
-    np.testing.assert_allclose(found.values, forest.predict(features.transform(x[60:])))
+    order = np.argsort(features.transform(x[:1])[0])  # columns by the first row, wherever they stand
+    forest = RandomForestRegressor(10, random_state=3).fit(features.transform(x[:60])[:, order], y[:60])
+    np.testing.assert_allclose(found.values, forest.predict(features.transform(x[60:])[:, order]))
     assert np.isnan(found.alpha)
     one = fit_predict(x[:60], y[:60, :1], groups[:60], x[60:], ProbeRecipe("forest", 5, "published", 10), 3)
     assert one.values.shape == (30, 1)

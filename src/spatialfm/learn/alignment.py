@@ -16,6 +16,7 @@ from .._errors import TableError
 from .._preparation import STANDARDIZED, column_scale
 from .._progress import progress_bar
 from .alignment_network import Alignment, HeadName, LossName
+from .column_order import order_of_columns
 
 WARM_UP = 782 / 20_000  # share of the steps (HESCAPE)
 MIN_DELTA = 0.01  # a validation loss that falls by less counts as none (HESCAPE)
@@ -128,6 +129,8 @@ def fit_alignment(
         torch.from_numpy(((values - mean) / sd).astype(np.float32))
         for values, (mean, sd) in zip((one, two), moments.values(), strict=True)
     ]
+    orders = [torch.from_numpy(order_of_columns(values[fit].numpy())) for values in pairs]
+    pairs = [values[:, order] for values, order in zip(pairs, orders, strict=True)]  # weights are drawn by their place
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -154,6 +157,9 @@ def fit_alignment(
             elif epoch - counted >= recipe.patience:
                 break
         network.load_state_dict(state)
+    with torch.no_grad():
+        for head, order in zip((network.a, network.b), orders, strict=True):
+            head[0].weight.copy_(head[0].weight[:, order.argsort().to(device)])  # as columns stand in the table
     return Aligned(network.eval(), moments, pd.DataFrame(history), best_epoch)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+FIRST_ROWS = 16  # as a rule these tell all columns apart, and of a million rows the others take seconds
+
 
 def order_of_columns(values: np.ndarray) -> np.ndarray:
     """Columns by their value in the first row, then in the second, and so on.
@@ -16,7 +18,10 @@ def order_of_columns(values: np.ndarray) -> np.ndarray:
     >>> order_of_columns(np.array([[2.0, 1.0, 1.0], [0.0, 5.0, 3.0]]))
     array([2, 1, 0])
     """
-    return np.lexsort(values[::-1])
+    first = values[:FIRST_ROWS]
+    order = np.lexsort(first[::-1])
+    alike = (first[:, order[1:]] == first[:, order[:-1]]).all(axis=0)
+    return np.lexsort(values[::-1]) if alike.any() else order
 
 
 class OrderedColumns(TransformerMixin, BaseEstimator):

@@ -72,8 +72,12 @@ def fit_predict(
     if recipe.head == "forest":
         from sklearn.ensemble import RandomForestRegressor
 
+        from .column_order import order_of_columns
+
+        columns = order_of_columns(features)  # columns of a split are drawn by their place
         forest = RandomForestRegressor(recipe.n_trees, random_state=seed, n_jobs=n_jobs)
-        predicted = forest.fit(features, y if y.shape[1] > 1 else y[:, 0]).predict(others)
+        forest.fit(features[:, columns], y if y.shape[1] > 1 else y[:, 0])
+        predicted = forest.predict(others[:, columns])
         return ProbePredictions(predicted.reshape(len(others), y.shape[1]), features.shape[1], np.nan)
     from sklearn.linear_model import Ridge
 

@@ -160,7 +160,7 @@ class ForestModel(Model):
         from sksurv.ensemble import RandomSurvivalForest
         from sksurv.util import Surv
 
-        prepare = preprocess(self.n_components)
+        prepare = preprocess(self.n_components, ordered=True)
         x = prepare.fit_transform(train.x)
         forest = RandomSurvivalForest(
             self.n_trees, min_samples_leaf=int(chosen["min_samples_leaf"]), random_state=self.random_state

@@ -217,15 +217,22 @@ def event_folds(event: np.ndarray, n_folds: int, rng: np.random.Generator) -> np
     return fold
 
 
-def preprocess(n_components: int | None) -> Pipeline:
-    """Standardising, and principal components where asked for; fitted on training patients only."""
+def preprocess(n_components: int | None, *, ordered: bool = False) -> Pipeline:
+    """Standardising, and principal components where asked for; fitted on training patients only.
+
+    `ordered`: columns come in an order of their own, for what draws them by their place.
+    """
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from .column_order import OrderedColumns
+
     steps = [StandardScaler()]
     if n_components is not None:
         steps.append(PCA(n_components, svd_solver="full"))  # no chance in it
+    if ordered:
+        steps.append(OrderedColumns())
     return make_pipeline(*steps)
 
 

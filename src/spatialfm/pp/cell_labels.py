@@ -18,7 +18,7 @@ from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, REGION_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
-from .._spelling import as_read
+from .._spelling import by_reading
 from .._storable import check_key
 from .joins import text_keys
 from .tables import read_table
@@ -233,13 +233,11 @@ def _levels(order: list[str], labels: pd.Series, label_key: str, categories: lis
                 f"{_listed(others, 3)}; these are {_listed(categories, 20)}."
             )
         levels = list(dict.fromkeys(categories))
-    read: dict[str, str] = {}
-    for name in levels:
-        first = read.setdefault(as_read(name), name)
-        if first != name:
+    for first, *others in by_reading(levels).values():
+        if others:
             raise TableError(
-                f"Labels {first!r} and {name!r} read alike and would be two types. Write them alike: "
-                f"table.replace({{{name!r}: {first!r}}}), or rename one."
+                f"Labels {first!r} and {others[0]!r} read alike and would be two types. Write them alike: "
+                f"table.replace({{{others[0]!r}: {first!r}}}), or rename one."
             )
     return levels
 

@@ -267,7 +267,7 @@ def test_published_transformers_find_it_too(cells, head):
 
 def test_shares_of_a_bcos_network_add_up_and_name_the_planted_column(cells, tmp_path):
     cells.var_names = ["CD3", "CD8", "CD20", "CD68", "CK", "Ki67"]
-    arguments = SMALL | {"n_folds": 2, "n_seeds": 2, "max_epochs": 30}
+    arguments = SMALL | {"n_folds": 2, "n_seeds": 2}
     sfm.tl.mil(cells, use_rep="X", label_key="disease", head="bcos", **arguments)
     record = cells.uns["mil"]
     assert first_score(cells)["mean"] > 0.9

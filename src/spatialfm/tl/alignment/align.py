@@ -18,7 +18,7 @@ from ..._public import public
 from ..._ranges import at_least, between
 from ..._storable import write_uns
 from ...cohort.cases import sorted_codes
-from ...cohort.checks import check_anndata, obs_column, order_of_names, tell_split
+from ...cohort.checks import check_anndata, obs_column, tell_split
 from ...cohort.comparability import how_made
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import representation
@@ -255,7 +255,8 @@ def _trained(
     adata, other = tables
     one, two = (representation(table, rep, f"rep_{side}") for table, rep, side in zip(tables, reps, "ab", strict=True))
     patients, part = _split(adata, patient_key, **how, seed=random_state)
-    order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
+    # what is drawn does not depend on the order of the table, nor where names repeat
+    order = np.lexsort((two.max(axis=1), one.max(axis=1), np.asarray(adata.obs_names, dtype=str)))
     fit, validation = (order[part[order] == number] for number in (0, 1))
     _check_sizes(fit, validation, recipe.batch_size)
     aligned = fit_alignment(one, two, fit, validation, recipe, random_state, device)

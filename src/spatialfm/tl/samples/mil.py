@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
@@ -277,6 +278,7 @@ def mil(
     _check(head, bag, padding, name)
     from ...learn.bag_folds import BagTraining, cross_validate, record_of, shuffled_scores
     from ...learn.bag_training import BagRecipe
+    from ...learn.column_order import order_of_columns
     from ...models.encoder import resolve_device
 
     recipe = BagRecipe(
@@ -291,6 +293,8 @@ def mil(
     cases, numbers = _equal(adata, cases, task_read, list(columns), cells_per_patient, random_state)
     part, cases = in_order(adata, cases)
     values = representation(part, use_rep)
+    columns_in = order_of_columns(values)  # weights are drawn column by column
+    values = np.take(values, columns_in, axis=1)
 
     where = resolve_device(device)
     plan = BagTraining(recipe, bag, n_folds, n_seeds, validation_size, random_state, where, gradients)
@@ -300,6 +304,8 @@ def mil(
     ) as bar:
         held = cross_validate(values, cases, task_read, plan, bar)
         null = shuffled_scores(values, cases, task_read, plan, n_permutations, bar)
+    if held.columns is not None:
+        held.columns[..., :-2] = held.columns[..., np.argsort(columns_in)]  # as they stand in the table
     record = record_of(held, cases, task_read, null, column_names(adata, use_rep, values.shape[1]))
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
     record["params"] |= {"preparation": BY_TRAINING, "n_seeds": n_seeds, "n_permutations": n_permutations}

@@ -192,9 +192,12 @@ def _balanced(rows: np.ndarray, inside: np.ndarray, random_state: int) -> np.nda
 
 def _forest(values: np.ndarray, inside: np.ndarray, *, n_trees: int, max_depth: int, n_jobs: int, random_state: int):
     from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from ...learn.column_order import OrderedColumns
 
     forest = RandomForestClassifier(n_trees, max_depth=max_depth, n_jobs=n_jobs, random_state=random_state)
-    return forest.fit(values, inside)
+    return make_pipeline(OrderedColumns(), forest).fit(values, inside)  # columns of a split are drawn by their place
 
 
 def _held_out(
