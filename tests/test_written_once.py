@@ -20,6 +20,8 @@ CALLS = {
     "concordance_index_censored": set(),
     "concordance_index": set(),
     "roc_auc_score": set(),
+    # whether two embeddings were made alike, and the model of cells in context, which knows no tables
+    "first_difference": {"cohort/comparability.py", "models/context.py", "tl/retrieval/search.py"},
 }
 
 

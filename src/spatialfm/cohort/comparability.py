@@ -65,12 +65,15 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
             )
         return _by_names(names, widths, use_rep)
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
-    must = [name for name in SAME if name != "window" or not all(of_own_pixels(record) for record in records)]
-    if different := [name for name in must if (records[0].get(name) or "") != (records[1].get(name) or "")]:
-        name = different[0]
+    # columns themselves are joined by their names below
+    one, two = (
+        {name: now for name, now in how_made(table, use_rep).items() if name in SAME} for table in (source, target)
+    )
+    if (differs := first_difference(one, two)) is not None:
+        name, there, here = differs
         raise TableError(
-            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the source, "
-            f"{records[1].get(name)!r} in the target. {_same_way(records, name)}"
+            f"{use_rep!r} was made differently in the two tables: {name} is {there!r} in the source, {here!r} in the "
+            f"target. {_same_way(records, name)}"
         )
     _compare_pixels(records, use_rep)
     if names != [None, None]:
