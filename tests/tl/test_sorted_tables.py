@@ -25,6 +25,18 @@ TOOLS = {
     "stratify": lambda a: sfm.tl.stratify(
         a, 4, merge_into=2, cross_fit=3, time_key="time", event_key="event", copy=True
     ).sort_index().tolist(),
+    "risk_ratio": lambda a: sfm.tl.risk_ratio(
+        a[a.obs["arm"] != "c"].copy(), "arm", ["0", "1"], group="a", threshold=0.3, covariates="x", copy=True
+    )["p_value"].tolist(),
+}  # fmt: skip
+OF_CELLS = {
+    "compare_enrichment": lambda a: sfm.tl.compare_enrichment(
+        a, "type", "arm", n_neighbors=5, block_key="site", copy=True
+    )["p_value"].tolist(),
+    "batch_effect": lambda a: sfm.metrics.batch_effect(a, "site", use_rep="X_latent", max_rows=100)["ari"].tolist(),
+    "cluster_agreement": lambda a: sfm.tl.cluster_agreement(
+        a, "type", use_rep="X_latent", methods=["kmeans"], n_clusters=7, n_seeds=3
+    )["ari"].tolist(),
 }  # fmt: skip
 
 
@@ -47,6 +59,16 @@ def test_sorted_and_shuffled_tables_give_the_same(samples, tool):
     second = TOOLS[tool](shuffled)
     _origin.forget()
     assert first == second if tool == "stratify" else first == pytest.approx(second, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tool", list(OF_CELLS))
+def test_sorted_and_shuffled_cells_give_the_same(tool):
+    cells = sfm.datasets.simulate_cells(n_patients=12, cells_per_patient=40, random_state=0)
+    number = cells.obs["patient"].astype("category").cat.codes
+    cells.obs["arm"], cells.obs["site"] = (number // 2 % 2).map({0: "a", 1: "b"}), (number % 2).map({0: "x", 1: "y"})
+    shuffled = cells[np.random.default_rng(1).permutation(cells.n_obs)].copy()
+    assert OF_CELLS[tool](cells) == pytest.approx(OF_CELLS[tool](shuffled), rel=1e-6, nan_ok=True)
 
 
 def test_rows_of_one_name_are_stratified(samples):

@@ -102,7 +102,7 @@ def compare_patients(
     """One row per pair of types and pair of groups."""
     groups, rows = list(patients["group"].cat.categories), []
     values_of = {
-        key: part.set_index("unit")["log2_ratio"]
+        key: part.set_index("unit")["log2_ratio"].sort_index()  # shuffles do not depend on the order of the table
         for key, part in patients.groupby(["cell_type", "neighbour", "group"], observed=True)
     }
     empty = pd.Series(dtype=float)

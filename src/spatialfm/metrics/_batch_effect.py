@@ -117,7 +117,8 @@ def batch_effect(
     compute_lisi = _compute_lisi() if lisi else None
     patients = _patients(adata, patient_key, batches)
     rng = np.random.default_rng(random_state)
-    parts = {name: _part(np.flatnonzero(batches == name), max_rows, rng) for name in names}
+    by_name = np.argsort(adata.obs_names.to_numpy(str), kind="stable")  # what is drawn is so for any order of the table
+    parts = {name: _part(by_name[batches[by_name] == name], max_rows, rng) for name in names}
     rows, prepared = [], {}
     for rep in [use_rep] if isinstance(use_rep, str) else use_rep:
         how = preparation(adata, rep)
@@ -268,4 +269,4 @@ def _values(adata: AnnData, rep: str) -> np.ndarray:
 
 
 def _part(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
+    return rows if len(rows) <= n else rows[np.sort(rng.choice(len(rows), n, replace=False))]

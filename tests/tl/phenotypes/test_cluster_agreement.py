@@ -19,7 +19,7 @@ def blobs_table():
     labels = np.repeat(list("abc"), 40)
     near = rng.normal(size=(120, 4)) + 2.0 * pd.get_dummies(labels).to_numpy(float) @ np.eye(3, 4)
     far = rng.normal(size=(120, 4)) * 0.1 + 20 * pd.get_dummies(labels).to_numpy(float) @ np.eye(3, 4)
-    obs = pd.DataFrame({"type": labels}, index=[f"c{i}" for i in range(120)])
+    obs = pd.DataFrame({"type": labels}, index=[f"c{i:03}" for i in range(120)])
     return AnnData(obs=obs, obsm={"X_far": far, "X_near": near, "X_noise": rng.normal(size=(120, 4))})
 
 

@@ -13,7 +13,7 @@ from ..._keys import PATIENT_KEY
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment, check_adjustment
-from ...cohort.checks import as_names, check_anndata, listed, named, obs_column
+from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.circular import made_of_fractions, say
 from ...cohort.one_value import leave_out
 from ...cohort.outcome import OnMissing, check_patients
@@ -141,9 +141,12 @@ def risk_ratio(
         rows[name] = _row(np.array(table), given, alpha)
         rows[name]["p_value"] = stats.fisher_exact(table).pvalue
         if adjusting or block is not None:
+            order = order_of_names(patients.obs_names[known])  # shuffles do not depend on the order of the table
             adjustment = Adjustment(
-                pd.DataFrame(adjusting, index=patients.obs_names)[known], block if block is None else block[known]
+                pd.DataFrame(adjusting, index=patients.obs_names)[known].iloc[order],
+                block if block is None else block[known].iloc[order],
             )
+            present, inside = present[order], inside[order]
             outcome, side = (present, inside) if given == "group" else (inside, present)
             check_adjustment(adjustment, side.astype(int), group_key if given == "group" else name, block_key, least=1)
             rows[name] |= adjusted_row(outcome, side, adjustment, alpha)

@@ -13,7 +13,7 @@ from ..._preparation import preparation, prepare
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, label_column, named
+from ...cohort.checks import check_anndata, label_column, named, order_of_names
 from ...cohort.representation import each_representation
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ def cluster_agreement(
     if isinstance(methods, str) or not methods or set(methods) - {"kmeans", "leiden"}:
         raise TableError(f"methods={methods!r} is not a list of 'kmeans' and 'leiden'.")
     known = label_column(adata, label_key).notna().to_numpy()
-    cells = adata[known]
+    # clusterings start from rows by their place: scores do not depend on the order of the table
+    by_name = order_of_names(adata.obs_names)
+    cells = adata[by_name[known[by_name]]]
     labels = np.asarray(named(cells.obs[label_key], "label_key"), dtype=str)
     n_labels = len(np.unique(labels))
     if n_labels < 2:
