@@ -133,6 +133,23 @@ def test_days_among_months_are_said(cohort, capsys):
     assert any("goes to 1,005, which would be 84 years; 1 row is above 60 years" in one for one in found["notes"])
 
 
+def test_several_sizes_of_pixels_are_said_and_cells_are_estimated_by_area(cohort, capsys):
+    """Three of four samples with twice the pixels to a side: as many cells as ever, 36 in each."""
+    for name in ("S0", "S1", "S2"):
+        large = [
+            np.kron(tifffile.imread(cohort / f"{name}{end}"), np.ones((2, 2))) for end in (".ome.tif", "_mask.tif")
+        ]
+        metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": {"Name": CHANNELS}}
+        tifffile.imwrite(
+            cohort / f"{name}.ome.tif", large[0].astype(np.float32), photometric="minisblack", metadata=metadata
+        )
+        tifffile.imwrite(cohort / f"{name}_mask.tif", large[1].astype(np.uint16))
+    assert main(["check", str(cohort / "config.yaml")]) == 0
+    said = "".join(capsys.readouterr())
+    assert "Images have 2 sizes of pixels (0.5 µm: S0, S1, S2; 1 µm: S3)" in said
+    assert "about 144 cells" in said
+
+
 def test_a_mask_that_is_refused_later_is_a_problem_with_its_setting(cohort, capsys):
     mask = tifffile.imread(cohort / "S2_mask.tif")
     tifffile.imwrite(cohort / "S2_mask.tif", (mask % 12 + (mask % 12 == 0) * 12 * (mask > 0)).astype(np.uint8))

@@ -172,17 +172,18 @@ def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
     samples = {name: _sample(sdata, name) for name in samples_of(sdata)}
     n_pixels = {name: int(np.prod(one["pixels"])) for name, one in samples.items()}
     sample = sorted(n_pixels, key=n_pixels.__getitem__)[len(n_pixels) // 2]
-    factor = sum(n_pixels.values()) / n_pixels[sample]
+    areas = {name: n * (samples[name]["mpp"] or 1.0) ** 2 for name, n in n_pixels.items()}
+    factor, of_cells = (sum(sizes.values()) / sizes[sample] for sizes in (n_pixels, areas))
     seconds, plan, cost = _planned(analysis, sdata, sample)
     if seconds < WARM:
         seconds, plan, cost = _planned(analysis, sdata, sample)
-    n_cells = len(plan.cells.rows) * factor
+    n_cells = len(plan.cells.rows) * of_cells
     rows = 4 * n_cells * sum(plan.columns.values())
     return {
         "from_sample": sample,
         "cells": int(n_cells),
         "seconds_measuring": round(seconds * factor, 1),
-        "seconds_embedding": round(cost.seconds * factor, 1),
+        "seconds_embedding": round(cost.seconds * of_cells, 1),
         "memory_bytes": int(cost.memory + COPIES * rows),
         "disk_bytes": int(sum(one["bytes"] for one in samples.values()) + COPIES * rows),
         "disk_free_bytes": _free(analysis.out),
@@ -295,6 +296,23 @@ def _show_images(samples: list[dict[str, Any]], screen: Screen) -> None:
     screen.show(rows.head(SHOWN).to_string(index=False))
     if len(samples) > SHOWN:
         screen.show(f"... and {len(samples) - SHOWN} more")
+    if several := of_several_sizes(samples):
+        screen.note(several)
+
+
+def of_several_sizes(samples: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on images whose pixels are of several sizes; empty if they are of one."""
+    names_of: dict[float, list[str]] = {}
+    for one in samples:
+        if one["mpp"] is not None:
+            names_of.setdefault(float(f"{one['mpp']:.6g}"), []).append(one["sample"])
+    if len(names_of) < 2:
+        return ""
+    sizes = "; ".join(f"{size:g} µm: {listed(names, 4, quoted=False)}" for size, names in sorted(names_of.items()))
+    return (
+        f"Images have {len(names_of)} sizes of pixels ({sizes}). They are kept: areas and distances are in µm, and an "
+        "encoder is shown windows of one size. If a size is wrong, correct it in the table (mpp_column=)."
+    )
 
 
 def _show_cells(description: dict[str, Any], screen: Screen) -> None:
