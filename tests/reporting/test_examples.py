@@ -69,7 +69,9 @@ def test_only_images_that_are_looked_at_are_cut(sdata):
 def test_limits_are_percentiles_of_the_means_of_cells_and_channels_stand_out(sdata):
     source, cells = source_of(sdata), sdata["table"]
     pair = source.looked_at[0]
-    limits = _limits(source, pair)
+    chosen = [one for some in choose(source, "phenotype").values() for one in some if one.pair.sample == pair.sample]
+    limits = _limits(source, {one.row: one for one in chosen})
+    assert {cells.obs["sample"].iloc[one.row] for one in chosen} == {pair.sample}
     values = np.asarray(cells[(cells.obs["sample"] == pair.sample).to_numpy(), "CD3"].X, float).ravel()
     np.testing.assert_allclose(limits.loc["CD3"], np.percentile(values, (1, 99.5)))
     scores = pd.Series({"DAPI": 3.0, "CD3": -1.0, "CD8": 0.5, "CD4": 2.0, "not in the image": 9.0})

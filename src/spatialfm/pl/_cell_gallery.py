@@ -19,7 +19,7 @@ from ..pp.annotated import annotated_cells, rows_of_cells
 from ..pp.arrays import channel_names
 from ..pp.elements import SampleElements, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS, table_of_cells
-from ._crops import PERCENTILES, Cut, cell_limits, cut_around, draw_cut
+from ._crops import PERCENTILES, Cut, cut_around, draw_cut, sample_limits
 from ._figure import finish
 from ._raster import BEYOND, draw_scale_bar
 
@@ -93,7 +93,8 @@ def cell_gallery(
     size
         Side of a cut in µm.
     percentiles
-        Percentiles of the mean intensities of the cells of a sample that become black and full colour.
+        Percentiles of the mean intensities of the cells of a sample that become black and full colour; of the pixels
+        that are shown, with a warning, where ``X`` does not hold the means of pixels.
     channel_colors
         Colours of the channels of each list.
     table_name
@@ -227,6 +228,7 @@ class _Cuts:
         self._pairs = {
             pair.labels: pair for pair in match_elements(sdata, need_labels=False) if pair.labels is not None
         }
+        self._cuts: dict[str, dict[int, Cut]] = {}
         self._limits: dict[str, pd.DataFrame] = {}
 
     def cut(self, row: int) -> Cut:
@@ -246,6 +248,7 @@ class _Cuts:
                 "fills the whole cut: the picture would show another cell. Pass size= that is larger than a cell, or "
                 "correct the table: sfm.pp.cell_table(sdata, table_name=<new name>)."
             )
+        self._cuts.setdefault(picture.pair.sample, {})[row] = picture
         return picture
 
     def check_channels(self, cuts: list[Cut], channels: list[str]) -> None:
@@ -266,7 +269,8 @@ class _Cuts:
         """Of a sample, made once."""
         if pair.sample not in self._limits:
             rows = np.flatnonzero(self._regions == pair.labels)
-            self._limits[pair.sample] = cell_limits(self._table, rows, self._percentiles)
+            cuts = self._cuts[pair.sample]
+            self._limits[pair.sample] = sample_limits(self._sdata, self._table, rows, cuts, self._percentiles)
         return self._limits[pair.sample]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 
 from .._dense import dense
+from .._errors import warn
+from .._keys import TABLE, UNS
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system
@@ -23,17 +26,19 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 MAX_PIXELS = 400  # along a side of a cut
+COMPARED = 8  # cuts of a sample of which pixels are compared with the table
 PERCENTILES = (1.0, 99.5)  # of the means of the cells of a sample: black and full colour
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One cell: its sample, the window around it, and its mask with its place in the coordinate system."""
+    """One cell: its sample, the window around it, its mask with its place in the coordinate system, and its row."""
 
     pair: SampleElements
     window: SlideWindow
     mask: np.ndarray
     place: Extent
+    row: int = -1  # of the table; -1: not said
 
 
 def cut_around(sdata: SpatialData, pair: SampleElements, center: np.ndarray, label: int, side: float) -> Cut | None:
@@ -58,6 +63,64 @@ def cell_limits(table: AnnData, rows: np.ndarray, percentiles: tuple[float, floa
         if np.isfinite(column).any():
             low[place], high[place] = np.percentile(column[np.isfinite(column)], percentiles)
     return pd.DataFrame({"low": low, "high": high}, index=table.var_names.astype(str))
+
+
+def sample_limits(
+    sdata: SpatialData,
+    table: AnnData,
+    rows: np.ndarray,
+    cuts: Mapping[int, Cut],
+    percentiles: tuple[float, float] = PERCENTILES,
+) -> pd.DataFrame:
+    """`cell_limits` of one sample in the unit of its image; of the pixels of its cuts, where ``X`` is something else.
+
+    Parameters
+    ----------
+    rows
+        Of the cells of the sample.
+    cuts
+        Cuts of the sample that are drawn, by the row of their cell.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If ``X`` does not hold the means of the pixels, as after a logarithm.
+    """
+    pair = next(iter(cuts.values())).pair
+    factor = _factor(table, pair.sample)
+    limits = cell_limits(table, rows, percentiles) / factor
+    names = channel_names(sdata, pair.image)
+    there = [name for name in limits.index if name in names]
+    array = image_array(sdata, pair.image).isel(c=[names.index(name) for name in there])
+    to_system, places = image_to_system(sdata, pair), limits.index.get_indexer(there)
+    spread = (limits["high"] - limits["low"]).loc[there].to_numpy()
+    off, seen = [], []
+    for row, cut in list(cuts.items())[:COMPARED]:
+        pixels = read_raster(array, to_system, cut.window, MAX_PIXELS)[0].astype(np.float64)
+        seen.append(pixels.reshape(len(there), -1))
+        if pixels.shape[1:] == cut.mask.shape:
+            means = np.asarray(dense(table.X[[row]]), dtype=np.float64).ravel()[places] / factor
+            with np.errstate(divide="ignore", invalid="ignore"):
+                off.append(np.abs(pixels[:, cut.mask].mean(axis=1) - means) / spread)
+    apart = np.concatenate(off) if off else np.zeros(1)
+    apart = apart[np.isfinite(apart)]
+    if not apart.size or np.median(apart) <= 0.5:
+        return limits
+    warn(
+        f"X of the table is not the mean of the pixels of {pair.sample!r}, as after a logarithm or z-scores: black and "
+        "full colour are percentiles of the pixels that are shown. Pass the table as sfm.pp.cell_table made it."
+    )
+    low, high = np.nanpercentile(np.concatenate(seen, axis=1), percentiles, axis=1)
+    return pd.DataFrame({"low": low, "high": high}, index=there)
+
+
+def _factor(table: AnnData, sample: str) -> float:
+    """What `spatialfm.pp.cell_table(intensity_max=)` multiplied the pixels of a sample by."""
+    record = table.uns.get(UNS, {}).get(TABLE, {})
+    try:
+        return float(json.loads(str(record["intensity_factors"]))[sample])
+    except (KeyError, TypeError, ValueError):
+        return 1.0
 
 
 def draw_cut(

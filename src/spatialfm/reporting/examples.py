@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError
 from .._keys import SPATIAL
-from ..pl._crops import PERCENTILES, Cut, cell_limits, cut_around, draw_cut
+from ..pl._crops import PERCENTILES, Cut, cut_around, draw_cut, sample_limits
 from ..pl._raster import BEYOND
 from ..pp.arrays import channel_names
 from ..pp.channels import nuclear_channel
@@ -80,7 +81,7 @@ def choose(source: Source, key: str) -> dict[str, list[Cut]]:
         for row in rng.permutation(rows[types == name])[: 3 * N_EXAMPLES]:
             example = cut_around(source.sdata, pairs[regions[row]], xy[row], int(numbers[row]), SIDE)
             if example is not None:
-                examples.append(example)
+                examples.append(replace(example, row=int(row)))
             if len(examples) == N_EXAMPLES:
                 break
         cuts[str(name)] = examples
@@ -125,7 +126,10 @@ def _draw(source: Source, chosen: dict[str, list[Cut]], panels: dict[str, list[s
         len(chosen), N_EXAMPLES, figsize=(width + names, 1.05 * len(chosen)), squeeze=False, facecolor="white"
     )
     figure.subplots_adjust(left=names / (width + names), right=1, top=1, bottom=0, wspace=0.04, hspace=0.04)
-    limits: dict[str, pd.DataFrame] = {}
+    of_sample: dict[str, dict[int, Cut]] = {}
+    for example in (one for examples in chosen.values() for one in examples):
+        of_sample.setdefault(example.pair.sample, {})[example.row] = example
+    limits = {sample: _limits(source, cuts) for sample, cuts in of_sample.items()}
     for row, (name, examples) in zip(axes, chosen.items(), strict=True):
         for ax in row:
             ax.set(xticks=[], yticks=[], facecolor=BEYOND)
@@ -133,10 +137,8 @@ def _draw(source: Source, chosen: dict[str, list[Cut]], panels: dict[str, list[s
         for ax in row[len(examples) :]:
             ax.set_axis_off()
         for ax, example in zip(row, examples, strict=False):
-            sample = example.pair.sample
-            if sample not in limits:
-                limits[sample] = _limits(source, example.pair)
-            draw_cut(ax, source.sdata, example, dict(zip(panels[name], COLORS, strict=False)), limits[sample])
+            colors = dict(zip(panels[name], COLORS, strict=False))
+            draw_cut(ax, source.sdata, example, colors, limits[example.pair.sample])
         _name(row[0], name, panels[name])
     return figure
 
@@ -152,7 +154,8 @@ def _name(ax: Axes, name: str, channels: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _limits(source: Source, pair: SampleElements) -> pd.DataFrame:
+def _limits(source: Source, cuts: Mapping[int, Cut]) -> pd.DataFrame:
     """Intensities of each marker that become black and full colour, from the means of the cells of a sample."""
     regions, _ = source.annotated
-    return cell_limits(source.cells, np.flatnonzero(regions == pair.labels))
+    labels = next(iter(cuts.values())).pair.labels
+    return sample_limits(source.sdata, source.cells, np.flatnonzero(regions == labels), cuts)
