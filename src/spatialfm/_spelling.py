@@ -47,7 +47,7 @@ def by_reading(names: Iterable[Name], read: Callable[[Name], str] = as_read) -> 
     return names_of
 
 
-def check_label_names(labels: pd.Series, argument: str = "label_key", table: str = "adata.obs") -> None:
+def check_label_names(labels: pd.Series, argument: str = "label_key") -> None:
     """Refuse labels of cells that read alike, which would be two types, and missing ones that became text.
 
     Raises
@@ -55,7 +55,7 @@ def check_label_names(labels: pd.Series, argument: str = "label_key", table: str
     TableError
         If two labels differ in case or spaces alone, or one is what a missing value becomes as text.
     """
-    column = f'{table}["{labels.name}"]'
+    column = f'adata.obs["{labels.name}"]'
     for reading, names in by_reading(labels.dropna().unique()).items():
         first = name = names[0]
         if reading in NO_NAME:

@@ -84,3 +84,6 @@ def test_a_patient_in_two_spellings_is_not_on_both_sides():
     plan = SimpleNamespace(cells=cells, table=table)
     with pytest.raises(ClinicalError, match="spells 1 patient in several ways"):
         distil._cohort([plan, plan], "patient", 0.5, 1, 0)
+    table.obs["patient"] = "P1"
+    with pytest.raises(ClinicalError, match=r"Cells are of 1 patient by obs\['patient'\]"):
+        distil._cohort([plan, plan], "patient", 0.5, 1, 0)

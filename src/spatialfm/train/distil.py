@@ -294,6 +294,11 @@ def _cohort(
     rows = rows[obs[patient_key].notna().to_numpy()[rows]]
     patients = obs[patient_key].astype(str).to_numpy()[rows]
     check_patients(np.unique(patients), patient_key, "adata.obs")
+    if (n := len(np.unique(patients))) < 2:
+        raise ClinicalError(
+            f"Cells are of {counted(n, 'patient')} by obs[{patient_key!r}], and some patients have to be held out to "
+            "stop on. Add images of others."
+        )
     windows = CellWindows(plans[1], rows, patients)
     chosen = held_out_patients(windows.table, patient_key, validation, random_state)
     cohort = _Cohort(windows, rows, patients, np.isin(patients, list(chosen)))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ArgumentError, counted, listed
-from ..._spelling import check_label_names
+from ..._spelling import TEXT_OF_MISSING, by_reading
 from ..batch import WindowSample
 
 UNKNOWN = -1  # the class of a window whose label is not known
@@ -107,9 +107,8 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
     Raises
     ------
     ArgumentError
-        If a column is missing, a label has one class, a number is the same everywhere, or two rows are of one window.
-    TableError
-        If two names of a label read alike, and would be two classes, or one is what a missing value becomes as text.
+        If a column is missing, a label has one class or two that read alike, a number is the same everywhere, or two
+        rows are of one window.
     """
     if both := sorted(set(labels) & set(numbers)):
         raise ArgumentError(f"{both[0]!r} is in labels= and in numbers=. Leave it out of one.")
@@ -128,9 +127,9 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
     classes, codes = {}, np.full((len(table), len(labels)), UNKNOWN)
     for place, name in enumerate(labels):
         column = table[name].astype(object)
-        check_label_names(column, "labels", "targets")
         known = column.notna().to_numpy()
         names = sorted({str(one) for one in column[known]})
+        _check_spelling(name, names)
         if len(names) < 2:
             raise ArgumentError(f"Label {name!r} has {counted(len(names), 'class', 'classes')}: {listed(names)}.")
         codes[known, place] = np.searchsorted(names, [str(one) for one in column[known]])
@@ -144,6 +143,21 @@ def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str
     values = np.where(np.isfinite(values), values, np.nan)
     mean, std = _scales(values, numbers)
     return Targets(keys, rows, classes, codes, tuple(numbers), (values - mean) / std, mean, std)
+
+
+def _check_spelling(label: str, names: Sequence[str]) -> None:
+    """Refuse names of classes that read alike, and missing values that became text."""
+    by_name = by_reading(names)
+    if twice := [same for same in by_name.values() if len(same) > 1]:
+        raise ArgumentError(
+            f"Label {label!r} of targets= spells {twice[0][0]!r} and {twice[0][1]!r}, which read alike and would be "
+            "two classes. If they are one, write them alike; otherwise rename one."
+        )
+    if missing := sorted(TEXT_OF_MISSING & set(by_name)):
+        raise ArgumentError(
+            f"Label {label!r} of targets= reads {by_name[missing[0]][0]!r}, as a missing value does that became text: "
+            "it would be a class. Make it missing (None), or rename it."
+        )
 
 
 def _scales(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
