@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from overfit import steps_on
 
-from spatialfm._errors import ArgumentError, ModelError
+from spatialfm._errors import ArgumentError, ModelError, SpatialfmWarning
 from spatialfm.models import load, new_encoder
 from spatialfm.train.batch import WindowSample, random_of
 from spatialfm.train.objectives import Objective, new_objective
@@ -81,7 +81,8 @@ def test_losses_are_those_of_their_definition():
 def test_classes_are_weighed_and_numbers_scaled_by_what_is_trained_on_alone():
     one = objective()
     trained_on = pd.DataFrame({"source": "s", "sample": list("aabccd"), "y": 0, "x": range(6)})
-    one.begin(SimpleNamespace(table=trained_on))  # e and f are held out: the only cell of "immune" is in f
+    with pytest.warns(SpatialfmWarning, match="trained on has 'immune' of label"):
+        one.begin(SimpleNamespace(table=trained_on))  # e and f are held out: the only cell of "immune" is in f
     np.testing.assert_allclose(one.class_weights_0, [1, 4 / 2, 4 / 6], rtol=1e-6)  # one stroma, three tumour
     known = np.array([0.1, 2.0, -1.0])
     view = views_of(one, window("e"))[0]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from spatialfm._errors import ArgumentError
+from spatialfm._errors import ArgumentError, SpatialfmWarning
 from spatialfm.train.batch import WindowSample
 from spatialfm.train.objectives.targets import targets_of
 
@@ -82,3 +84,17 @@ def test_rows_that_contradict_each_other():
 def test_two_spellings_of_a_label_are_not_two_classes(names, message):
     with pytest.raises(ArgumentError, match=f"Label 'text' of targets= {message}"):
         targets_of(TABLE.assign(text=names), ["text"], [])
+
+
+def test_what_no_window_has_that_is_trained_on_is_told_before_the_first_step():
+    targets = targets_of(TABLE, ["grade", "region"], ["score"])
+    windows = pd.DataFrame({"source": "s", "sample": ["a", "b", "c"], "y": 0, "x": 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        targets.on(windows)
+    with pytest.warns(SpatialfmWarning, match="trained on has '2' of label 'grade': nothing is learned of that"):
+        targets_of(TABLE, ["grade"], ["score"]).on(windows.assign(sample=["a", "b", "d"]))
+    with pytest.raises(ArgumentError, match="Label 'region' has no two classes.*without are 'stroma'"):
+        targets.on(windows.assign(sample=["a", "b", "d"]))
+    with pytest.raises(ArgumentError, match="targets= has no row for the window of sample 'e'"):
+        targets.on(windows.assign(sample=["a", "c", "e"]))

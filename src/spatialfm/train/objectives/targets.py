@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..._errors import ArgumentError, counted, listed
+from ..._errors import ArgumentError, counted, listed, warn
 from ..._spelling import TEXT_OF_MISSING, by_reading
 from ..batch import WindowSample
 
@@ -61,11 +61,7 @@ class Targets:
             raise ArgumentError("Targets are found by the place of a window; these windows state none.")
         place = dict(zip(("source", "sample", "y", "x"), window.place, strict=True))
         key = tuple(place[name] for name in self.keys)
-        if key not in self.rows:
-            where = ", ".join(f"{name} {place[name]!r}" for name in self.keys)
-            raise ArgumentError(
-                f"targets= has no row for the window of {where}. Add one; what is not known of it may be missing there."
-            )
+        self._check_there([key])
         return self.codes[self.rows[key]], self.values[self.rows[key]]
 
     def on(self, windows: pd.DataFrame) -> Targets:
@@ -74,13 +70,45 @@ class Targets:
         Raises
         ------
         ArgumentError
-            If a number is the same in all of them.
+            If a window has no row, all known ones have the same class of a label, or a number is the same in all.
+
+        Warns
+        -----
+        SpatialfmWarning
+            If a class of the table is of none of these windows.
         """
         columns = [windows[name].astype(int if name in "yx" else str) for name in self.keys]
-        counted = np.unique([self.rows[key] for key in zip(*columns, strict=True) if key in self.rows]).astype(int)
+        keys = list(dict.fromkeys(zip(*columns, strict=True)))
+        self._check_there(keys)
+        counted = np.unique([self.rows[key] for key in keys]).astype(int)
         values = self.values * self.std + self.mean
         mean, std = _scales(values[counted], self.columns)
+        self._check_classes(counted)
         return replace(self, values=(values - mean) / std, mean=mean, std=std, counted=counted)
+
+    def _check_classes(self, counted: np.ndarray) -> None:
+        """Refuse labels of one class in these rows, and tell of classes that none of them has."""
+        for place, (label, names) in enumerate(self.classes.items()):
+            there = set(self.codes[counted, place].tolist()) - {UNKNOWN}
+            absent = [name for code, name in enumerate(names) if code not in there]
+            if len(there) < 2:
+                raise ArgumentError(
+                    f"Label {label!r} has no two classes in the windows that are trained on; without are "
+                    f"{listed(absent)}. Name more of them, or hold out other patients."
+                )
+            if absent:
+                warn(
+                    f"No window that is trained on has {listed(absent, 6)} of label {label!r}: nothing is learned of "
+                    "that. Hold out other patients, or leave it out."
+                )
+
+    def _check_there(self, keys: Sequence[tuple]) -> None:
+        """Refuse windows of which the table says nothing."""
+        if lacking := [key for key in keys if key not in self.rows]:
+            where = ", ".join(f"{name} {value!r}" for name, value in zip(self.keys, lacking[0], strict=True))
+            raise ArgumentError(
+                f"targets= has no row for the window of {where}. Add one; what is not known of it may be missing there."
+            )
 
     def class_weights(self, label: int) -> np.ndarray:
         """Weights ``(classes,)`` by which all classes of a label weigh the same; 1 on average.
