@@ -184,3 +184,15 @@ def test_cells_of_shapes_are_where_their_outline_is():
     border, (left, right, bottom, top) = reader._outline(5, pair, window)
     inside = np.s_[int(top) : int(bottom), int(left) : int(right)]
     np.testing.assert_array_equal(border, find_boundaries(labels == 6, mode="outer")[inside])
+
+
+def test_crops_of_8_and_of_16_bits_are_both_seen(cohort, hits):
+    """The same tissue, exported in another unit: between common limits that of 8 bits would be black."""
+    bright = np.asarray(cohort["image_a"].data).astype(np.uint16) * 257
+    other = cohort["image_b"].copy(data=da.from_array(np.asarray(cohort["image_a"].data), chunks=(3, 20, 20)))
+    images = {"image_a": cohort["image_a"].copy(data=da.from_array(bright, chunks=(3, 20, 20))), "image_b": other}
+    mixed = SpatialData(images=images, labels=dict(cohort.labels.items()), tables={"table": cohort["table"]})
+    axes = sfm.pl.search_results(hits[:1], mixed, channels=["CD3"], size=10, outline=False, show=False)
+    query, hit = (ax.images[0].get_array() for ax in axes[0, :2])
+    np.testing.assert_allclose(hit, query, atol=1e-6)
+    plt.close("all")

@@ -19,6 +19,7 @@ from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_rows
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
+from ..pp.units import kinds_of_pixels
 from ._figure import OKABE_ITO, finish
 from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
 
@@ -322,6 +323,15 @@ def _colored(
 
 
 def _mix(crops: list[Crop], colors: Sequence[str], percentiles: tuple[float, float]) -> list[np.ndarray]:
+    """Colours of each, between limits of all whose pixels are of one type: of another, they are in another unit."""
+    images: dict[int, np.ndarray] = {}
+    for places in kinds_of_pixels({str(i): crop.pixels.dtype for i, crop in enumerate(crops)}).values():
+        of_one_kind = list(map(int, places))
+        images |= zip(of_one_kind, _mix_alike([crops[i] for i in of_one_kind], colors, percentiles), strict=True)
+    return [images[i] for i in range(len(crops))]
+
+
+def _mix_alike(crops: list[Crop], colors: Sequence[str], percentiles: tuple[float, float]) -> list[np.ndarray]:
     flat = np.concatenate([crop.pixels.reshape(len(colors), 1, -1) for crop in crops], axis=2)
     mixed = composite(flat, colors, percentiles)[0]
     parts = np.split(mixed, np.cumsum([crop.pixels[0].size for crop in crops])[:-1])
