@@ -54,7 +54,7 @@ def test_rows_go_on_after_a_kill(tmp_path):
     assert found["extra"].isna().tolist() == [True, True, True, False]
 
 
-def test_a_run_leaves_its_tables_and_curves(tmp_path):
+def test_a_run_leaves_its_tables_and_curves(tmp_path, own_curves):
     monitor = Monitor(tmp_path, checks=[lambda step: {"spread": 1.0, "effective_rank": 2.0 + step}])
     run_tiny(tmp_path, heard=monitor, n_steps=10)
     losses, checks = pd.read_csv(tmp_path / "losses.csv"), pd.read_csv(tmp_path / "checks.csv")
