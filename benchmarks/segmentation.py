@@ -192,6 +192,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         sfm.settings.cache_dir = Path(temporary) / "cache"
         folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)  # before networks are trained that could not be kept
         runs = []
         if "instanseg" in arguments.libraries:
             for mpp in arguments.pixels:

@@ -87,6 +87,17 @@ def test_combat_keeps_what_a_covariate_explains_and_removes_the_batch():
     np.testing.assert_allclose(got[tissue == 1].std(axis=0).mean(), 1.0, atol=0.05)
 
 
+def test_combat_without_covariates_is_that_of_scanpy(cells):
+    import scanpy as sc
+
+    got = sfm.pp.standardize(cells, batch_key="slide", method="combat", copy=True)
+    table = ad.AnnData(np.asarray(cells.X, dtype=np.float64), obs=cells.obs[["slide"]].astype("category"))
+    np.testing.assert_allclose(got, sc.pp.combat(table, key="slide", inplace=False), rtol=1e-5, atol=1e-5)
+    apart = [abs(np.subtract(*(x[(cells.obs["slide"] == one).to_numpy()].mean(axis=0) for one in "ab"))).max()
+             for x in (np.asarray(cells.X), got)]  # fmt: skip
+    assert apart[1] < 0.1 * apart[0]
+
+
 def test_covariates_that_are_the_batch_are_refused(cells):
     cells.obs["site"] = cells.obs["slide"].map({"a": "here", "b": "there"})
     with pytest.raises(TableError, match="determine each other"):

@@ -18,8 +18,8 @@ from .._public import public
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_rows
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
-from ._cells import CHANNEL_COLORS
 from ..pp.units import kinds_of_pixels
+from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
 from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
 

@@ -272,6 +272,8 @@ def _design(obs: pd.DataFrame, batch_key: str, covariates: list[str]) -> pd.Data
     scanpy gives each level of a category a column, besides one for each batch: such a design has no solution, and
     depending on rounding it raises or returns numbers that are wrong.
     """
+    if not covariates:
+        return pd.DataFrame(index=obs.index)
     numbers = pd.get_dummies(
         obs[covariates].astype({name: object for name in covariates if not _is_number(obs[name])}),
         drop_first=True,
