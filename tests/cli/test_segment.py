@@ -42,6 +42,23 @@ def test_cells_that_nobody_drew_are_found(unmasked, capsys):
     assert not sd.read_zarr(unmasked / "out" / "cohort.zarr").labels  # what was read stays as it was read
 
 
+def test_samples_without_a_cell_are_named_and_left_out(tmp_path, capsys):
+    import anndata as ad
+
+    write_cohort(tmp_path, 3)
+    mask = tifffile.imread(tmp_path / "S1_mask.tif")
+    tifffile.imwrite(tmp_path / "S1_mask.tif", np.zeros_like(mask))
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["segment", str(tmp_path / "out"), "--json"]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert [one for one in stage["notes"] if "without a cell" in one] == [
+        "1 sample has a mask without a cell, and so no row in the table of cells: 'S1'."
+    ]
+    table = ad.read_h5ad(tmp_path / "out" / "stages" / "segment.h5ad")
+    assert table.obs["sample"].value_counts().to_dict() == {"S0": SIDE**2, "S2": SIDE**2}
+
+
 def test_phenotypes_of_the_network_go_with_the_cells(unmasked, capsys):
     import anndata as ad
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from .. import _disk
-from .._errors import SpatialfmError, counted, listed
+from .._errors import SpatialfmError, counted, listed, warn
 from .._keys import SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
 from ._but_clinical import SET_ASIDE, set_aside
@@ -19,6 +19,7 @@ from .read import channels_of, has_cells, samples_of
 
 if TYPE_CHECKING:
     import dask.array as da
+    import pandas as pd
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -52,7 +53,8 @@ def segment(
     on_giants
         What becomes of cells as large as a background that is not 0: "raise" or "keep".
     on_missing
-        What becomes of cells without a pixel in the image, and samples without cells: "raise" or "drop".
+        What becomes of cells without a pixel in the image: "raise" or "drop". Samples without a cell are named and
+        left out.
     """
     from ..pp import cell_table, check_labels, segment_cells
 
@@ -71,10 +73,13 @@ def segment(
         findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
     else:
         findings.append("every sample has a mask: nothing to segment")
+    with_cells = None
     if not is_table_only(sdata):
-        analysis.write_csv("masks", check_labels(sdata))
+        checked = check_labels(sdata)
+        analysis.write_csv("masks", checked)
+        with_cells = samples_with_cells(checked)
     if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
-        cell_table(sdata, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
+        cell_table(sdata, samples=with_cells, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
     table = sdata[TABLE]
     findings += _set_aside(table)
     findings += _add_phenotypes(sdata, table)
@@ -87,6 +92,25 @@ def segment(
 def samples_without_mask(sdata: SpatialData) -> list[str]:
     """Samples whose image has neither a mask nor polygons of the cells."""
     return [sample for sample in samples_of(sdata) if not has_cells(sdata, sample)]
+
+
+def samples_with_cells(checked: pd.DataFrame) -> list[str] | None:
+    """Samples that have a cell, where others, which are named, have none; None where all are alike.
+
+    Parameters
+    ----------
+    checked
+        As `spatialfm.pp.check_labels` returns it.
+    """
+    n_cells = checked.groupby("sample", sort=False)["n_cells"].max()
+    empty = list(map(str, n_cells.index[n_cells == 0]))
+    if not empty or len(empty) == len(n_cells):
+        return None
+    warn(
+        f"{counted(len(empty), 'sample has a mask', 'samples have masks')} without a cell, and so no row in the table "
+        f"of cells: {listed(empty)}."
+    )
+    return [str(name) for name in n_cells.index if str(name) not in empty]
 
 
 def samples_of_one_number(sdata: SpatialData) -> list[str]:
