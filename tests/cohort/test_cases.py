@@ -89,6 +89,17 @@ def test_a_table_of_patients_needs_no_sample(table):
     assert (cases.unit, cases.names) == ("row", ["c0", "c10", "c4", "c8"])  # in the order of names, not of rows
 
 
+def test_patients_of_two_cohorts_with_one_name_are_not_made_one(table):
+    """Two tables of patients that number them alike, joined: both 1 would be one patient."""
+    patients = table[[0, 4, 8, 10]].copy()
+    del patients.obs["sample"]
+    patients.obs_names = ["1", "2", "1", "2"]
+    with pytest.raises(TableError, match=r"2 names of obs_names repeat \('1', '2'\).*would be one patient"):
+        read_cases(patients, {"label": "label_key"}, **KEYS | {"patient_key": None})
+    cases = read_cases(patients, {"label": "label_key"}, **KEYS)
+    assert (cases.names, cases.samples.tolist()) == (["A", "B", "C", "D"], [0, 1, 2, 3])
+
+
 def test_classes_are_in_order_and_those_too_small_are_named(table):
     cases = read_cases(table, {"label": "label_key"}, **KEYS)
     classes = read_classes(cases, "label", None, need=2, why="a test")

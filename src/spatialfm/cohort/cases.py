@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, TableError
+from .._errors import ClinicalError, TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .checks import (
     check_samples,
@@ -179,8 +179,15 @@ def _owner(
         library_key = None
     names = pd.Series(adata.obs_names, index=adata.obs_names)
     samples = names if library_key is None else obs_column(adata, library_key, "library_key", rows="rows")
-    codes = codes_by_appearance(samples)[0]
+    codes = np.arange(adata.n_obs) if library_key is None else codes_by_appearance(samples)[0]
     check_split(adata, patient_key, library_key)
+    if patient_key is None and library_key is None and not adata.obs_names.is_unique:
+        repeated = adata.obs_names[adata.obs_names.duplicated()].unique()
+        raise TableError(
+            f"{counted(len(repeated), 'name')} of obs_names repeat ({listed(repeated, 3)}): with patient_key=None rows "
+            "are told apart by them, and those of one name would be one patient. Pass patient_key=, or make them "
+            "unique: adata.obs_names_make_unique()."
+        )
     if patient_key is None:
         return samples, codes, "row" if library_key is None else "sample"
     _check_named(adata, patient_key)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, counted
+from .._errors import TableError, counted, listed
 from .._public import public
 from ..stats.auroc import auroc
+from ._row_order import check_row_order, same_in_another_order
 
 
 @public
@@ -37,7 +38,8 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
     Raises
     ------
     TableError
-        If shapes do not fit, or `truth` holds a class that is not among `classes`.
+        If shapes do not fit, `truth` holds a class that is not among `classes`, or rows or columns are named in another
+        order.
 
     Examples
     --------
@@ -49,6 +51,12 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
     """
     from sklearn.metrics import average_precision_score, f1_score, recall_score
 
+    check_row_order(TableError, truth=truth, probability=probability)
+    if isinstance(probability, pd.DataFrame) and same_in_another_order(probability.columns, pd.Index(list(classes))):
+        raise TableError(
+            f"The columns of probability= are {listed(probability.columns)}, and classes= {listed(classes)}: columns "
+            "are taken by their place. Pass probability=probability[classes]."
+        )
     truth, classes, probability = np.asarray(truth), list(classes), np.asarray(probability, dtype=np.float64)
     if probability.shape != (len(truth), len(classes)):
         raise TableError(

@@ -12,6 +12,7 @@ from .._origin import remembered
 from .._origin_match import recognise
 from .._public import public
 from ..stats.survival_scores import ScoredPatients, brier, concordance_of, decile_times, dynamic_auc, integrated
+from ._row_order import check_row_order
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 
@@ -77,7 +78,8 @@ def survival(
     Raises
     ------
     SurvivalError
-        If shapes or values do not fit, there is no event, or a time is outside of what was seen.
+        If shapes or values do not fit, there is no event, a time is outside of what was seen, or columns name the same
+        patients in another order.
 
     Warns
     -----
@@ -96,6 +98,7 @@ def survival(
     0   4.0        4       2  1.0
     1   7.0        2       3  0.8
     """
+    check_row_order(SurvivalError, time=time, event=event, risk=risk, folds=folds, survival=survival)
     partitions = _partitions(time, event, risk, folds)
     _tell_selected(risk)
     patients = partitions[0]

@@ -21,6 +21,7 @@ from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
 from ...learn.search_index import N_MEASURED, Index, nearest, with_graph
 from ...learn.search_others import as_numbers, nearest_of_others, recall_of, rows_of_index
+from ...metrics._row_order import check_row_order
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,8 +121,8 @@ def search(
     k: int = 10,
     *,
     use_rep: str | None = None,
-    exclude: Sequence[str] | Literal["patient"] | None = "patient",
-    exclude_of: Sequence[str] | None = None,
+    exclude: pd.Series | Sequence[str] | Literal["patient"] | None = "patient",
+    exclude_of: pd.Series | Sequence[str] | None = None,
     patient_key: str | None = PATIENT_KEY,
 ) -> pd.DataFrame:
     """The nearest rows of an index for each row of a query, in other patients.
@@ -161,8 +162,8 @@ def search(
     Raises
     ------
     TableError
-        If the query has another number of columns, or was embedded otherwise, or groups do not fit, or patients are
-        spelled otherwise than in the index.
+        If the query has another number of columns, or was embedded otherwise, or groups do not fit or are of the same
+        rows in another order, or patients are spelled otherwise than in the index.
 
     Warns
     -----
@@ -220,8 +221,8 @@ def _groups(
     index: Index,
     names: np.ndarray,
     patients: np.ndarray | None,
-    exclude: Sequence[str] | str | None,
-    exclude_of: Sequence[str] | None,
+    exclude: Sequence[str] | pd.Series | str | None,
+    exclude_of: Sequence[str] | pd.Series | None,
     *,
     is_table: bool,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -247,6 +248,8 @@ def _groups(
         raise TableError("exclude= and exclude_of= belong together: groups of the query, and of the index.")
     if exclude is None:
         return None, None
+    check_row_order(TableError, query=pd.Index(names), exclude=exclude)
+    check_row_order(TableError, index=pd.Index(index.names), exclude_of=exclude_of)
     own, group_of = as_text(exclude), as_text(exclude_of)
     check_across(own, group_of, "Groups of exclude=")
     return own, group_of
