@@ -27,6 +27,7 @@ from calibrate.case import Case, measure
 from joblib import Parallel, delayed
 
 import spatialfm as sfm
+from spatialfm import _origin
 from spatialfm._errors import SpatialfmError
 
 ROWS = Path(__file__).parent / "calibrate" / "rows.csv"
@@ -49,6 +50,7 @@ def all_cases() -> list[Case]:
 
 def run_one(case: Case, seed: int) -> object:
     sfm.settings.progress, sfm.settings.verbosity = False, 0
+    _origin.forget()  # what is remembered of another cohort, whose patients have the same names
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
