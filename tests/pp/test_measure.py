@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
@@ -17,6 +20,8 @@ from spatialfm.pp.measure import (
     compact,
     group_boxes,
     intensity_sums,
+    loaded,
+    one_thread,
     plan_blocks,
     rows_of,
 )
@@ -283,3 +288,16 @@ def test_one_thread_reads_in_the_calling_thread_alone():
     readers.clear()
     loaded(image)
     assert threading.get_ident() not in readers
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_part_is_what_dask_computes_of_it(alone):
+    values = np.random.default_rng(0).integers(0, 99, (3, 40, 50))
+    lazy = da.from_array(values, chunks=(1, 16, 16))
+    parts = [lazy[1:, 5:30, 7:41], lazy[0, :16, :16] * 2, lazy[:, ::2, ::-1], lazy[:, :0]]
+    named = [xr.DataArray(one, dims=("c", "y", "x")) for one in (lazy, values)]
+    with one_thread() if alone else nullcontext():
+        for part in parts:
+            np.testing.assert_array_equal(loaded(part), part.compute())
+        for part in (*named, values, values.tolist()):
+            np.testing.assert_array_equal(loaded(part), values)
