@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import dask.array as da
@@ -70,6 +71,19 @@ def test_cells_of_the_simulator_are_found_and_tiles_change_nothing(sdata):
     assert scores[150] == pytest.approx(scores[320], abs=0.01)
     assert scores[64] == pytest.approx(scores[320], abs=0.01)
     assert f1(found[64], found[320]) > 0.99
+
+
+def test_nuclei_that_few_bright_ones_hide_are_said_with_a_threshold_that_finds_them(sdata, recwarn):
+    sfm.pp.segment_cells(sdata, nuclear="DAPI", key_added="clean")
+    assert not [one for one in recwarn if "may be missed" in str(one.message)]
+    real = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=160, random_state=5)
+    truth = real["true_cells_P001_1"].values
+    with pytest.warns(SpatialfmWarning, match="Nuclei of image 'image_P001_1' may be missed") as caught:
+        sfm.pp.segment_cells(real, nuclear="DAPI", key_added="otsu")
+    (said,) = [str(one.message) for one in caught if "may be missed" in str(one.message)]
+    lower = float(re.search(r"'threshold': ([\d.e-]+)", said)[1])
+    sfm.pp.segment_cells(real, nuclear="DAPI", key_added="lower", options={"threshold": lower})
+    assert f1(real["lower_P001_1"].values, truth) > 2 * f1(real["otsu_P001_1"].values, truth)
 
 
 def test_no_cell_ends_at_the_border_of_a_tile(sdata):

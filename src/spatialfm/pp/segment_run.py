@@ -14,7 +14,7 @@ import xarray as xr
 
 from .. import _disk
 from .._cache import Arrays, keep_arrays, kept_arrays
-from .._errors import ElementError, RunError, SpatialfmError, counted
+from .._errors import ElementError, RunError, SpatialfmError, counted, warn
 from .._identity import fingerprint
 from .._settings import settings
 from .measure import loaded, plan_blocks
@@ -24,6 +24,7 @@ from .watershed import smoothed
 
 FOLDER = "segmentation"  # below settings.cache_dir
 CHUNK = 1024  # pixels to a side of the labels on disk
+MUCH_MORE = 2.0  # times as much above the lower threshold: 1.4 to 1.6 where nuclei are alike
 _SAMPLED = 2**21  # pixels of a channel that levels are taken of
 
 
@@ -86,6 +87,21 @@ class Kept:
             self.folder.rmdir()
 
 
+def _say_few_bright(job: SegmentJob, stain: np.ndarray, threshold: float) -> None:
+    """Warn where few very bright pixels, of debris or of a fold, draw Otsu's threshold above most nuclei."""
+    from skimage.filters import threshold_otsu
+
+    lower = float(threshold_otsu(np.sqrt(np.maximum(stain, 0)))) ** 2  # square roots: bright pixels weigh less
+    share, wider = float((stain > threshold).mean()), float((stain > lower).mean())
+    if wider >= MUCH_MORE * share:
+        warn(
+            f"Nuclei of image {job.image!r} may be missed: {100 * share:.1f} % of the smoothed nuclear stain are above "
+            f"Otsu's threshold, {threshold:.3g}, which few bright ones draw up; by square roots it is {lower:.2g}, "
+            f"with {100 * wider:.0f} % above. Look at the cells, and pass samples= with "
+            f"options={{'threshold': {lower:.2g}}} if nuclei are missing."
+        )
+
+
 def find_levels(job: SegmentJob, request: SegmentRequest) -> Levels:
     """Levels of an image, over evenly spread pixels; and the thresholds of watershed, on smoothed ones.
 
@@ -123,6 +139,8 @@ def find_levels(job: SegmentJob, request: SegmentRequest) -> Levels:
     threshold = above[0] if given is None else float(given)
     if given is None and threshold <= 0:
         threshold = np.inf  # one value everywhere: no nucleus
+    elif given is None:
+        _say_few_bright(job, stains[0], threshold)
     return Levels(low, high, threshold, above[1] or 1.0)
 
 
