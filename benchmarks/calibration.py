@@ -67,7 +67,10 @@ def row(case: Case, jobs: int, cohorts: int | None = None) -> dict[str, object]:
     return (
         {"function": case.function, "setting": case.setting, "kind": case.kind}
         | values
-        | {"cohorts": found.cohorts, "refused": sum(one is None for one in results)}
+        | {
+            "cohorts": found.cohorts,
+            "refused": n - found.cohorts if found.cohorts else sum(one is None for one in results),
+        }
         | {"date": date.today().isoformat(), "version": sfm.__version__}
     )
 

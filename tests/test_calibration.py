@@ -128,6 +128,9 @@ def test_rows_are_kept_measured_anew_and_printed(tmp_path, monkeypatch):
     assert "| `tl.two` | many; why | 1.000 | 0.722 to 1.000 | 10 |" in text
     assert "another day" not in rows.read_text()
 
+    silent = Case("tl.four", "at times", "p_value", lambda seed: [0.5, np.nan, None][seed % 3], cohorts=9)
+    assert {name: calibration.row(silent, 1)[name] for name in ("cohorts", "refused")} == {"cohorts": 3, "refused": 6}
+
     other = tmp_path / "other.csv"  # measured elsewhere
     pd.DataFrame([calibration.row(cases[2], 1)]).drop(columns=["date", "version"]).to_csv(other)
     command = ["calibration.py", "--take", str(other), "--rows", str(rows), "--write", str(page)]
