@@ -64,7 +64,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
                 f"{use_rep!r} of the {side} has no record of how it was made. Embed both with sfm.tl.embed_cells."
             )
         return _by_names(names, widths, use_rep)
-    named = [json.loads(record.get("feature_names") or "[]") for record in records]
+    named = [_names(record, "feature_names") for record in records]
     # columns themselves are joined by their names below
     one, two = (
         {name: now for name, now in how_made(table, use_rep).items() if name in SAME} for table in (source, target)
@@ -80,7 +80,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
         return _by_names(names, widths, use_rep)
     if all(named):
         return _joined(named[0], named[1], 1, f"column of {use_rep!r}")
-    markers = [json.loads(record.get("markers") or "[]") for record in records]
+    markers = [_names(record, "markers") for record in records]
     reduced = [record.get("n_components") for record in records]
     if records[0].get("output") == "marker" and not any(reduced):
         width = int(records[0]["embedding_dim"])
@@ -147,6 +147,12 @@ def has_names(record: Mapping[str, Any]) -> bool:
     return record.get("feature_names") not in (None, "", "[]")
 
 
+def _names(record: Mapping[str, Any], name: str) -> list[str]:
+    """A list of a record: JSON text, or as `spatialfm.get.record` gives it."""
+    kept = record.get(name) or "[]"
+    return json.loads(kept) if isinstance(kept, str) else [str(one) for one in kept]
+
+
 def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     """What a representation has in common with all whose columns mean the same, as text; empty where not known."""
     if use_rep == "X":
@@ -156,7 +162,7 @@ def how_made(table: AnnData, use_rep: str) -> dict[str, str]:
     if record is None:
         return {} if names is None else {"columns": json.dumps(names)}
     making = {name: str(record.get(name) or "") for name in SAME if name != "window" or not of_own_pixels(record)}
-    columns = json.loads(record.get("feature_names") or "[]") or json.loads(record.get("markers") or "[]")
+    columns = _names(record, "feature_names") or _names(record, "markers")
     # one vector of a cell is the same in whatever order its markers come
     in_order = making["output"] == "marker" or has_names(record)
     making["columns"] = json.dumps(names or (columns if in_order else sorted(columns)))

@@ -106,8 +106,10 @@ def test_a_forest_equals_scikit_survival_on_new_patients(here, there, tmp_path):
     order = np.argsort(here.obs_names.to_numpy(str), kind="stable")
     mean, sd = here.X[order].mean(axis=0), here.X[order].std(axis=0)
     y = Surv.from_arrays(here.obs["event"].to_numpy()[order], here.obs["time"].to_numpy()[order])
-    other = RandomSurvivalForest(20, min_samples_leaf=6, random_state=0).fit((here.X[order] - mean) / sd, y)
-    curves = other.predict_survival_function((there.X - mean) / sd)
+    scaled, new = (here.X[order] - mean) / sd, (there.X - mean) / sd
+    columns = np.lexsort(scaled[::-1])  # those of a split are drawn by their place: by the first patient's values
+    other = RandomSurvivalForest(20, min_samples_leaf=6, random_state=0).fit(scaled[:, columns], y)
+    curves = other.predict_survival_function(new[:, columns])
     assert found["survival_1"].to_numpy() == pytest.approx([curve(1.0) for curve in curves], abs=1e-9)
     stored.obs.loc["A3", "time"] += 0.1
     with pytest.raises(SurvivalError, match="not what the forest of uns"):
