@@ -307,8 +307,9 @@ def _refuse_not_known(others: pd.Series, key: str, argument: str) -> None:
         column, n = f'patients.obs["{key}"]', int(others.isin(words).sum())
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) holds {listed(words, 5)}, and {counted(n, 'row')} of which nobody knows "
-            f"whether the event was seen would count as censored. Make them missing: {column} = {column}.astype(object)"
-            f".replace({dict.fromkeys(words)}); if these patients were seen without the event, rename the value."
+            f"whether the event was seen would count as censored. Make them missing (empty, in a file): {column} = "
+            f"{column}.astype(object).replace({dict.fromkeys(words)}); if these patients were seen without the event, "
+            "rename the value."
         )
 
 

@@ -258,7 +258,8 @@ def test_the_table_of_cells_is_that_of_a_run_from_scratch(finished, results, tmp
     content = table.read_bytes()
     try:
         frame = pd.read_csv(table, dtype=str)
-        frame.loc[[1, 4], "months"], frame.loc[2, "died"], frame.loc[6, "age"] = "7.5", "unknown", "80"
+        frame.loc[[1, 4], "months"], frame.loc[6, "age"] = "7.5", "80"
+        frame.loc[2, "died"] = {"yes": "no", "no": "yes"}[frame.loc[2, "died"]]
         frame.to_csv(table, index=False)
         new = tmp_path / "new"
         for out in (results, new):
