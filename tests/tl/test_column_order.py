@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.sparse import csr_matrix
+from scipy.stats import spearmanr
 
 import spatialfm as sfm
+from spatialfm._errors import SurvivalError
 from spatialfm.learn.expression_probe import ProbeRecipe, fit_predict
 from spatialfm.tl.signatures.transfer_signatures import _forest
 
@@ -94,3 +97,82 @@ def test_forests_that_predict_expression():
         for columns in (values, values[:, order])
     )
     np.testing.assert_array_equal(one, other)
+
+
+def in_other_orders(n: int = 120) -> tuple[AnnData, AnnData, np.ndarray]:
+    """Cells whose type one of six columns tells, another cohort with its columns turned round, and its types.
+
+    The first twenty cells have nothing in any column, one column is there twice, and one is the same everywhere.
+    """
+    rng = np.random.default_rng(3)
+    tables, names = [], list("abcdef")
+    for order in (names, names[::-1]):
+        inside = rng.integers(0, 2, n).astype(bool)
+        values = pd.DataFrame(rng.normal(size=(n, 6)), columns=names)
+        values["e"] = values["d"]
+        values["f"] = 1.0
+        values["b"] += np.where(inside, 6.0, -6.0)
+        values[:20] = np.where(values.columns == "b", values[:20], 0.0)
+        obs = pd.DataFrame({"type": np.where(inside, "B", "T"), "patient": [f"P{i % 6}" for i in range(n)]})
+        cells = AnnData(values[order].to_numpy(), obs=obs.set_axis([f"c{i}" for i in range(n)]))
+        cells.var_names = order
+        cells.obsm["signatures"] = pd.DataFrame({"S": inside}, index=cells.obs_names)
+        tables.append(cells)
+    return *tables, inside
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+@pytest.mark.parametrize("sparse", [False, True])
+def test_what_was_fitted_is_applied_to_columns_of_the_same_name(sparse):
+    source, target, inside = in_other_orders()
+    if sparse:
+        source.X, target.X = csr_matrix(source.X), csr_matrix(target.X)
+    said = sfm.tl.transfer_signatures(source, target, use_rep="X", n_trees=20, copy=True)["S"]
+    assert ((said > 0.5) == inside).all()
+    for method in ("forest", "knn"):
+        labels = sfm.tl.transfer_labels(source, target, "type", use_rep="X", method=method, copy=True)
+        assert (labels.iloc[:, 0].astype(str) == target.obs["type"]).mean() > 0.95
+
+
+@pytest.mark.parametrize("method", ["forest", "knn", "trees", "bcos", "ensemble"])
+def test_cells_without_label_are_judged_by_the_column_that_tells(method):
+    """Training rows are others than those that are judged, and both begin with other values."""
+    source, _, _ = in_other_orders()
+    truth = source.obs["type"].to_numpy(str)
+    source.obs["known"] = pd.Categorical(np.where(np.arange(120) % 3 == 0, truth, None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.annotate(source, "known", use_rep="X", method=method, key_added="said")
+    assert (source.obs["said"].astype(str) == truth).mean() > 0.95
+
+
+def test_a_forest_of_another_cohort_finds_its_columns():
+    rng, names = np.random.default_rng(5), list("abcde")
+    cohorts = []
+    for name, order in (("A", names), ("B", names[::-1])):
+        values = pd.DataFrame(rng.normal(size=(80, 5)), columns=names)
+        values.iloc[0] = 0.0
+        values["e"] = values["d"]
+        obs = pd.DataFrame({"time": np.exp(-2 * values["c"].to_numpy()), "event": 1})
+        table = AnnData(values[order].to_numpy(), obs=obs.set_axis([f"{name}{i:02d}" for i in range(80)]))
+        table.var_names = order
+        cohorts.append(table)
+    source, target = cohorts
+    options = {"n_folds": 2, "n_inner_folds": 2, "n_repeats": 1, "n_bootstrap": 100, "n_trees": 20, "n_importance": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.survival_forest(source, use_rep="X", min_samples_leaf=5, **KEYS, **options)
+        said = sfm.tl.predict_survival(source, target, key="survival_forest", n_bootstrap=100, copy=True)
+    risk = said["predictions"]["risk"].to_numpy()
+    assert spearmanr(risk, target[:, "c"].X.ravel())[0] > 0.9
+    with pytest.raises(SurvivalError, match="not what the forest"):  # grown again, it would be of other columns
+        sfm.tl.predict_survival(source[:, names[::-1]].copy(), target, key="survival_forest", copy=True)
+
+
+def test_expression_is_predicted_from_the_column_that_tells():
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(90, 5))
+    values[0] = values[60] = 0.0
+    recipe = ProbeRecipe("forest", None, 1.0, 20)
+    found = fit_predict(values[:60], values[:60, 2:3], np.arange(60) % 6, values[60:], recipe, seed=0).values
+    assert spearmanr(found[:, 0], values[60:, 2])[0] > 0.9
