@@ -285,6 +285,7 @@ CASES: list[Case] = [
         "p_value",
         lambda s: changed(s, AGE),
         150,
+        conservative=True,
     ),
     Case(
         "tl.compare_composition",

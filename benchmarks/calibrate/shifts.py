@@ -100,6 +100,7 @@ CASES: list[Case] = [
         "interval",
         lambda s: interval(s, TEN, (6, 6), (1.5, 1.5)),
         100,
+        conservative=True,
     ),
     Case(
         "tl.distribution_shift",
@@ -107,6 +108,7 @@ CASES: list[Case] = [
         "interval",
         lambda s: interval(s, TEN, (6, 7.5), (1.0, 1.5)),
         100,
+        conservative=True,
     ),
     Case(
         "tl.distribution_shift",

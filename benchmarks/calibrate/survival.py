@@ -257,8 +257,8 @@ CASES = [
     _case("rmst", "40 against 40, hazard ratio 2", POWER, partial(rmst, sizes=(40, 40), ratio=2.0), cohorts=200),
     _case("cut_point", "40 patients", P, partial(cut_point, sizes=(40,)), cohorts=200),
     _case("cut_point", "40 patients, ties, skewed", P, partial(cut_point, sizes=(40,), ties=True, x="skewed"),
-          cohorts=200),
-    _case("stratify", "60 patients, cross-fitted", P, stratify, cohorts=60),
+          cohorts=200, conservative=True),
+    _case("stratify", "60 patients, cross-fitted", P, stratify, cohorts=60, conservative=True),
     _case("concordance", "40 patients", I, concordance, cohorts=200),
-    _case("concordance", "15 patients", I, partial(concordance, n=15), cohorts=200),
+    _case("concordance", "15 patients", I, partial(concordance, n=15), cohorts=1000),
 ]  # fmt: skip
