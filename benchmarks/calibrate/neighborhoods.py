@@ -73,10 +73,12 @@ def structures(seed: int, n: tuple[int, int], p: tuple[float, float], what: str)
     return [row["ci_low"], row["ci_high"], p[0] / p[1]] if what == "interval" else [row["p_value"]]
 
 
-def nests(seed: int, area: tuple[float, float], within: str | None, pull: float = 0.0) -> np.ndarray:
+def nests(
+    seed: int, area: tuple[float, float], within: str | None, pull: float = 0.0, interval: bool = False
+) -> np.ndarray:
     """16 patients; round nests cover a share of the tissue by group, rules of neighbourhood are the same.
 
-    With `pull`, T cells of the second group are in clumps wherever they are.
+    With `pull`, T cells of the second group are in clumps wherever they are. Intervals are those of differences, 0.
     """
     rng, parts, places = np.random.default_rng(seed), [], []
     for i in range(16):
@@ -98,6 +100,8 @@ def nests(seed: int, area: tuple[float, float], within: str | None, pull: float 
     obs["sample"], obs.index = obs["patient"], obs.index.astype(str)
     cells = AnnData(obs=obs, obsm={"spatial": np.concatenate(places)})
     table = sfm.tl.compare_enrichment(cells, "type", "group", within=within, copy=True)
+    if interval:
+        return table.assign(truth=0.0)[["low", "high", "truth"]].to_numpy()
     own = table[(table["cell_type"] == "T") & (table["neighbour"] == "T")]
     return (own if pull else table)["p_value"].to_numpy()
 
@@ -138,6 +142,13 @@ CASES: list[Case] = [
         lambda s: nests(s, (0.15, 0.35), None),
         60,
         note="another question, which is warned of: who shares tissue",
+    ),
+    Case(
+        "tl.compare_enrichment",
+        'nests of 15 % against 35 % of the area, within="niche"',
+        "interval",
+        lambda s: nests(s, (0.15, 0.35), "niche", interval=True),
+        200,
     ),
     Case("tl.compare_enrichment", "the same nests", "p_value", lambda s: nests(s, (0.25, 0.25), None), 60),
     Case(

@@ -104,6 +104,34 @@ def test_where_it_goes(scored, tmp_path):
     assert sfm.pl.survival_auc(scored, return_fig=True).axes
 
 
+def test_a_feature_that_the_outcome_made_is_named(scored):
+    """As coxnet records it with `on_selected="mark"`; scores of arrays alone have no such record."""
+    made = (
+        "obs['low']: {}made by sfm.tl.cut_point from the composition with the outcome (time, event) of the {} patients"
+    )
+    labels = []
+    for text in ("", made.format("", "same"), made.format("perhaps ", "same"), made.format("", "other")):
+        scored.uns["coxnet"]["params"] = {"selected": text}
+        for keys in ("coxnet", {"x": "coxnet"}):
+            ax = sfm.pl.survival_auc(scored, keys, show=False)
+            labels.append(ax.get_legend().get_texts()[0].get_text().partition("optimistic")[::2])
+            plt.close(ax.figure)
+    assert [bool(after) for _, after in labels] == [False, False, True, True, True, True, False, False]
+    assert [before.endswith("perhaps ") for before, _ in labels] == [False] * 4 + [True, True, False, False]
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+def test_groups_of_a_cut_are_named_in_the_figure_of_a_model_that_takes_them():
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"time": rng.exponential(size=60), "event": 1}, index=[f"P{i}" for i in range(60)])
+    patients = AnnData(rng.normal(size=(60, 2)), obs=obs, var=pd.DataFrame(index=["a", "b"]))
+    sfm.tl.cut_point(patients, "a", n_permutations=100)
+    options = {"n_folds": 2, "n_inner_folds": 2, "n_repeats": 1, "n_bootstrap": 100, "on_selected": "mark"}
+    sfm.tl.coxnet(patients, use_rep="X", covariates="a_group", n_alphas=5, **options)
+    ax = sfm.pl.survival_auc(patients, "coxnet", show=False)
+    assert "optimistic: the outcome made a feature" in ax.get_legend().get_texts()[0].get_text()
+
+
 def test_refusals(scored):
     with pytest.raises(
         TableError, match=r"No scores in uns\['cox'\] \(keys=\); uns has 'coxnet'.*sfm.tl.coxnet\(patients\)"

@@ -161,10 +161,21 @@ def _records(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str,
 def _label(name: str, result: Mapping) -> str:
     row = result["scores"].loc["mean_auc"]
     limits = f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})" if np.isfinite(row["ci_low"]) else ""
-    text = f"mean AUC {row['value']:.2f}{limits}"
+    text, doubt = f"mean AUC {row['value']:.2f}{limits}", _doubt(result)
     if not name:
-        return text
-    return f"{name}: {text}" if len(name) + len(text) <= 44 else f"{textwrap.fill(name, 44)}:\n{text}"
+        return text + doubt
+    return (f"{name}: {text}" if len(name) + len(text) <= 44 else f"{textwrap.fill(name, 44)}:\n{text}") + doubt
+
+
+def _doubt(result: Mapping) -> str:
+    """What the record knows of features that an outcome of the same patients made."""
+    params = result.get("params")
+    selected = str(params.get("selected", "")) if isinstance(params, Mapping) else ""
+    made = [part for part in selected.split("; ") if "of the same patients" in part]
+    if not made:
+        return ""
+    may = all("perhaps" in part for part in made)
+    return f"\n{'perhaps ' if may else ''}optimistic: the outcome made a feature"
 
 
 def _draw_numbers(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str], last: float) -> None:
