@@ -79,3 +79,17 @@ def test_probabilities_are_those_of_a_forest_of_scikit_learn(cohorts):
     sfm.tl.transfer_signatures(source, target, use_rep="X")
     params = target.uns["signatures"]["params"]
     assert (params["n_trees"], params["max_depth"], params["test_size"]) == (200, 16, 0.2)
+
+
+def test_the_order_of_the_source_changes_nothing(cohorts):
+    source, target = cohorts
+    source.obs_names = [f"{name}_{i}" for i, name in enumerate(source.obs_names)]
+    turned = source[np.random.default_rng(0).permutation(source.n_obs)].copy()
+    written = []
+    for table in (source, turned):
+        copied = target.copy()
+        sfm.tl.transfer_signatures(table, copied, use_rep="X", n_trees=10)
+        quality = copied.uns["signatures"]["signatures"][["accuracy_cells", "accuracy_patients"]]
+        written.append((copied.obsm["signatures_probability"], copied.obs["signatures_novelty"], quality))
+    for one, two in zip(*written, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-12)

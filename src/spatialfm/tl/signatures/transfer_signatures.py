@@ -14,7 +14,7 @@ from ..._origin import remember
 from ..._preparation import column_scale, preparation
 from ..._public import public
 from ..._storable import named_table, write_obsm, write_uns
-from ...cohort.checks import check_anndata, listed, obs_column
+from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.comparability import same_rows, shared_columns, tell_another_unit
 from ...cohort.members import signature_members
@@ -114,10 +114,15 @@ def transfer_signatures(
     """
     for table in (source, target):
         check_anndata(table, "transfer_signatures", None if copy else key_added)
-    members = _members(source, key)
-    patients = None if patient_key is None else obs_column(source, patient_key, "patient_key").astype(str).to_numpy()
+    # in the order of the cells' names: cells, trees and splits are drawn by their place
+    order = order_of_names(source.obs_names)
+    members = _members(source, key).iloc[order]
+    patients = None
+    if patient_key is not None:
+        patients = obs_column(source, patient_key, "patient_key").astype(str).to_numpy()[order]
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]
+    values = values[order]
     tell_another_unit(others, values, f"{use_rep!r} (use_rep=) of the target")
     from ..._progress import progress_bar
 
@@ -143,7 +148,7 @@ def transfer_signatures(
     write_obsm(target, key_added, probabilities > 0.5)
     write_obsm(target, f"{key_added}_probability", probabilities)
     mean, sd = column_scale(values, preparation(source, use_rep))
-    known = reference_patients(source, patient_key, some)
+    known = reference_patients(source, patient_key, order[some])
     target.obs[f"{key_added}_novelty"] = novelty((values[some] - mean) / sd, (others - mean) / sd, n_neighbors, known)
     known = source.uns.get(key, {}).get("signatures")
     table = pd.DataFrame(quality).T
