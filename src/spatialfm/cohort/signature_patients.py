@@ -70,6 +70,8 @@ def read_patients(
     check_split(adata, patient_key, library_key)
     columns = {key: obs_column(adata, key, "outcome", allow_missing=True) for key in keys}
     codes, names = codes_by_appearance(column)
+    order = order_of_names(names)  # who is in which fold, and whose outcomes change places, follows from it
+    codes, names = order.argsort()[codes], [names[place] for place in order]
     values = {key: column.astype(object).where(column.notna(), None) for key, column in columns.items()}
     table = pd.DataFrame(
         {key: value_of_each(part, codes, names) for key, part in values.items()}, index=pd.Index(names)

@@ -84,6 +84,18 @@ def test_without_an_effect_the_published_score_is_above_one_half_and_the_nested_
     assert abs(table[NESTED].mean() - 0.5) < 3 * spread[NESTED]
 
 
+def test_folds_follow_from_the_names_of_patients_and_not_from_the_order_of_rows():
+    """Clusters see cells in their order, as Leiden's algorithm does everywhere; who is held out with whom does not."""
+    cells = cohort(12, 30, seed=1)
+    one, two = (
+        sfm.tl.discover_signatures(table, outcome="response", n_permutations=0, copy=True, **QUICK)["patients"]
+        for table in (cells, cells[::-1].copy())
+    )
+    assert list(one.index) == list(two.index) == sorted(one.index)
+    pd.testing.assert_series_equal(one["fold"], two["fold"])
+    pd.testing.assert_series_equal(one["response"], two["response"])
+
+
 def test_no_cell_of_a_held_out_patient_reaches_the_clusters(monkeypatch):
     """The clusterings of the folds see training patients' cells alone, and are not told the outcome."""
     from spatialfm.learn import signature_clusters as clustering
