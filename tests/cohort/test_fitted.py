@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 
 import spatialfm as sfm
@@ -38,6 +39,25 @@ def test_clusters_and_bases_are_named(cells):
     assert said(sfm.tl.classify_samples, patients, use_rep="X", n_components=None, **options) == "clusters obs['state']"
     known = sfm.tl.composition(cells, "type", patient_key="patient")
     assert said(sfm.tl.classify_samples, known, use_rep="X", n_components=None, **options) == ""
+
+
+def test_groups_of_all_patients_are_named_where_they_are_covariates(cells):
+    patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    sfm.tl.stratify(patients, 2, use_outcome=False, key_added="group")
+    rng = np.random.default_rng(0)
+    patients.obs["time"], patients.obs["event"] = rng.exponential(size=patients.n_obs), 1
+    options = {"use_rep": "X", "n_folds": 2, "n_inner_folds": 2, "n_bootstrap": 100, "n_repeats": 1}
+    assert said(sfm.tl.coxnet, patients, covariates="group", n_alphas=3, **options) == "clusters obs['group']"
+    assert said(sfm.tl.coxnet, patients, n_alphas=3, **options) == ""
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+def test_scores_of_annotation_name_bases_of_all_cells(cells):
+    options = {"C": 1.0, "n_folds": 2}
+    sfm.tl.evaluate_annotation(cells, "type", use_rep=["X_latent", "X_pca"], **options)
+    assert cells.uns["annotation"]["params"]["fitted_on_all"] == "principal components of obsm['X_pca']"
+    sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", **options)
+    assert cells.uns["annotation"]["params"]["fitted_on_all"] == ""
 
 
 def test_the_record_of_an_embedding_says_it():

@@ -18,6 +18,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, label_column, listed, named, obs_column, order_of_names
+from ...cohort.fitted import fitted_on_all
 from ...cohort.intensities import intensities
 from ...cohort.label_source import circular_representations
 from ...cohort.patient_names import like_patients
@@ -253,6 +254,7 @@ def evaluate_annotation(
         "transductive": transductive,
         "by_sample": str(by_sample) if transductive else "False",
         "labels_from": labels_from or "",
+        "fitted_on_all": fitted_on_all(adata, keys.values()),
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
     }

@@ -368,7 +368,7 @@ def _params(
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
         "selected": cohort.selected,
-        "fitted_on_all": fitted_on_all(patients, use_rep),
+        "fitted_on_all": fitted_on_all(patients, use_rep, names),
         DATA: fingerprint(patients, [*names, keys.time, keys.event]),
     }
 
