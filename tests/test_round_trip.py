@@ -39,6 +39,10 @@ def _close():
 
 @pytest.fixture(scope="module")
 def cohort() -> ad.AnnData:
+    return cells_of_24()
+
+
+def cells_of_24() -> ad.AnnData:
     """24 patients with 2 samples of 20 cells."""
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(24), 40)
@@ -79,11 +83,25 @@ def cohort() -> ad.AnnData:
 
 def patients_of(cells: ad.AnnData) -> ad.AnnData:
     patients = sfm.tl.composition(cells, "phenotype", patient_key="patient")
+    patients = patients[[f"P/{i} ä" for i in range(24)]].copy()
     patients.obs["status"] = pd.Categorical(["yes"] * 24).add_categories(["no"])
     kinds = np.where(np.arange(24) % 3 == 0, "death (other)", "relapse")
     patients.obs["outcome"] = pd.Categorical(np.where(patients.obs["event"].astype(bool), kinds, "alive/lost"))
     patients.obs["age"] = np.random.default_rng(1).normal(60, 9, 24)
     return patients
+
+
+def _number(cells):
+    """Of each cell, by its name: calls mean the same cells in any order of the table."""
+    return cells.obs_names.str.removeprefix("cell ").astype(int).to_numpy()
+
+
+def _first(cells, n):
+    return cells[_number(cells) < n].copy()
+
+
+def _rest(cells, n):
+    return cells[_number(cells) >= n].copy()
 
 
 def _signatures(cells):
@@ -122,6 +140,7 @@ def _bags(cells):
 
     from spatialfm.learn.bag_published import StampMIL
 
+    torch.manual_seed(0)
     network = StampMIL(cells.obsm["X_model"].shape[1], 2, width=8, n_heads=8, n_layers=1, feedforward=8)
     with tempfile.TemporaryDirectory() as folder:
         torch.save(network.state_dict(), f"{folder}/model.pth")
@@ -146,8 +165,9 @@ def _together(cells):
 
 def _cores(cells, group_key, **kwargs):
     """Several samples of each patient, compared as they are."""
-    cells.obs["core"] = cells.obs["patient"].astype(str) + np.where(np.arange(cells.n_obs) % 2, "/1", "/2")
-    cells.obs["when"] = np.where(np.arange(cells.n_obs) % 2, "after", "before")
+    odd = _number(cells) % 2 == 1
+    cells.obs["core"] = cells.obs["patient"].astype(str) + np.where(odd, "/1", "/2")
+    cells.obs["when"] = np.where(odd, "after", "before")
     samples = sfm.tl.composition(cells, "phenotype", library_key="core", patient_key=None)
     return _run("compare_composition", samples, group_key, n_permutations=99, **kwargs)
 
@@ -175,7 +195,7 @@ def _standardized(cells):
 
 
 def _transferred(cells):
-    target = cells[:400].copy()
+    target = _first(cells, 400)
     sfm.tl.transfer_signatures(_named_signatures(cells), target, use_rep="X_model", n_trees=10)
     return target
 
@@ -199,7 +219,8 @@ def _incidence(cells):
 def _predicted(cells):
     """Half of the patients by what the other half made."""
     patients = patients_of(cells)
-    source, target = patients[:12].copy(), patients[12:].copy()
+    first = patients.obs_names.isin([f"P/{i} ä" for i in range(12)])
+    source, target = patients[first].copy(), patients[~first].copy()
     sfm.tl.cox(source, "γδ T", strata="responded")
     sfm.tl.cut_point(source, "Mac/Mono", key_added="cut", n_permutations=100)
     sfm.tl.stratify(source, 2, time_key="time", event_key="event")
@@ -283,7 +304,7 @@ CELLS = {  # what is written into a table of cells or patients
     ],
     "logrank": [lambda c: _on_patients("logrank", c, "stage"), lambda c: _on_patients("logrank", c, "responded")],
     "marker_attention": [lambda c: _run("marker_attention", c, "X_attended", "phenotype")],
-    "marker_positivity": [lambda c: _run("marker_positivity", c[:200].copy(), markers=MARKERS[:2], min_cells=20)],
+    "marker_positivity": [lambda c: _run("marker_positivity", _first(c, 200), markers=MARKERS[:2], min_cells=20)],
     "mil": [
         lambda c: _run("mil", c, use_rep="X_model", label_key="arm", n_folds=2, n_seeds=1, max_epochs=2, hidden=4),
         lambda c: _run(
@@ -339,9 +360,9 @@ CELLS = {  # what is written into a table of cells or patients
     "label_report": [lambda c: _run("label_report", c, "part", use_rep="X_model", C=1.0)],
     "add_cell_labels": [
         lambda c: [
-            sfm.pp.add_cell_labels(c, pd.DataFrame({"cell": c.obs_names[:2], "label": ["γ/δ", None]}), "by_eye"), c
+            sfm.pp.add_cell_labels(c, pd.DataFrame({"cell": ["cell 0", "cell 1"], "label": ["γ/δ", None]}), "by_eye"), c
         ][1],
-        lambda c: [sfm.pp.add_cell_labels(c, c[:40].copy(), "part", column="part"), c][1],
+        lambda c: [sfm.pp.add_cell_labels(c, _first(c, 40), "part", column="part"), c][1],
     ],
     "suggest_labels": [
         lambda c: _run("suggest_labels", _run("annotate", c, "part", use_rep="X_model", method="linear", C=1.0), "part",
@@ -351,13 +372,12 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _run("tissue_clusters", c, 3, use_rep="X_model"),
         lambda c: _run("tissue_clusters", c, 2, use_rep="X_model", within_sample=True),
     ],
-    "transfer_labels": [lambda c: _run("transfer_labels", c[:600].copy(), c, "leiden", use_rep="X_model")],
     "transfer_signatures": [_transferred],
 }  # fmt: skip
 CELLS["standardize"] = [_standardized]
 CELLS["transfer_labels"] = [
-    lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "leiden", use_rep="X_model"), q][1],
-    lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
+    lambda c: [sfm.tl.transfer_labels(_first(c, 480), q := _rest(c, 480), "leiden", use_rep="X_model"), q][1],
+    lambda c: [sfm.tl.transfer_labels(_first(c, 480), q := _rest(c, 480), "phenotype", use_rep="X_model"), q][1],
 ]
 # of the functions' own tests: calls that take the cells of `cohort` and return the table that was written into
 CELLS |= values("ROUND_TRIP", "tl") | values("ROUND_TRIP", "pp")

@@ -79,4 +79,4 @@ def test_near_pairs_are_those_of_all_comparisons():
 
 def test_the_usual_distance_is_the_median_of_nearest_ones():
     values = np.array([[0.0], [1.0], [3.0], [6.0], [10.0]])
-    assert usual_distance(values, 0) == 2.0  # 1, 1, 2, 3, 4
+    assert usual_distance(values, np.arange(len(values)), 0) == 2.0  # 1, 1, 2, 3, 4

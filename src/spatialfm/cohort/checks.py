@@ -270,6 +270,26 @@ def order_of_names(names: Iterable[object]) -> np.ndarray:
     return np.argsort(np.asarray(names, dtype=str), kind="stable")
 
 
+def by_name(adata: AnnData) -> tuple[AnnData, np.ndarray | slice]:
+    """The table with its rows in the order of their names, a view, and where each row of the table is in there.
+
+    What is clustered, fitted or drawn in that order does not depend on the order of the table. A table that is in that
+    order is taken as it is, so that nothing is copied.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> cells = AnnData(obs=pd.DataFrame(index=["b", "c", "a"]))
+    >>> ordered, place = by_name(cells)
+    >>> ordered.obs_names.tolist(), ordered.obs_names[place].tolist()
+    (['a', 'b', 'c'], ['b', 'c', 'a'])
+    """
+    order = order_of_names(adata.obs_names)
+    if (order[1:] > order[:-1]).all():
+        return adata, slice(None)
+    return adata[order], np.argsort(order)
+
+
 def order_of_places(xy: np.ndarray, names: Iterable[object]) -> np.ndarray:
     """Cells by their place, those at one place by name: of equally far ones the same are found in any order of a table.
 

@@ -147,11 +147,17 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
-def usual_distance(values: np.ndarray, random_state: int) -> float:
-    """Median distance of a row to its nearest, by some rows: what is nearer is nearly identical."""
+def usual_distance(values: np.ndarray, order: np.ndarray, random_state: int) -> float:
+    """Median distance of a row to its nearest, by some rows: what is nearer is nearly identical.
+
+    Parameters
+    ----------
+    order
+        ``(n,)`` rows in the order of their names, from which some are drawn.
+    """
     from sklearn.neighbors import NearestNeighbors
 
-    some = values[np.random.default_rng(random_state).permutation(len(values))[:AMONG]]
+    some = values[order[np.random.default_rng(random_state).permutation(len(values))[:AMONG]]]
     near = NearestNeighbors(n_neighbors=min(2, len(some))).fit(some).kneighbors(some[:NEAR_ROWS])[0]
     return float(np.median(near[:, -1]))
 

@@ -114,7 +114,9 @@ def standardize(
     batches = _batches(adata, batch_key)
     if method in ("combat", "harmony"):
         _check_complete(values, batches, method)
-        result = _by_library(values, adata.obs, batch_key, method, names, random_state)
+        order = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")  # Harmony clusters rows by their place
+        result = np.empty(values.shape)
+        result[order] = _by_library(values[order], adata.obs.iloc[order], batch_key, method, names, random_state)
     else:
         result = by_batch(values, batches.codes, _WAYS[method])
         _say_constant(values, batches)

@@ -13,7 +13,7 @@ from ..._fingerprint import DATA, fingerprint
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_obsm, write_uns
-from ...cohort.checks import check_anndata, codes_of, listed, obs_column
+from ...cohort.checks import check_anndata, codes_of, listed, obs_column, order_of_names
 from ...cohort.representation import representation
 from ...get import record
 
@@ -100,7 +100,8 @@ def marker_attention(
         raise TableError(f"No row has a value in obs[{cluster_key!r}] (cluster_key=). Fill it first.")
     head = _head_of(notes, use_rep) if head == "auto" else head
     scores = head_scores(representation(adata, use_rep, "use_rep"), len(markers), head)
-    z = scaled_by(scores, balanced_rows(codes, max_cells, np.random.default_rng(random_state)))
+    order = order_of_names(adata.obs_names)
+    z = scaled_by(scores, order[balanced_rows(codes[order], max_cells, np.random.default_rng(random_state))])
     present = np.unique(codes[codes >= 0])
     index = pd.Index([names[code] for code in present], name=cluster_key)
 

@@ -14,7 +14,7 @@ from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import as_names, listed, obs_column
+from ...cohort.checks import as_names, listed, obs_column, order_of_names
 from ...cohort.given_table import given_table
 from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
@@ -216,7 +216,8 @@ def _cells(
     values = marker_values(table, names, layer)
     check_one_name(names, targets)
     refuse_predicted(table, names, layer)
-    drawn = at_most(patients, n, random_state)
+    order = order_of_names(table.obs_names)
+    drawn = order[at_most(patients[order], n, random_state)]
     values, patients = np.where(np.isfinite(values), values, np.nan)[drawn], patients[drawn]
     complete = [name for name, whole in zip(names, np.isfinite(values).all(axis=0), strict=True) if whole]
     if len(complete) < 2 and not set(complete) - set(targets):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..._errors import ModelError, PanelError, TableError, counted
 from ..._squares import squares_of
-from ...cohort.checks import as_names, check_samples, listed, obs_column
+from ...cohort.checks import as_names, check_samples, listed, obs_column, order_of_names
 from ...learn.floors import MARKER, HiddenRows, at_most, evaluated, split_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def evaluate_images(
         parts.append(measured_of(rows, predicted[:, list(columns)], mode, "pixel"))
         if means is not None:
             patients = table.obs[patient_key].astype(str).to_numpy()[cells.rows]
-            drawn = at_most(patients, n_cells, random_state)
+            order = order_of_names(table.obs_names[cells.rows])
+            drawn = order[at_most(patients[order], n_cells, random_state)]
             known = HiddenRows(means[drawn][:, : len(names)], patients[drawn])
             parts.append(measured_of(known, means[drawn][:, len(names) :], mode, "cell"))
     return table, parts

@@ -16,7 +16,7 @@ from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import as_names, listed, named, obs_column
+from ...cohort.checks import as_names, listed, named, obs_column, order_of_names
 from ...cohort.given_table import given_table, measured_markers, varying_markers
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
@@ -190,7 +190,8 @@ def surprise(
     medians = frame.median()
     tables = {"samples": medians, "apart": apart_from_others(medians), "far": far, "errors": parts.table()}
     if parts.inputs is not None:
-        tables |= exchanges_of(*parts.inputs, samples, parts.markers, n_folds=n_folds, random_state=random_state)
+        by_name = samples.iloc[order_of_names(adata.obs_names)]
+        tables |= exchanges_of(*parts.inputs, by_name, parts.markers, n_folds=n_folds, random_state=random_state)
     write_uns(adata, key_added, tables | {"params": params})
     paint_maps(data, adata, targets, z, parts.markers, key_added)
     logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
@@ -265,10 +266,14 @@ def _by_cells(
     cofactors = np.array([find_cofactor(column) for column in values[among].T])
     x = compressed_by(values, cofactors)
     bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
-    expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
+    order = order_of_names(adata.obs_names)  # nearest cells are looked for among drawn ones
+    if other is not None:
+        order = np.r_[order, adata.n_obs + order_of_names(other.obs_names)]
+    expected, options = np.empty_like(x), {"n_folds": n_folds, "random_state": random_state}
+    expected[order] = expected_of_others(method, x[order], codes[order], among[order], **options, over=bar)
     sample = samples_of(adata, other, library_key, patient)
     parts = parts_of(names, x, expected, codes, among, sample, adata.n_obs, said)
-    return replace(parts, inputs=(values, cofactors, codes, among))
+    return replace(parts, inputs=(values[order], cofactors, codes[order], among[order]))
 
 
 def _by_model(

@@ -13,7 +13,7 @@ from ..._logging import logger
 from ..._preparation import preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata
+from ...cohort.checks import by_name, check_anndata
 from ...cohort.circular import remember_groups
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
@@ -85,21 +85,22 @@ def niches(
             "No 'neighborhood_composition' in obsm. Make it with sfm.tl.neighborhood_composition(adata, <types>, "
             "library_key='sample', n_neighbors=10), or pass use_rep=."
         )
-    values, how = representation(adata, use_rep), preparation(adata, use_rep)
+    ordered, place = by_name(adata)  # k-means starts from rows by their place
+    values, how = representation(ordered, use_rep), preparation(adata, use_rep)
     scaled = prepare(values, how)
     different = n_different(values, n_niches)
     if not 2 <= n_niches <= different:
         raise TableError(
             f"n_niches={n_niches} of {different} different neighborhoods. Pass 2 or more, at most as many."
         )
-    weights, weighed = patient_weights(adata, patient_key)
+    weights, weighed = patient_weights(ordered, patient_key)
     model = k_means(n_niches, len(values), 10, random_state)
     codes = model.fit_predict(scaled, sample_weight=weights)
     order = np.argsort(-np.bincount(codes, minlength=n_niches), kind="stable")
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)
     codes, names = rank[codes], [str(i + 1) for i in range(n_niches)]
-    niche = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
+    niche = pd.Series(pd.Categorical.from_codes(codes[place], names), index=adata.obs_names, name=key_added)
     logger.info("%d cells in %d niches", len(niche), n_niches)
     remember_groups(adata, "niches", use_rep, niche, written=not copy)
     if copy:

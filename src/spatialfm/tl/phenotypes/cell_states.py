@@ -13,7 +13,7 @@ from ..._logging import logger
 from ..._preparation import AS_IT_IS, STANDARDIZED, column_scale, preparation
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata
+from ...cohort.checks import by_name, check_anndata
 from ...cohort.circular import remember_groups
 from ...cohort.comparability import shared_columns, tell_another_unit
 from ...cohort.depth import patient_weights
@@ -96,10 +96,11 @@ def cell_states(
     (6, 20)
     """
     check_anndata(adata, "cell_states", None if copy else key_added)
-    values = representation(adata, use_rep).astype(np.float32)
+    ordered, place = by_name(adata)  # k-means starts from rows by their place
+    values = representation(ordered, use_rep).astype(np.float32)
     if source is None:
         how = {None: preparation(adata, use_rep), True: STANDARDIZED, False: AS_IT_IS}[standardize]
-        weights, weighed = patient_weights(adata, patient_key)
+        weights, weighed = patient_weights(ordered, patient_key)
         record = _fit(values, n_states, how, weights, random_state)
         record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state, "preparation": how}
         record["params"]["weights"] = weighed
@@ -110,7 +111,7 @@ def cell_states(
         tell_another_unit(values, representation(source, use_rep, "source")[:, theirs], f"{use_rep!r} (use_rep=)")
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
     names = [str(i + 1) for i in range(len(record["centers"]))]
-    states = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
+    states = pd.Series(pd.Categorical.from_codes(codes[place], names), index=adata.obs_names, name=key_added)
     logger.info("%d cells in %d states", len(states), len(names))
     remember_groups(adata, "cell_states", use_rep, states, written=not copy)
     if copy:

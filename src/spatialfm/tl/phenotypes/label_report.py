@@ -122,7 +122,7 @@ def label_report(
     )[:, [sorted_names.index(name) for name in names]]  # fmt: skip
     labelled = _Labelled(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
     scaled = values if scale.get("by_sample") else prepare(values, how)
-    nearer_than = usual_distance(scaled, random_state)
+    nearer_than = usual_distance(scaled, order_of_names(adata.obs_names), random_state)
     pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
 
     table = _cells(labelled, pairs, patient_key)

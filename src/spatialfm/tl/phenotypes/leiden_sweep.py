@@ -16,12 +16,12 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_obsm, write_uns
 from ...cohort.batches import STANDARDIZE, of_cells, tell_batches
-from ...cohort.checks import check_anndata, order_of_names
+from ...cohort.checks import by_name, check_anndata
 from ...cohort.circular import remember_groups
 from ...cohort.depth import tell_dominant
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
-from ...cohort.sketch import N_VOTES, SKETCH_FROM, Nearest, Size, Sketch, drawn_evenly, groups_of, sketch_size
+from ...cohort.sketch import BLOCK, N_VOTES, SKETCH_FROM, Nearest, Size, Sketch, drawn_evenly, groups_of, sketch_size
 from ...learn.leiden import leiden, neighbour_graph, resolution_profile, widest_middles
 
 if TYPE_CHECKING:
@@ -123,17 +123,19 @@ def leiden_sweep(
     """
     check_anndata(adata, "leiden_sweep", None if copy else key_added)
     wanted = _checked(adata, resolutions, share)
-    drawn = _drawn(adata, use_rep, sketch, random_state)
-    tell_dominant(adata if drawn is None else adata[drawn.rows])
+    ordered, place = by_name(adata)  # Leiden goes through rows, and subsets are drawn, by their place
+    drawn = _drawn(ordered, use_rep, sketch, random_state)
+    tell_dominant(adata if drawn is None else ordered[drawn.rows])
 
     plan = SweepPlan(wanted, n_neighbors, share, n_subsamples, n_jobs, random_state)
     if drawn is None:
-        graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
+        graph, how = _graph(ordered, use_rep, n_neighbors, neighbors_key, random_state)
         sweep = whole_sweep(graph, plan)
     else:
-        values, how = prepared(adata, use_rep)
+        values, how = prepared(ordered, use_rep)
         sweep = sketched_sweep(values, drawn, plan)
         _tell(drawn, adata.n_obs, sweep.errors)
+    sweep = replace(sweep, codes=[codes[place] for codes in sweep.codes])
     clusters = sweep.clusters(adata.obs_names)
     for name in clusters:
         place = f"obsm/{key_added}:{name}"
@@ -231,7 +233,7 @@ def _drawn(adata: AnnData, use_rep: str | None, sketch: Size, random_state: int)
     size = sketch_size(sketch, adata.n_obs)
     if size is None:
         return None
-    return drawn_evenly(order_of_names(adata.obs_names), *groups_of(adata), size, random_state)
+    return drawn_evenly(np.arange(adata.n_obs), *groups_of(adata), size, random_state)
 
 
 def whole_sweep(graph: csr_matrix, plan: SweepPlan) -> Sweep:
@@ -253,7 +255,8 @@ def sketched_sweep(values: np.ndarray, drawn: Sketch, plan: SweepPlan) -> Sweep:
     codes = np.empty((len(clusterings), len(values)), clusterings.dtype)
     codes[:, drawn.rows] = clusterings
     rest = np.delete(np.arange(len(values)), drawn.rows)
-    codes[:, rest] = nearest.votes(values[rest], clusterings, N_VOTES)
+    for part_of_rest in np.split(rest, np.arange(BLOCK, len(rest), BLOCK)):  # all others at once would be a second copy
+        codes[:, part_of_rest] = nearest.votes(values[part_of_rest], clusterings, N_VOTES)
     again = nearest.votes(part, clusterings, N_VOTES, itself=np.arange(len(part)))
     table = {"own_cluster": (again == clusterings).mean(axis=1), "ari_sketches": np.nan}
     if drawn.comparable:

@@ -12,7 +12,7 @@ from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, obs_column
+from ...cohort.checks import by_name, check_anndata, obs_column
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
@@ -88,15 +88,16 @@ def tissue_clusters(
     (3, 12)
     """
     check_anndata(adata, "tissue_clusters", None if copy else key_added)
-    values, how = prepared(adata, use_rep)
-    samples = obs_column(adata, library_key, "library_key").astype(str).to_numpy()
+    ordered, place = by_name(adata)  # k-means starts from rows by their place
+    values, how = prepared(ordered, use_rep)
+    samples = obs_column(ordered, library_key, "library_key").astype(str).to_numpy()
     if n_clusters < 2:
         raise TableError(f"n_clusters={n_clusters} makes no clusters. Pass 2 or more.")
     names = np.empty(adata.n_obs, dtype=object)
     groups = (
         [(f"{sample}:", samples == sample) for sample in np.unique(samples)] if within_sample else [("", samples != "")]
     )
-    weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(adata, patient_key)
+    weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(ordered, patient_key)
     order: list[str] = []
     for prefix, rows in groups:
         different = len(np.unique(values[rows], axis=0))
@@ -108,12 +109,12 @@ def tissue_clusters(
         codes = kmeans_by_size(values[rows], n_clusters, random_state, weights)
         names[rows] = [f"{prefix}{code + 1}" for code in codes]
         order += [f"{prefix}{i + 1}" for i in range(n_clusters)]
-    clusters = pd.Series(pd.Categorical(names, order), index=adata.obs_names, name=key_added)
+    clusters = pd.Series(pd.Categorical(names[place], order), index=adata.obs_names, name=key_added)
     logger.info("%d tiles in %d clusters", adata.n_obs, len(order))
     if copy:
         return clusters
     record = {
-        "sizes": pd.crosstab(clusters, samples, dropna=False).rename_axis(index="cluster", columns="sample"),
+        "sizes": pd.crosstab(clusters, samples[place], dropna=False).rename_axis(index="cluster", columns="sample"),
         "params": {
             "n_clusters": n_clusters,
             "use_rep": use_rep,

@@ -18,7 +18,7 @@ from ..._public import public
 from ..._storable import write_obsm, write_uns
 from ...cohort.adjusted import lacking, read_adjustment
 from ...cohort.batches import TANGLED, batches_of, tell_batches
-from ...cohort.checks import check_anndata, order_of_names
+from ...cohort.checks import by_name, check_anndata, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.depth import Depth
 from ...cohort.fitted import fitted_on_all
@@ -223,14 +223,15 @@ def discover_signatures(
     """
     check_anndata(adata, "discover_signatures", None if copy else key_added)
     plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
-    everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
-    blocks = _blocks(adata, everyone, block_key)
-    _tell_batches(adata, everyone, outcome, block_key)
-    whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
+    ordered, place = by_name(adata)  # cells are drawn and clustered by their place
+    everyone = read_patients(ordered, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
+    blocks = _blocks(ordered, everyone, block_key)
+    _tell_batches(ordered, everyone, outcome, block_key)
+    whole, how = prepared(ordered[everyone.rows] if everyone.n_dropped else ordered, use_rep)
     resolutions = _checked(resolutions, merge_overlap)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
     size = sketch_size(sketch, len(whole))
-    draw = drawn(everyone, cells_per_patient, keys, random_state, size, adata.obs_names)
+    draw = drawn(everyone, cells_per_patient, keys, random_state, size, ordered.obs_names)
     patients, part = draw.patients, draw.part
     values, limit = whole[part], np.inf if max_cells is None else max_cells
     limit_of_part = limit * len(part) / len(whole)
@@ -239,7 +240,7 @@ def discover_signatures(
     codes = clustering.cluster_cells(values, *graph)
     candidates = _candidates(codes, patients, limit_of_part, merge_overlap)
     _check_candidates(candidates.ranks, plan, max_cells, resolutions)
-    published, n_published = _published(whole, everyone, draw, codes, limit, size, adata.obs_names, graph)
+    published, n_published = _published(whole, everyone, draw, codes, limit, size, ordered.obs_names, graph)
     options = (values, patients, resolutions, limit_of_part, merge_overlap, n_neighbors, n_assign, plan.n_folds)
     folds = list(nested_folds(*options, n_repeats_nested, n_jobs, random_state)) if nested else []
 
@@ -270,7 +271,7 @@ def discover_signatures(
     remember_signatures(None if copy else adata, origin, record["patients"], keys)
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
     members[everyone.rows] = members_of(candidates.clusters, observed.chosen, whole, part, n_assign, nearest)
-    of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
+    of_cells = pd.DataFrame(members[place], index=adata.obs_names, columns=list(record["signatures"].index))
     if copy:
         return record | {"cells": of_cells}
     remove_earlier(adata, key_added)
