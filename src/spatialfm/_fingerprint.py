@@ -16,6 +16,7 @@ import pandas as pd
 
 from ._dense import dense
 from ._errors import TableError, listed
+from ._spelling import order_of_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +33,7 @@ def fingerprint(adata: AnnData, columns: Iterable[str | None] = (), *, x: bool =
     if x and adata.X is not None:
         values = dense(adata.X)
         part = np.zeros(adata.n_obs, np.uint64)
-        order = np.argsort(adata.var_names.astype(str).to_numpy(str), kind="stable")
+        order = order_of_names(adata.var_names)
         for column in values.T[order]:
             part = _mixed(part, _hashes(pd.Series(column)))
         digest["X"] = _sum(names, part)

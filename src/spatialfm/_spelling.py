@@ -47,6 +47,17 @@ def by_reading(names: Iterable[Name], read: Callable[[Name], str] = as_read) -> 
     return names_of
 
 
+def order_of_names(names: Iterable[object]) -> np.ndarray:
+    """Places of the names in their order: what is drawn from rows so ordered is independent of the order of the table.
+
+    Examples
+    --------
+    >>> order_of_names(["b", "c", "a"])
+    array([2, 0, 1])
+    """
+    return np.argsort(np.asarray(names, dtype=str), kind="stable")
+
+
 def check_label_names(labels: pd.Series, argument: str = "label_key") -> None:
     """Refuse labels of cells that read alike, which would be two types, and missing ones that became text.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, by_reading, check_label_names
+from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, by_reading, check_label_names, order_of_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
 
@@ -257,17 +257,6 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     names = [str(name) for name in column.cat.categories]
     tell_spellings(names, f"obs[{column.name!r}]")
     return column.cat.codes.to_numpy(), names
-
-
-def order_of_names(names: Iterable[object]) -> np.ndarray:
-    """Places of the names in their order: what is drawn from rows so ordered is independent of the order of the table.
-
-    Examples
-    --------
-    >>> order_of_names(["b", "c", "a"])
-    array([2, 0, 1])
-    """
-    return np.argsort(np.asarray(names, dtype=str), kind="stable")
 
 
 def by_name(adata: AnnData) -> tuple[AnnData, np.ndarray | slice]:

@@ -15,6 +15,7 @@ from .._keys import PATIENT_KEY
 from .._optional import need
 from .._preparation import preparation, prepare
 from .._public import public
+from .._spelling import order_of_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,7 +118,7 @@ def batch_effect(
     compute_lisi = _compute_lisi() if lisi else None
     patients = _patients(adata, patient_key, batches)
     rng = np.random.default_rng(random_state)
-    by_name = np.argsort(adata.obs_names.to_numpy(str), kind="stable")  # what is drawn is so for any order of the table
+    by_name = order_of_names(adata.obs_names)  # what is drawn is so for any order of the table
     parts = {name: _part(by_name[batches[by_name] == name], max_rows, rng) for name in names}
     rows, prepared = [], {}
     for rep in [use_rep] if isinstance(use_rep, str) else use_rep:

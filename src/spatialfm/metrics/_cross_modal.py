@@ -14,7 +14,7 @@ from .._keys import PATIENT_KEY, UNS
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .._public import public
-from .._spelling import as_read
+from .._spelling import as_read, order_of_names
 from ..stats.pair_ranks import beaten, scores
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def cross_modal(
         )
     rows = _rows(adata, (rep_a, rep_b), held_out)
     if len(rows) > max_rows:
-        order = np.argsort(adata.obs_names[rows].to_numpy(str), kind="stable")
+        order = order_of_names(adata.obs_names[rows])
         part = np.random.default_rng(random_state).choice(len(rows), max_rows, replace=False)
         rows = np.sort(rows[order[part]])
         logger.info("cross_modal compares %d rows, drawn at random (max_rows=)", max_rows)

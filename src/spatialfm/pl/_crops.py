@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from .._keys import TABLE, UNS
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system
+from ..pp.units import intensity_factors
 from ._raster import Extent, SlideWindow, read_raster
 
 if TYPE_CHECKING:
@@ -116,11 +116,7 @@ def sample_limits(
 
 def _factor(table: AnnData, sample: str) -> float:
     """What `spatialfm.pp.cell_table(intensity_max=)` multiplied the pixels of a sample by."""
-    record = table.uns.get(UNS, {}).get(TABLE, {})
-    try:
-        return float(json.loads(str(record["intensity_factors"]))[sample])
-    except (KeyError, TypeError, ValueError):
-        return 1.0
+    return intensity_factors(table.uns.get(UNS, {}).get(TABLE, {})).get(sample, 1.0)
 
 
 def draw_cut(

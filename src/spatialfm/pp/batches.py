@@ -16,6 +16,7 @@ from .._keys import UNS, layer_names
 from .._logging import logger
 from .._optional import need
 from .._public import public
+from .._spelling import order_of_names
 from .._storable import check_key, storable
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def standardize(
     batches = _batches(adata, batch_key)
     if method in ("combat", "harmony"):
         _check_complete(values, batches, method)
-        order = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")  # Harmony clusters rows by their place
+        order = order_of_names(adata.obs_names)  # Harmony clusters rows by their place
         result = np.empty(values.shape)
         result[order] = _by_library(values[order], adata.obs.iloc[order], batch_key, method, names, random_state)
     else:

@@ -214,6 +214,28 @@ def say_intensities(
     )
 
 
+def intensity_factors(record: Mapping[str, object]) -> dict[str, float]:
+    """What `spatialfm.pp.cell_table(intensity_max=)` multiplied the intensities of each sample by; empty without.
+
+    Parameters
+    ----------
+    record
+        Of a cell table.
+
+    Examples
+    --------
+    >>> intensity_factors({"intensity_factors": '{"a": 257.0}'})
+    {'a': 257.0}
+    """
+    import json
+
+    try:
+        factors = json.loads(str(record.get("intensity_factors", "{}")))
+    except ValueError:
+        return {}
+    return factors if isinstance(factors, dict) else {}
+
+
 def coordinate_unit(uns: Mapping[str, object]) -> str:
     """Unit of the coordinates and areas of a cell table: ``"µm"``, ``"pixel"``, or empty if it is not recorded.
 

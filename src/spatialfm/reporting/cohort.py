@@ -12,6 +12,7 @@ from .._keys import ATTRS, TABLE, UNS
 from ..pp.arrays import channel_names, image_array
 from ..pp.elements import pixel_size
 from ..pp.panel import match_markers
+from ..pp.units import intensity_factors
 from .elements import Html, Section, facts, note, table, tag
 from .source import Source
 
@@ -172,19 +173,8 @@ def _measured(source: Source) -> list[Html]:
     if not isinstance(record, Mapping) or "statistic" not in record:
         return []
     text = f"Cells were measured as the {record['statistic']} of each marker over the pixels of the cell"
-    factors = {sample: factor for sample, factor in _factors(record).items() if factor != 1}
+    factors = {sample: factor for sample, factor in intensity_factors(record).items() if factor != 1}
     if not factors:
         return [tag("p", text, ", in the units of the image.")]
     times = ", ".join(f"{sample} × {factor:g}" for sample, factor in factors.items())
     return [tag("p", text, f", brought to one unit: {times}; the others as in the image.")]
-
-
-def _factors(record: Mapping[str, Any]) -> dict[str, float]:
-    """What `spatialfm.pp.cell_table(intensity_max=)` multiplied the intensities of each sample by."""
-    import json
-
-    try:
-        factors = json.loads(str(record.get("intensity_factors", "{}")))
-    except ValueError:
-        return {}
-    return factors if isinstance(factors, dict) else {}

@@ -11,7 +11,7 @@ import pandas as pd
 from ..._coordinates import column_of_several, coordinates
 from ..._errors import TableError, counted, listed, warn
 from ..._keys import SAMPLE_KEY
-from ..._preparation import STANDARDIZED, column_scale
+from ..._preparation import BY_SAMPLE, STANDARDIZED, column_scale, prepare
 from ...cohort.checks import obs_column, order_of_names, order_of_places
 from ...cohort.comparability import another_scale
 from ...cohort.intensities import intensities
@@ -98,28 +98,39 @@ def on_own_scale(
     adata: AnnData,
     values: np.ndarray,
     scaler: Scaler,
+    how: str,
     known: np.ndarray,
     labels: pd.Categorical,
     patients: np.ndarray | None,
     samples: np.ndarray | None,
     options: Options,
     always: bool,
-) -> tuple[np.ndarray, Scaler, dict[str, Any]]:
-    """Rows, and what scales them: as they are, or each sample on its own scale, where labels say so; and why.
+) -> tuple[np.ndarray, Scaler, np.ndarray, dict[str, Any]]:
+    """Rows, each sample on its own scale where labels say so, and what is recorded of it.
 
     Parameters
     ----------
+    how
+        Preparation of the columns before distances are taken, of rows that stay as they are.
     known, labels
         Labelled rows in the order of their names, and their labels.
     patients, samples
         Of all rows; without samples, from `samples_of`, rows stay as they are.
+
+    Returns
+    -------
+    Rows, what scales them for a classifier, the rows as distances are taken of them, and parameters for the record.
     """
+    notes: dict[str, Any] = {"preparation": how, "by_sample": False, "by_sample_why": ""}
     if samples is None:
-        return values, scaler, {}
+        return values, scaler, prepare(values, how), notes
     order = order_of_names(adata.obs_names)
     cells = VisibleCells(values, scaler, patients, known, options.random_state, order)
     cells, scale = on_scale(cells, samples, known, labels, options, always)
-    return cells.values, cells.scaler, scale
+    notes |= scale
+    if notes["by_sample"]:
+        return cells.values, cells.scaler, cells.values, notes | {"preparation": STANDARDIZED + BY_SAMPLE}
+    return cells.values, cells.scaler, prepare(cells.values, how), notes
 
 
 def samples_of_parts(

@@ -11,7 +11,7 @@ import pandas as pd
 from ..._errors import TableError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
-from ..._preparation import BY_SAMPLE, STANDARDIZED, preparation, prepare
+from ..._preparation import preparation
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
@@ -108,9 +108,9 @@ def label_report(
     patients = patients_asked_for(adata, patient_key, "labels are judged by those of the same patient")
     samples = samples_of(adata, library_key, by_sample)
     values = representation(adata, use_rep)
-    scaler, how = column_scaler(values, None, intensities(adata, use_rep)), preparation(adata, use_rep)
-    values, scaler, scale = on_own_scale(
-        adata, values, scaler, rows, labels.array, patients, samples,
+    scaler = column_scaler(values, None, intensities(adata, use_rep))
+    values, scaler, scaled, scale = on_own_scale(
+        adata, values, scaler, preparation(adata, use_rep), rows, labels.array, patients, samples,
         Options(C, random_state=random_state), always=by_sample is True,
     )  # fmt: skip
     patients = None if patients is None else patients[rows]
@@ -121,16 +121,13 @@ def label_report(
         values[rows], by_name, patients, scaler=scaler, C=C, n_folds=n_folds, random_state=random_state,
     )[:, [sorted_names.index(name) for name in names]]  # fmt: skip
     labelled = _Labelled(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
-    scaled = values if scale.get("by_sample") else prepare(values, how)
     nearer_than = usual_distance(scaled, order_of_names(adata.obs_names), random_state)
     pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
 
     table = _cells(labelled, pairs, patient_key)
     types = _types(labelled, table)
     params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
-    params |= {"preparation": STANDARDIZED + BY_SAMPLE if scale.get("by_sample") else how}
-    params |= {"by_sample": False, "by_sample_why": ""} | scale
-    params |= {"n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
+    params |= scale | {"n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
     record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
     write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})

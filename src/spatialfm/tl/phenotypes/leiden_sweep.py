@@ -138,8 +138,8 @@ def leiden_sweep(
     sweep = replace(sweep, codes=[codes[place] for codes in sweep.codes])
     clusters = sweep.clusters(adata.obs_names)
     for name in clusters:
-        place = f"obsm/{key_added}:{name}"
-        remember_groups(adata, "leiden_sweep", use_rep, clusters[name], not copy, place, neighbors_key)
+        where = f"obsm/{key_added}:{name}"
+        remember_groups(adata, "leiden_sweep", use_rep, clusters[name], not copy, where, neighbors_key)
     record = _record(sweep, drawn)
     chosen = clusters[f"{record['suggested']:g}"]
     tell_batches(f"Clusters at resolution {record['suggested']:g}", *of_cells(adata, chosen), STANDARDIZE)

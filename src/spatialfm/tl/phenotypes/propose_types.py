@@ -12,7 +12,7 @@ from ..._dense import dense
 from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
-from ..._preparation import BY_SAMPLE, STANDARDIZED, preparation, prepare
+from ..._preparation import preparation
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names, patients_asked_for
@@ -154,15 +154,14 @@ def propose_types(
     patients = patients_asked_for(adata, patient_key, "types of one patient are not told from those of several")
     rows = _looked_at(adata, labels.notna().to_numpy(), sketch, random_state)
     samples = samples_of(adata, library_key, by_sample)
-    values, how = representation(adata, use_rep), preparation(adata, use_rep)
+    values = representation(adata, use_rep)
     scaler = column_scaler(values[rows], None, intensities(adata, use_rep))  # as annotate scales them
     known = order_of_names(adata.obs_names)
     known = known[labels.notna().to_numpy()[known]]
-    values, scaler, scale = on_own_scale(
-        adata, values, scaler, known, labels.array[known], patients, samples,
+    values, scaler, scaled, scale = on_own_scale(
+        adata, values, scaler, preparation(adata, use_rep), known, labels.array[known], patients, samples,
         Options(C, random_state=random_state), always=by_sample is True,
     )  # fmt: skip
-    scaled = values if scale.get("by_sample") else prepare(values, how)
 
     near = components(scaled[rows], random_state)
     graph = neighbour_graph(near, n_neighbors, random_state)
@@ -184,9 +183,7 @@ def propose_types(
     if copy:
         return cells
     params = {"label_key": label_key, "use_rep": use_rep, "alpha": alpha, "min_share": min_share}
-    params |= {"preparation": STANDARDIZED + BY_SAMPLE if scale.get("by_sample") else how}
-    params |= {"by_sample": False, "by_sample_why": ""} | scale
-    params |= {"min_cells": min_cells, "resolution": resolution, "n_neighbors": n_neighbors, "C": doubts.C}
+    params |= scale | {"min_cells": min_cells, "resolution": resolution, "n_neighbors": n_neighbors, "C": doubts.C}
     params |= {"n_labelled": len(labelled), "novel": float((result.novelty > 1 - alpha).mean())}
     params |= {"n_looked_at": len(rows), "random_state": random_state}
     markers = _markers(adata, result)

@@ -15,7 +15,7 @@ from ..._outcome import carry_outcome
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.cases import patients_of_samples
-from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column, order_of_names
 from ...cohort.depth import Depth, depth_of
 from ...cohort.doubled import say_doubled
 from ...cohort.fitted import fitted_on_all
@@ -108,7 +108,7 @@ def composition(
     measured = counts.sum(axis=1).astype(int)
     unit = "sample" if patient_key is None else "patient"
     if (depth := depth_of(cells_per_row, measured, "cells_per_row", unit=unit)) is not None:
-        by_name = np.argsort(np.array(row_names, dtype=str), kind="stable")  # the order of cells decides nothing
+        by_name = order_of_names(row_names)  # the order of cells decides nothing
         counts[by_name] = rarefied(counts[by_name], depth, np.random.default_rng(random_state))
         obs["n_cells_measured"] = measured
     obs["n_cells"] = counts.sum(axis=1).astype(int)
