@@ -293,5 +293,5 @@ def test_fields_that_are_alone_with_their_labels_in_one_system_and_together_in_a
     sdata.labels["other"] = Labels2DModel.parse(  # a second segmentation of the slide leaves no image its own
         np.ones((8, 8), int), dims=("y", "x"), transformations={"global": Identity()}
     )
-    with pytest.raises(ElementError, match="which belong together"):
+    with pytest.raises(ElementError, match='which belong together.* or image="1_image" to take it alone'):
         match_elements(sdata)

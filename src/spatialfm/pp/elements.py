@@ -26,6 +26,7 @@ from .._keys import (
     TABLE,
     TISSUE_PREFIX,
 )
+from .._wording import takes
 from .arrays import AxisAffine, cells_element, drawn_kind, image_array, labels_array
 from .stand_ins import check_stand_in, stand_ins
 
@@ -274,9 +275,10 @@ def _labels_of(
         for source in [old for old, new in replacements.items() if new == labels[0]]:
             _newest(sdata, sample, source, replacements)
         return labels[0]
+    alone = f', or image="{image_name}" to take it alone' if len(images) > 1 and takes("image") else ""
     raise ElementError(
         f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images {listed(images)}: "
-        f'which belong together? Pass labels={{"{sample}": "<element>"}}.'
+        f'which belong together? Pass labels={{"{sample}": "<element>"}}{alone}.'
     )
 
 
