@@ -8,12 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from overfit import steps_on
 
 import spatialfm as sfm
 from spatialfm._errors import ClinicalError, ModelError, RunError
 from spatialfm.train import distil
+from spatialfm.train.cell_objective import Rates
+from spatialfm.train.cells import CellWindows
+from spatialfm.train.likeness import Likeness
 
-from .tiny import encoder_of
+from .tiny import batch_of, encoder_of
 
 CALL = {
     "markers": ["CD3", "CD20"],
@@ -59,6 +63,21 @@ def test_the_student_becomes_like_its_teacher_and_says_how_fast_both_are(sdata, 
     assert sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, **call).weights == student.weights
     with pytest.raises(RunError, match="relational was 1.0, and is 0.5"):
         sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, relational=0.5, **call)
+
+
+@pytest.mark.parametrize("family", ["kronos", "dinov2", "openphenom", "virtues"])
+def test_a_student_learns_a_batch_by_heart(sdata, family):
+    """Vectors that no rule gives, for the same eight cells again and again."""
+    student = encoder_of(family).train().requires_grad_(True)
+    recipe = {"window": 32} if family == "virtues" else None
+    arguments = {"markers": CALL["markers"], "samples": None, "panel": None, "table_name": "table"}
+    plan = distil._plan(sdata, student, recipe, arguments)
+    windows = CellWindows(plan, plan.cells.rows[:8], np.full(8, "P001"))
+    views = batch_of(windows, 8)
+    width = windows.encoding()(student, views).shape[1]
+    wanted = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
+    losses = steps_on(Likeness(student, windows.encoding(), wanted, width, Rates(1e-3, 1e-2), 1.0), views, 80, lr=5e-3)
+    assert max(losses[-5:]) < 0.05 * losses[0]
 
 
 def test_what_would_not_work_is_refused(sdata, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from spatialfm.models import Encoder, card, hub
@@ -11,6 +12,7 @@ from spatialfm.models.openphenom import CaMaeConfig, OpenPhenomEncoder
 from spatialfm.models.virtues import VirTuesEncoder
 from spatialfm.models.virtues_blocks import VirTuesConfig
 from spatialfm.models.vit import ViTConfig
+from spatialfm.train.cells import CellSample, CellWindows
 
 FAMILIES = ("kronos", "dinov2", "dinov2-rgb", "openphenom", "virtues")
 
@@ -48,3 +50,8 @@ def windows_of(
     if encoder.card.marker_vocabulary == "protein embedding":
         return pixels, torch.randn(n_markers, 640, generator=generator)
     return pixels, None
+
+
+def batch_of(windows: CellWindows, n: int) -> list[CellSample]:
+    """Windows of the first cells, each in the middle of its own and never turned: one batch, again and again."""
+    return [windows.sample(i, np.random.default_rng(0), augment=False) for i in range(n)]
