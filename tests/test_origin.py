@@ -173,6 +173,7 @@ def test_a_cut_of_a_sum_is_known_with_the_sum_and_perhaps_without():
         result = sfm.tl.logrank(other, "mine", copy=True)
     assert not result["optimistic"]
     assert "perhaps" in result["params"]["selected"]
+    assert result["params"]["by_outcome"] == "perhaps"
 
 
 def test_few_rows_are_said_to_be_perhaps_so():
@@ -288,6 +289,7 @@ def test_a_column_of_a_written_file_that_is_called_as_ours_is_said(name, tmp_pat
     with pytest.warns(SpatialfmWarning, match=message):
         result = call(back, name, copy=True)
     assert "unknown origin" in result["params"]["selected"]
+    assert result["params"]["by_outcome"] == "no"
     back.obs["other"] = back.obs[name]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*unknown origin")

@@ -144,6 +144,45 @@ def means(seed: int, options: dict, n: int = 40, planted: float = 0.0, what: str
     return [row["ci_low"], row["ci_high"], 0.0] if what == "interval" else [row["p_value"]]
 
 
+def deaths(
+    seed: int, options: dict, sizes: tuple[int, int] = (20, 20), planted: float = 0.0, terms: int = 1
+) -> list[float]:
+    """Hazard and group both follow age."""
+    rng = np.random.default_rng(seed)
+    table = grouped(rng, sizes)
+    names = [f"z{i}" for i in range(terms - 1)]
+    table[names] = rng.normal(size=(len(table), terms - 1))
+    n, second = len(table), (table["group"] == "b").to_numpy()
+    time, stop = rng.exponential(np.exp(-table["age"] - planted * second)), rng.uniform(0, 3, n)
+    table["time"], table["event"] = np.minimum(time, stop), time <= stop
+    given = {"covariates": ["age", *names]} if options else {}
+    return [sfm.tl.logrank(AnnData(obs=table), "group", n_permutations=999, copy=True, **given)["p_value"]]
+
+
+def relapses(seed: int, options: dict, sizes: tuple[int, int] = (40, 40), planted: float = 0.0) -> list[float]:
+    """Fine and Gray's model: ``1 - (1 - (1 - exp(-t)) / 2) ** ratio``, where ratio and group follow age."""
+    rng = np.random.default_rng(seed)
+    table = grouped(rng, sizes)
+    n, second = len(table), (table["group"] == "b").to_numpy()
+    ratio = np.exp(0.8 * table["age"].to_numpy() + planted * second)
+    share = 1 - 0.5**ratio
+    one, level = rng.random(n) < share, (1 - rng.random(n) * share) ** (1 / ratio)
+    time = np.where(one, -np.log(2 * level - 1), rng.exponential(size=n))
+    stop = rng.uniform(0, 4, n)
+    table["time"], table["event"] = np.minimum(time, stop), np.where(stop < time, 0, np.where(one, 1, 2))
+    plan = {"event_value": 1, "n_permutations": 999, "copy": True}
+    result = sfm.tl.cumulative_incidence(AnnData(obs=table), "group", **plan, **options)
+    return [result["tests"]["p_value"].iloc[0]]
+
+
+def grouped(rng: np.random.Generator, sizes: tuple[int, int]) -> pd.DataFrame:
+    """Age, and groups of these sizes, of which the second is older."""
+    n = sum(sizes)
+    age, group = rng.normal(size=n), np.full(n, "a")
+    group[np.argsort(1.5 * age + rng.logistic(size=n))[sizes[0] :]] = "b"
+    return pd.DataFrame({"age": age, "group": group}).set_axis([f"P{i:02d}" for i in range(n)])
+
+
 def changed(seed: int, options: dict, n: int = 24, planted: float = 0.0) -> list[float]:
     """Compositions at two times, whose change follows age."""
     rng = np.random.default_rng(seed)
@@ -164,6 +203,51 @@ def changed(seed: int, options: dict, n: int = 24, planted: float = 0.0) -> list
 
 DRIVEN = "age drives group and outcome"
 CASES: list[Case] = [
+    Case("tl.logrank", f"20 against 20, {DRIVEN}: covariates", "p_value", lambda s: deaths(s, AGE), 1000, cheap=True),
+    Case(
+        "tl.logrank",
+        f"30 against 5, {DRIVEN}: covariates",
+        "p_value",
+        lambda s: deaths(s, AGE, (30, 5)),
+        1000,
+        cheap=True,
+    ),
+    Case(
+        "tl.logrank",
+        f"20 against 10, {DRIVEN}: five covariates",
+        "p_value",
+        lambda s: deaths(s, AGE, (20, 10), terms=5),
+        600,
+    ),
+    Case(
+        "tl.logrank",
+        "40 against 40, hazard ratio 2.5 and age matters: covariates",
+        "power",
+        lambda s: deaths(s, AGE, (40, 40), planted=np.log(2.5)),
+        400,
+    ),
+    Case(
+        "tl.cumulative_incidence",
+        f"40 against 40, {DRIVEN}: covariates",
+        "p_value",
+        lambda s: relapses(s, AGE),
+        600,
+        cheap=True,
+    ),
+    Case(
+        "tl.cumulative_incidence",
+        f"40 against 6, {DRIVEN}: covariates",
+        "p_value",
+        lambda s: relapses(s, AGE, (40, 6)),
+        150,
+    ),
+    Case(
+        "tl.cumulative_incidence",
+        "60 against 60, ratio 3 and age matters: covariates",
+        "power",
+        lambda s: relapses(s, AGE, (60, 60), np.log(3)),
+        200,
+    ),
     Case("tl.compare_enrichment", f"24 patients, {DRIVEN}: covariates", "p_value", lambda s: neighbours(s, AGE), 150),
     Case(
         "tl.compare_enrichment",
@@ -304,5 +388,8 @@ UNADJUSTED = {
     "tl.neighborhood_contrast": lambda s: regions(s, {}),
     "tl.risk_ratio": lambda s: structures(s, {}),
     "tl.rmst": lambda s: means(s, {}),
+    "tl.logrank": lambda s: deaths(s, {}),
+    "tl.logrank, 30 against 5": lambda s: deaths(s, {}, (30, 5)),
+    "tl.cumulative_incidence": lambda s: relapses(s, {}),
     "tl.compare_composition": lambda s: changed(s, {}),
 }  # fmt: skip

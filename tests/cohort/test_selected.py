@@ -64,6 +64,7 @@ def test_groups_that_the_outcome_merged_are_refused_and_marked_on_request():
     test = sfm.tl.logrank(samples, "risk_group", on_selected="mark", copy=True)
     assert test["optimistic"]
     assert "stratify" in test["params"]["selected"]
+    assert test["params"]["by_outcome"] == "yes"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = sfm.tl.cox(samples, "risk_group", on_selected="mark", copy=True)

@@ -42,3 +42,12 @@ def test_figure_refuses_other_events():
     samples.obs["event"] = 1
     with pytest.raises(TableError, match=r"changed since"):
         sfm.pl.cumulative_incidence(samples, show=False)
+
+
+def test_covariates_of_the_test_are_named():
+    samples = cohort()
+    sfm.tl.cumulative_incidence(samples, "arm", covariates="x")
+    ax = sfm.pl.cumulative_incidence(samples, event_value="1", show=False)
+    text = ax.get_legend().get_title().get_text().replace("\n", " ")
+    assert text.startswith("Fine-Gray at equal x p ")
+    assert "(unadjusted p " in text

@@ -214,3 +214,15 @@ def test_after_a_round_trip_through_a_file(patients, tmp_path):
     ax = sfm.pl.kaplan_meier(read_h5ad(tmp_path / "p.h5ad"), show=False)
     assert set(curve_lines(ax)) == {"low", "high"}
     assert ax.get_legend().get_title().get_text().startswith("log-rank")
+
+
+def test_covariates_of_the_test_are_named(patients):
+    patients.obs["age"] = np.random.default_rng(0).normal(size=patients.n_obs)
+    group_key = patients.uns["kaplan_meier"]["params"]["group_key"]
+    sfm.tl.logrank(patients, group_key, covariates="age", n_permutations=999)
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    text = ax.get_legend().get_title().get_text().replace("\n", " ")
+    test = patients.uns["logrank"]
+    assert f"at equal age p {'<' if test['p_value'] < 0.001 else '='}" in text
+    assert f"(unadjusted p {'<' if test['p_value_unadjusted'] < 0.001 else '='}" in text
+    assert ("(permutation)" in text) == test["permuted"]

@@ -106,12 +106,10 @@ def test_where_it_goes(scored, tmp_path):
 
 def test_a_feature_that_the_outcome_made_is_named(scored):
     """As coxnet records it with `on_selected="mark"`; scores of arrays alone have no such record."""
-    made = (
-        "obs['low']: {}made by sfm.tl.cut_point from the composition with the outcome (time, event) of the {} patients"
-    )
     labels = []
-    for text in ("", made.format("", "same"), made.format("perhaps ", "same"), made.format("", "other")):
-        scored.uns["coxnet"]["params"] = {"selected": text}
+    text = "perhaps: of the same patients"  # words that people read, and figures do not
+    for made in ({}, {"by_outcome": "yes"}, {"by_outcome": "perhaps"}, {"selected": text, "by_outcome": "no"}):
+        scored.uns["coxnet"]["params"] = made
         for keys in ("coxnet", {"x": "coxnet"}):
             ax = sfm.pl.survival_auc(scored, keys, show=False)
             labels.append(ax.get_legend().get_texts()[0].get_text().partition("optimistic")[::2])

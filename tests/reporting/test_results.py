@@ -93,7 +93,14 @@ def test_few_patients_and_few_events_are_said(n, events, says):
 
 
 def test_what_makes_a_result_doubtful_is_said_in_full():
-    params = {"selected": ["risk, made by x"], "circular": "", "note": "n.", "n_dropped": 2, "group_key": "arm"}
+    params = {
+        "selected": ["risk, made by x"],
+        "by_outcome": "yes",
+        "circular": "",
+        "note": "n.",
+        "n_dropped": 2,
+        "group_key": "arm",
+    }
     lines = caveats_of(one(logrank(optimistic=True, doubts=["two of three agree"], params=params)))
     assert lines[1:] == [
         "Optimistic: the outcome itself made the groups or scores that are tested here.",

@@ -35,6 +35,14 @@ def as_names(names: str | Iterable[str] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(dict.fromkeys(names or ()))
 
 
+def tells_group(others: Sequence[str], group_key: str) -> str:
+    """What is said where columns determine the groups that are compared."""
+    return (
+        f"{' and '.join(others)} tells which group of obs[{group_key!r}] a row is in: no test can tell an effect of "
+        "the group from one of that. Compare without, and say so; or measure patients of both groups in each."
+    )
+
+
 def check_anndata(adata: AnnData, what: str, key_added: str | None = None) -> None:
     """Refuse anything but an AnnData with rows, and a key that could not be saved."""
     from anndata import AnnData

@@ -16,7 +16,7 @@ from .._keys import PATIENT_KEY
 from .._outcome import numbers_of, tell_numbers_as_text
 from ..stats.composition_groups import ComparedRows, pooled
 from ..stats.patient_groups import LEAST
-from .checks import listed, named, obs_column, order_of_names
+from .checks import listed, named, obs_column, order_of_names, tells_group
 from .outcome import check_patients, patient_column
 
 if TYPE_CHECKING:
@@ -257,11 +257,7 @@ def check_terms(rows: ComparedRows, group_key: str, covariates: list[str], block
     others = [*(f"obs[{key!r}]" for key in covariates), *([f"obs[{block_key!r}]"] if block_key else [])]
     rank = np.linalg.matrix_rank
     if rank(design) < rank(design[:, ~tested]) + tested.sum():
-        raise TableError(
-            f"{' and '.join(others) or 'The patient'} tells which group of obs[{group_key!r}] a row is in: no test can "
-            "tell an effect of the group from one of that. Compare without, and say so; or measure patients of both "
-            "groups in each."
-        )
+        raise TableError(tells_group(others or ["The patient"], group_key))
     if rank(design) < design.shape[1]:
         raise TableError(f"{' and '.join(others)} (covariates=) are the same in other words. Name fewer.")
     if rows.model != "pairs" and len(np.unique(units)) - design.shape[1] < LEAST:

@@ -1,8 +1,8 @@
-"""Covariates and clusters of a Cox regression: read from the table, made numbers, checked."""
+"""Covariates of groups and of regressions, and clusters: read from the table, made numbers, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +10,9 @@ import pandas as pd
 
 from .._errors import SurvivalError, counted
 from .._outcome import numbers_of, tell_numbers_as_text
-from .checks import codes_by_appearance, listed, obs_column, tell_spellings
+from .checks import codes_by_appearance, listed, obs_column, tell_spellings, tells_group
 from .one_value import value_of_each
-from .outcome import patient_column
+from .outcome import Outcome, column_as, patient_column, value_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,6 +73,55 @@ def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
             "be separated (all fractions of a composition add up to 1). Leave one out"
             + ("." if penalizer is None else ", or pass a penalizer= above 0, such as 0.1.")
         )
+
+
+def check_roles(group_key: str | None, strata: list[str], covariates: list[str]) -> None:
+    """Refuse a column in two roles.
+
+    Raises
+    ------
+    SurvivalError
+        With its name.
+    """
+    for argument, names in (("strata", strata), ("covariates", covariates)):
+        if group_key in names:
+            raise SurvivalError(
+                f"{group_key!r} is both group_key= and {argument}=: at equal values of it is nothing to compare."
+            )
+    if twice := [name for name in covariates if name in strata]:
+        raise SurvivalError(f"{listed(twice)} is named in strata= and covariates=. Name it once.")
+
+
+def read_covariates(patients: AnnData, names: Sequence[str]) -> dict[str, pd.Series]:
+    """Columns of obs, or names in var, at which groups are compared, under ``column_as("covariate", name)``."""
+    return {column_as("covariate", name): value_column(patients, name, "covariates") for name in names}
+
+
+def covariate_columns(outcome: Outcome, names: Sequence[str]) -> pd.DataFrame:
+    """The same of the rows of an outcome, under their own names."""
+    return outcome.columns[[column_as("covariate", name) for name in names]].set_axis(list(names), axis=1)
+
+
+def adjusting_covariates(
+    outcome: Outcome, names: list[str], codes: np.ndarray, strata: np.ndarray | None, group_key: str
+) -> np.ndarray:
+    """Covariates ``(n, terms)`` at which the groups of `codes` are compared, within strata.
+
+    Raises
+    ------
+    SurvivalError
+        If they are constant, collinear, or determine a group.
+    """
+    design, _ = design_matrix(covariate_columns(outcome, names), {})
+    check_design(design, None)
+    x = design.to_numpy(dtype=np.float64)
+    strata = np.zeros(len(x), int) if strata is None else strata
+    others = np.column_stack([strata[:, None] == np.unique(strata), (x - x.mean(axis=0)) / x.std(axis=0)]).astype(float)
+    groups = np.eye(int(codes.max()) + 1)[codes][:, 1:]
+    rank = np.linalg.matrix_rank
+    if rank(np.column_stack([others, groups])) < rank(others) + groups.shape[1]:
+        raise SurvivalError(tells_group([f"obs[{name!r}]" for name in names], group_key))
+    return x
 
 
 def read_clusters(

@@ -41,9 +41,11 @@ class LogrankRecord(OutcomeRecord):
     p_value_chi_squared: float
     dof: int
     test: str
+    permuted: bool
     n: int
     events: int
     groups: pd.DataFrame
+    p_value_unadjusted: NotRequired[float]  # with covariates=
     trend: NotRequired[LogrankTrend]  # with trend=True
     pairwise: NotRequired[pd.DataFrame]  # with pairwise=True
 

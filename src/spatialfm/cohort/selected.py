@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 OnSelected = Literal["raise", "mark"]
+ByOutcome = Literal["no", "perhaps", "yes"]
 
 SHARED = 0.01  # of the rows, from which two tables hold the same patients
 MOST_EXEMPT = 200  # features that are kept with a risk which they may be in order with
@@ -47,8 +48,17 @@ WRITES = {  # names that columns have by default, and who writes them
 class Selected:
     """Entry of a record on the columns that a result rests on."""
 
-    text: str  # empty, or who made which of them
-    optimistic: bool  # whether it was the outcome of these same patients
+    text: str = ""  # empty, or who made which of them
+    by_outcome: ByOutcome = "no"  # whether the outcome of these same patients did; "perhaps": too few rows to decide
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether a test that takes the columns as given finds what was put in."""
+        return self.by_outcome == "yes"
+
+    def params(self) -> dict[str, str]:
+        """What a record holds of it; figures read the second, people the first."""
+        return {"selected": self.text, "by_outcome": self.by_outcome}
 
 
 def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:
@@ -156,7 +166,8 @@ def check_selected(
     if not known_origins:
         unknown = of_unknown_origin(table, [place for place in columns if place not in known_places])
         _say_doubts(said(perhaps), unknown)
-        return Selected("; ".join(filter(None, [said([*perhaps, *external]), *unknown])), False)
+        text = "; ".join(filter(None, [said([*perhaps, *external]), *unknown]))
+        return Selected(text, "perhaps" if perhaps else "no")
     text = said(known_origins)
     if on_selected == "raise":
         place, one = known_origins[0]
@@ -168,7 +179,7 @@ def check_selected(
         )
     if on_selected is None:
         warn(f"{text}. What is shown is optimistic.")
-    return Selected(text, True)
+    return Selected(text, "yes")
 
 
 def remember_signatures(table: AnnData | None, origin: Origin, cases: pd.DataFrame, outcome: list[str]) -> None:

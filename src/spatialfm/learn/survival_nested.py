@@ -18,7 +18,7 @@ from ..cohort.depth import N_CELLS, survival_depth
 from ..cohort.design import design_matrix
 from ..cohort.outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ..cohort.representation import representation
-from ..cohort.selected import OnSelected, check_selected, columns_of, matrix_of
+from ..cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of
 from ..cohort.survival_record import describe_columns
 from ..stats.concordance import concordant_pairs
 
@@ -39,7 +39,7 @@ class SurvivalCases:
     features: list[str]
     rows: np.ndarray  # (n,) positions in the table
     n_dropped: int
-    selected: str = ""  # who made which of the features with an outcome of these patients
+    selected: Selected = Selected()  # who made which of the features with an outcome of these patients
     columns: str = "{}"  # JSON, what the covariates among the features were made of
     n_covariates: int = 0  # features that come from them, the last ones
 
@@ -161,7 +161,7 @@ def read_survival_cases(
             "nothing can be learned."
         )
     _tell_depth(patients, rows, time, event, (time_key, event_key))
-    return SurvivalCases(x, time, event, features, rows, outcome.n_dropped, selected.text, columns, n_covariates)
+    return SurvivalCases(x, time, event, features, rows, outcome.n_dropped, selected, columns, n_covariates)
 
 
 def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
-from ._results import check_result
+from ._results import by_outcome, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -293,10 +293,11 @@ def _explained(params: dict[str, Any]) -> str:
         lines.append(f"shuffled within {params['block_key']}")
     if params.get("circular"):
         lines.append("not tested: the groups were\nmade from these fractions")
-    selected = str(params.get("selected", ""))
-    if "of the same patients" in selected:
-        may = all("perhaps" in part for part in selected.split("; "))
-        lines.append("an outcome may have chosen\nthese fractions" if may else "an outcome chose these fractions")
+    made = by_outcome(params)
+    if made != "no":
+        lines.append(
+            "an outcome chose these fractions" if made == "yes" else "an outcome may have chosen\nthese fractions"
+        )
     return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
 
 

@@ -13,8 +13,8 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes, stored_colors
-from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label
-from ._results import check_result
+from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label, unadjusted
+from ._results import check_result, comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -177,12 +177,11 @@ def _tests(record: dict, events: list[str]) -> str | None:
     if "tests" not in record:
         return doubt.strip() or None
     tests = record["tests"].assign(event=record["tests"]["event"].astype(str)).set_index("event")
-    strata = [str(name) for name in record["params"]["strata"]]
-    within = f" within {listed(strata, quoted=False)}" if strata else ""
-    lines = [
-        (f"{event}: " if len(events) > 1 else "")
-        + f"Gray{' (permutation)' if str(tests.loc[event, 'test']).startswith('permutation') else ''}{within} "
-        + format_p(float(tests.loc[event, "p_value"]))
-        for event in events
-    ]
+    name = "Fine-Gray" if "p_value_unadjusted" in tests else "Gray"
+    lines = []
+    for event in events:
+        test = tests.loc[event]
+        text = f"{event}: " * (len(events) > 1) + name + " (permutation)" * bool(test.get("permuted", False))
+        text += f"{comparison(record['params'])} {format_p(float(test['p_value']))}{unadjusted(test)}"
+        lines.append(textwrap.fill(text, 60))
     return "\n".join(lines) + doubt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes, stored_colors
-from ._results import check_result
+from ._results import check_result, comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -190,9 +191,14 @@ def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None
         )
         return doubt.strip() or None
     note = doubt or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
-    strata = [str(name) for name in test["params"].get("strata", ())]
-    within = f" within {listed(strata, quoted=False)}" if strata else ""
-    return f"{_test_name(test)}{within} {format_p(float(test['p_value']))}{note}"
+    text = f"{_test_name(test)}{comparison(test['params'])} {format_p(float(test['p_value']))}"
+    return textwrap.fill(text + unadjusted(test), 60) + note
+
+
+def unadjusted(test: Mapping[str, Any]) -> str:
+    """The p-value as it is without covariates, of which the curves are."""
+    p_value = test.get("p_value_unadjusted")
+    return "" if p_value is None else f" (unadjusted {format_p(float(p_value))})"
 
 
 def _means(patients: AnnData, rmst_key: str, record: dict) -> dict | None:
@@ -219,10 +225,9 @@ def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
         level = 100 * (1 - float(means["params"]["alpha"]))
-        covariates = [str(name) for name in np.atleast_1d(means["params"].get("covariates", []))]
-        equal = f" at equal {listed(covariates, quoted=False)}" if covariates else ""
         limits = f"{level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}"
-        lines.append(f"difference{equal} {row['difference']:.3g} ({limits}), {format_p(float(row['p_value']))}")
+        difference = f"difference{comparison(means['params'])} {row['difference']:.3g}"
+        lines.append(f"{difference} ({limits}), {format_p(float(row['p_value']))}")
     return [textwrap.fill(line, 60) for line in lines]
 
 
@@ -230,7 +235,7 @@ def _test_name(test: dict) -> str:
     weights = str(test["params"].get("weights", "logrank"))
     names = {"logrank": "log-rank", "gehan": "Gehan", "tarone-ware": "Tarone-Ware", "peto": "Peto-Peto"}
     name = names.get(weights, weights.replace("fleming-harrington", "Fleming-Harrington"))
-    return name + (" (permutation)" if str(test.get("test", "")).startswith("permutation") else "")
+    return name + " (permutation)" * bool(test.get("permuted", False))
 
 
 def _draw_curve(ax: Axes, curve: pd.DataFrame, color: str, label: str, interval: bool, censor_marks: bool) -> None:

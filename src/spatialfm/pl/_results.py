@@ -67,8 +67,8 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     "cumulative_incidence": {
         "table": TableWith(CURVE | {"event": object, "group": object, "incidence": float}),
         "groups": TableWith({"event": object, "group": object, "n": int, "events": int}),
-        "tests?": TableWith({"event": object, "p_value": float, "test": object}),
-        "params": {"group_key": str, "time_key": str, "strata": list},
+        "tests?": TableWith({"event": object, "p_value": float, "permuted?": float, "p_value_unadjusted?": float}),
+        "params": {"group_key": str, "time_key": str, "strata": list, "covariates?": list},
     },
     "cox": {
         "table": TableWith(
@@ -111,7 +111,10 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         ),
         "suggested": float,
     },
-    "logrank": {"p_value": float, "params": {"strata?": list}},
+    "logrank": {
+        "p_value": float, "permuted?": bool, "p_value_unadjusted?": float,
+        "params": {"strata?": list, "covariates?": list},
+    },
     "marker_attention": {"mean": TableWith(), "n": TableWith({"n": int}), "params": {"model": str}},
     "marker_positivity": {
         "thresholds": TableWith(), "status": TableWith(), "params": {"layer": str, "library_key": str},
@@ -200,6 +203,34 @@ def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: st
     """Refuse a table whose columns are not named after their content."""
     if wrong := _lacks_columns(table, TableWith(columns), where):
         raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
+
+
+def by_outcome(params: object) -> str:
+    """Whether an outcome of the same patients made what a result rests on: "no", "perhaps" or "yes".
+
+    Examples
+    --------
+    >>> by_outcome({"by_outcome": "yes"}), by_outcome({}), by_outcome({"selected": "of a version that only had words"})
+    ('yes', 'no', 'perhaps')
+    """
+    if not isinstance(params, Mapping):
+        return "no"
+    return str(params.get("by_outcome", "perhaps" if params.get("selected") else "no"))
+
+
+def comparison(params: Mapping[str, Any]) -> str:
+    """At what groups were compared, behind the name of a test.
+
+    Examples
+    --------
+    >>> comparison({"covariates": ["age"], "strata": ["site"]}), comparison({"strata": []})
+    (' at equal age within site', '')
+    """
+    parts = []
+    for words, name in ((" at equal ", "covariates"), (" within ", "strata")):
+        names = [str(one) for one in np.atleast_1d(params.get(name, []))]
+        parts.append(words + listed(names, quoted=False) if names else "")
+    return "".join(parts)
 
 
 def default_output(record: object, outputs: Sequence[str]) -> str:

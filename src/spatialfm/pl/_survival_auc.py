@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
-from ._results import check_result
+from ._results import by_outcome, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -169,13 +169,8 @@ def _label(name: str, result: Mapping) -> str:
 
 def _doubt(result: Mapping) -> str:
     """What the record knows of features that an outcome of the same patients made."""
-    params = result.get("params")
-    selected = str(params.get("selected", "")) if isinstance(params, Mapping) else ""
-    made = [part for part in selected.split("; ") if "of the same patients" in part]
-    if not made:
-        return ""
-    may = all("perhaps" in part for part in made)
-    return f"\n{'perhaps ' if may else ''}optimistic: the outcome made a feature"
+    made = by_outcome(result.get("params"))
+    return "" if made == "no" else f"\n{'perhaps ' * (made == 'perhaps')}optimistic: the outcome made a feature"
 
 
 def _draw_numbers(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str], last: float) -> None:

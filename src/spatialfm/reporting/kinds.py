@@ -90,7 +90,8 @@ KINDS = (
         "cumulative_incidence", "Cumulative incidence", {"table": ("incidence",), "groups": ("events",)},
         "One test (Gray's) for each event; not corrected for the number of events.",
         "Bands hold at each time alone. Incidence of one event depends on how frequent the others are.",
-        tables=(("groups", "Patients and events."), ("tests", "Gray's test between the groups, for each event.")),
+        tables=(("groups", "Patients and events."), ("tests", "Test between the groups, for each event: Gray's, or "
+                "of Fine and Gray's regression at equal covariates.")),
         p_values=(("tests", "p_value", ""),),
     ),
     Kind(
@@ -106,7 +107,7 @@ KINDS = (
         ONE_TEST + " Pairs of groups, where they are tested, are corrected after Holm (p adjusted).",
         "It tests whether any difference is there, not how large it is, and it misses differences that change sign "
         "with time.",
-        values=("statistic", "dof", "p_value", "p_value_chi_squared", "test"),
+        values=("statistic", "dof", "p_value", "p_value_chi_squared", "p_value_unadjusted", "test"),
         tables=(("groups", "Observed and expected events of each group."), ("pairwise", "Pairs of groups.")),
         p_values=(("", "p_value", ""), ("pairwise", "p_value", "p_adjusted")),
     ),

@@ -207,9 +207,10 @@ def _kaplan_meier(one: Result) -> str:
 
 
 def _logrank(one: Result) -> str:
-    strata = texts(_parameter(one, "strata"))
+    strata, covariates = texts(_parameter(one, "strata")), texts(_parameter(one, "covariates"))
     within = f", within strata of {listed(strata, quoted=False)}" if strata else ""
-    return f"Groups were compared with the log-rank test{within} (p-value: {one.record.get('test')})."
+    equal = f", at equal {listed(covariates, quoted=False)} (score test of Cox's model)" if covariates else ""
+    return f"Groups were compared with the log-rank test{equal}{within} (p-value: {one.record.get('test')})."
 
 
 def _cox(one: Result) -> str:

@@ -129,7 +129,8 @@ def caveats_of(one: Result) -> list[str]:
     if bool(record.get("optimistic", False)):
         lines.append("Optimistic: the outcome itself made the groups or scores that are tested here.")
     lines += [f"{text[0].upper()}{text[1:]}." for text in texts(record.get("doubts"))]
-    lines += [f"Made with the outcome: {text}" for text in texts(params.get("selected"))]
+    made = _MADE.get(str(params.get("by_outcome")), _MADE["perhaps"])
+    lines += [f"{made}: {text}" for text in texts(params.get("selected"))]
     lines += [f"Circular: {text}" for text in texts(params.get("circular"))]
     lines += texts(params.get("note"))
     if one.kind.function == "stratify":
@@ -151,6 +152,11 @@ def caveats_of(one: Result) -> list[str]:
     return [line for line in lines if line]
 
 
+_MADE = {
+    "yes": "Made with the outcome",
+    "perhaps": "Perhaps made with the outcome",
+    "no": "Not made with the outcome of these patients, as far as is known",
+}
 _DECIDES = {
     "nothing": "The outcome had no part in the groups: a test on them holds.",
     "order": "The outcome ordered and named the groups, and did not make them: a test on them holds. That the group "
@@ -264,7 +270,7 @@ def _parameters(params: object) -> str:
     """Arguments that decided the result, in one line."""
     if not isinstance(params, Mapping):
         return ""
-    left_out = (DATA, "digest", "note", "selected", "circular")
+    left_out = (DATA, "digest", "note", "selected", "by_outcome", "circular")
     shown = {name: value for name, value in params.items() if name not in left_out and _shown(value)}
     return ", ".join(f"{name}={_short(value)}" for name, value in shown.items())
 

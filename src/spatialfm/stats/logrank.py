@@ -51,6 +51,8 @@ class LogrankTest:
     (``"peto"``), or Fleming and Harrington's ``S(t-)^rho (1 - S(t-))^gamma`` for a pair of numbers.
     """
 
+    dealt = "permutation"
+
     def __init__(
         self,
         time: np.ndarray,
@@ -106,7 +108,7 @@ class LogrankTest:
         for dealt, exact in in_blocks(codes, self.strata, n_permutations, rng):  # noqa: B007
             statistics.append(self.sums(dealt, n_groups)[2:])
         difference, covariance = (np.concatenate(values) for values in zip(*statistics, strict=True))
-        return _statistics(difference, covariance), _trends(difference, covariance), exact
+        return statistics_of(difference, covariance), trends_of(difference, covariance), exact
 
 
 def logrank_parts(
@@ -123,14 +125,14 @@ def chi_squared(parts: LogrankParts) -> tuple[float, float, int]:
     dof = int(np.linalg.matrix_rank(covariance, tol=1e-10 * size)) if size > 1e-12 else 0
     if dof == 0:
         return 0.0, 1.0, 0
-    statistic = float(_statistics(parts.difference[None], parts.covariance[None])[0])
+    statistic = float(statistics_of(parts.difference[None], parts.covariance[None])[0])
     return statistic, float(chi2.sf(statistic, dof)), dof
 
 
 def trend_statistic(parts: LogrankParts) -> tuple[float, int]:
     """Statistic (1 degree of freedom) of a trend over groups scored 0, 1, 2, ..., and its sign (Tarone 1975)."""
     excess = np.arange(len(parts.difference)) @ parts.difference
-    return float(_trends(parts.difference[None], parts.covariance[None])[0]), int(np.sign(excess))
+    return float(trends_of(parts.difference[None], parts.covariance[None])[0]), int(np.sign(excess))
 
 
 def arrangements(
@@ -218,7 +220,8 @@ def _at_risk(in_group: np.ndarray, part: _Stratum) -> np.ndarray:
     return total - left - waiting
 
 
-def _statistics(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+def statistics_of(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Chi-squared statistics ``(B,)`` of differences ``(B, n_groups)`` and their covariances."""
     u, v = difference[:, 1:], covariance[:, 1:, 1:]
     if u.shape[1] == 1:
         v = v[:, 0, 0]
@@ -227,7 +230,8 @@ def _statistics(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.einsum("bk,bkl,bl->b", u, inverse, u)
 
 
-def _trends(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+def trends_of(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """The same for a trend over groups scored 0, 1, 2, ..."""
     score = np.arange(difference.shape[1], dtype=float)
     excess, variance = difference @ score, score @ covariance @ score
     return np.divide(excess**2, variance, out=np.zeros(len(excess)), where=variance > 1e-12)

@@ -1027,26 +1027,29 @@ def cox(
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[False] = False
+    covariates: str | Sequence[str] | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, censored_value: EventValue = None, entry_key: str | None = None,
+    alpha: float = 0.05, n_permutations: int = 1999, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', random_state: int = 0,
+    key_added: str = 'cumulative_incidence', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[True]
+    covariates: str | Sequence[str] | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, censored_value: EventValue = None, entry_key: str | None = None,
+    alpha: float = 0.05, n_permutations: int = 1999, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', random_state: int = 0,
+    key_added: str = 'cumulative_incidence', copy: Literal[True]
 ) -> IncidenceRecord: ...
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: bool
+    covariates: str | Sequence[str] | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, censored_value: EventValue = None, entry_key: str | None = None,
+    alpha: float = 0.05, n_permutations: int = 1999, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', random_state: int = 0,
+    key_added: str = 'cumulative_incidence', copy: bool
 ) -> IncidenceRecord | None: ...
 
 @overload
@@ -1124,27 +1127,30 @@ def kaplan_meier(
 
 @overload
 def logrank(
-    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, pairwise: bool = False, trend: bool = False,
+    weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def logrank(
-    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, pairwise: bool = False, trend: bool = False,
+    weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
 ) -> LogrankRecord: ...
 @overload
 def logrank(
-    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, pairwise: bool = False, trend: bool = False,
+    weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
 ) -> LogrankRecord | None: ...
 
 @overload

@@ -9,6 +9,7 @@ from anndata import AnnData
 from competing import cohort
 
 import spatialfm as sfm
+from spatialfm._errors import SurvivalError
 from spatialfm.stats.competing_risks import gray_test
 
 
@@ -86,3 +87,63 @@ def test_gray_without_competing_events_is_close_to_logrank():
     samples.obs["event"] = (samples.obs["event"] > 0).astype(int)
     gray = sfm.tl.cumulative_incidence(samples, "arm", copy=True)["tests"].iloc[0]
     assert gray["statistic"] == pytest.approx(sfm.tl.logrank(samples, "arm", copy=True)["statistic"], rel=0.05)
+
+
+def confounded(seed: int, few: int = 40, n: int = 80) -> AnnData:
+    """Fine and Gray's model of age, which also drives the group; the group itself does nothing."""
+    rng = np.random.default_rng(seed)
+    age = rng.normal(size=n)
+    arm = np.zeros(n, int)
+    arm[np.argsort(1.5 * age + rng.logistic(size=n))[-few:]] = 1
+    ratio = np.exp(0.8 * age)
+    share = 1 - 0.5**ratio
+    one = rng.random(n) < share
+    own = -np.log(1 - 2 * (1 - (1 - rng.random(n) * share) ** (1 / ratio)))  # F1 = 1 - (1 - (1 - exp(-t)) / 2)^ratio
+    time, limit = np.where(one, own, rng.exponential(size=n)), rng.uniform(0, 4, n)
+    cause = np.where(limit < time, 0, np.where(one, 1, 2))
+    obs = pd.DataFrame({"time": np.minimum(time, limit), "event": cause, "age": age, "arm": arm})
+    return AnnData(obs=obs.set_axis([f"P{i}" for i in range(n)]))
+
+
+def test_covariates_hold_the_level_where_age_drives_group_and_incidence():
+    p_values = []
+    for seed in range(60):
+        result = sfm.tl.cumulative_incidence(confounded(seed), "arm", event_value=1, covariates="age", copy=True)
+        test = result["tests"].iloc[0]
+        p_values.append([test["p_value"], test["p_value_unadjusted"]])
+        assert not test["permuted"]
+    adjusted, plain = (np.array(p_values) <= 0.05).sum(axis=0)
+    assert adjusted <= 8  # binomial(60, 0.05) is above with probability 0.3 %
+    assert plain >= 15
+
+
+def test_small_groups_are_dealt_again_at_equal_covariates():
+    samples = confounded(1, few=5, n=30)
+    test = sfm.tl.cumulative_incidence(samples, "arm", covariates="age", n_permutations=999, copy=True)["tests"]
+    assert test["permuted"].all()
+    assert set(test["test"]) == {"permutation of residuals, random 999 arrangements"}
+
+
+def test_covariates_leave_the_curves_and_the_test_without_them():
+    samples = cohort()
+    plain = sfm.tl.cumulative_incidence(samples, "arm", copy=True)
+    equal = sfm.tl.cumulative_incidence(samples, "arm", covariates="x", copy=True)
+    pd.testing.assert_frame_equal(plain["table"], equal["table"])
+    assert equal["tests"]["p_value_unadjusted"].tolist() == plain["tests"]["p_value"].tolist()
+    # noise takes little away: Wald's test of the group at equal x
+    wald = sfm.tl.fine_gray(samples, ["arm", "x"], event_value=1, se="sandwich", copy=True)["table"].iloc[0]
+    assert equal["tests"]["p_value"].iloc[0] == pytest.approx(wald["p_value"], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"group_key": None, "covariates": "x"}, r"are of Gray's test, which needs group_key="),
+        ({"covariates": "x", "entry_key": "time"}, r"takes no entry_key="),
+        ({"covariates": "x", "strata": "what"}, r"has no strata. Name them in covariates="),
+        ({"covariates": "arm"}, r"'arm' is both group_key= and covariates="),
+    ],
+)
+def test_refusals_of_covariates(arguments, message):
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.cumulative_incidence(cohort(), **({"group_key": "arm"} | arguments))

@@ -334,3 +334,101 @@ def test_the_scale_of_weights_does_not_matter(leukemia, method):
     result = sfm.tl.logrank(leukemia, "arm", weights=(40, 40), method=method, n_permutations=999, copy=True)
     assert result["statistic"] == pytest.approx(u**2 / v)
     assert 0.001 < result["p_value"] < 0.2
+
+
+def confounded(seed: int, sizes: tuple[int, ...] = (20, 20), beta: float = 1.0) -> AnnData:
+    """Age drives the hazard and who is in which group; the groups themselves do nothing."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    age = rng.normal(size=n)
+    codes = np.empty(n, int)
+    codes[np.argsort(1.5 * age + rng.logistic(size=n))] = np.repeat(np.arange(len(sizes)), sizes)
+    time, limit = rng.exponential(np.exp(-beta * age)), rng.uniform(0, 3, n)
+    obs = pd.DataFrame({"time": np.minimum(time, limit), "event": time <= limit, "age": age, "arm": codes})
+    obs["stage"] = pd.cut(age, [-9, -0.5, 0.5, 9], labels=["I", "II", "III"])
+    obs["site"] = np.arange(n) % 2
+    return AnnData(obs=obs.set_axis([f"P{i}" for i in range(n)]))
+
+
+@pytest.mark.parametrize("sizes", [(20, 20), (30, 4)])
+def test_covariates_hold_the_level_where_age_drives_group_and_death(sizes):
+    p_values = []
+    for seed in range(60):
+        result = sfm.tl.logrank(confounded(seed, sizes), "arm", covariates="age", n_permutations=999, copy=True)
+        p_values.append([result["p_value"], result["p_value_unadjusted"]])
+        assert result["permuted"] == (min(sizes) < 20)
+    adjusted, plain = (np.array(p_values) <= 0.05).sum(axis=0)
+    assert adjusted <= 8  # binomial(60, 0.05) is above with probability 0.3 %
+    assert plain >= 15
+
+
+def test_at_equal_covariates_it_is_the_score_test_of_statsmodels(rossi):
+    from statsmodels.duration.hazard_regression import PHReg
+
+    result = sfm.tl.logrank(rossi, "fin", covariates=["age", "prio"], strata="race", pairwise=True, copy=True)
+    obs = rossi.obs
+    options = {"status": obs["event"].to_numpy(float), "ties": "efron", "strata": obs["race"].to_numpy()}
+    time, x = obs["time"].to_numpy(float), obs[["age", "prio"]].to_numpy(float)
+    params = np.append(0.0, PHReg(time, x, **options).fit(disp=0).params)
+    full = PHReg(time, np.column_stack([obs["fin"], x]), **options)
+    score = full.score(params)
+    statistic = score @ np.linalg.solve(-full.hessian(params), score)
+    assert result["statistic"] == pytest.approx(statistic, rel=1e-4)
+    assert result["p_value"] == pytest.approx(chi2.sf(statistic, 1), rel=1e-3)
+    assert (result["test"], result["dof"], result["permuted"]) == ("chi-squared", 1, False)
+    plain = sfm.tl.logrank(rossi, "fin", strata="race", copy=True)
+    assert result["p_value_unadjusted"] == plain["p_value"]
+    assert "p_value_unadjusted" not in plain
+    assert result["pairwise"]["p_value"].tolist() == pytest.approx([result["p_value"]])
+    assert result["params"]["covariates"].tolist() == ["age", "prio"]
+    assert plain["params"]["covariates"].tolist() == []
+
+
+def test_small_groups_are_dealt_again_at_equal_covariates():
+    samples = confounded(0, (30, 4))
+    result = sfm.tl.logrank(samples, "arm", covariates=["age", "stage"], n_permutations=999, copy=True)
+    assert result["test"] == "permutation of residuals, random 999 arrangements"
+    again = sfm.tl.logrank(samples[::-1].copy(), "arm", covariates=["age", "stage"], n_permutations=999, copy=True)
+    assert again["p_value"] == result["p_value"]
+    three = sfm.tl.logrank(
+        confounded(1, (20, 20, 20)), "arm", covariates="stage", pairwise=True, trend=True, n_permutations=999, copy=True
+    )
+    assert three["dof"] == 2
+    assert len(three["pairwise"]) == 3
+    assert three["trend"]["test"] == three["test"]
+
+
+def test_covariates_may_be_fractions_and_missing_ones_are_refused_or_dropped():
+    samples = confounded(2)
+    fractions = AnnData(samples.obs[["age"]].to_numpy().copy(), obs=samples.obs, var=pd.DataFrame(index=["T cell"]))
+    one = sfm.tl.logrank(fractions, "arm", covariates="T cell", copy=True)
+    assert one["p_value"] == pytest.approx(sfm.tl.logrank(samples, "arm", covariates="age", copy=True)["p_value"])
+    samples.obs.loc["P0", "age"] = np.nan
+    with pytest.raises(SurvivalError, match="1 of 40 rows have no value in 'age'"):
+        sfm.tl.logrank(samples, "arm", covariates="age")
+    dropped = sfm.tl.logrank(samples, "arm", covariates="age", on_missing="drop", copy=True)
+    assert (dropped["n"], dropped["params"]["n_dropped"]) == (39, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"covariates": "arm"}, r"'arm' is both group_key= and covariates="),
+        ({"covariates": "site", "strata": "site"}, r"'site' is named in strata= and covariates="),
+        (
+            {"covariates": "age", "weights": "peto"},
+            r'weights= other than "logrank" are of the test without covariates=',
+        ),
+        ({"covariates": "same"}, r"obs\['same'\] tells which group of obs\['arm'\] a row is in"),
+        ({"covariates": "constant"}, r"Covariates 'constant' are constant in these rows"),
+        ({"covariates": ["age", "months"]}, r"are collinear"),
+        ({"covariates": "nowhere"}, r"No column 'nowhere' in obs and no such name in var \(covariates=\)"),
+    ],
+)
+def test_refusals_of_covariates(arguments, message):
+    samples = confounded(0)
+    samples.obs["same"], samples.obs["constant"] = samples.obs["arm"].map({0: "x", 1: "y"}), 1.0
+    samples.obs["months"] = 12 * samples.obs["age"]
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.logrank(samples, "arm", **arguments)
+    assert not samples.uns

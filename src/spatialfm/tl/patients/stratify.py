@@ -29,7 +29,7 @@ from ...cohort.outcome import (
     read_outcome,
 )
 from ...cohort.replaced import remove_earlier
-from ...cohort.selected import OnSelected, check_selected, inherited, matrix_of
+from ...cohort.selected import OnSelected, Selected, check_selected, inherited, matrix_of
 from ...cohort.survival_record import MODEL, groups_record
 from ...learn.risk_groups import kmeans_by_size, permutation_test, placement
 
@@ -202,7 +202,7 @@ def stratify(
         "entry_key": entry_key or "",
         "uses_outcome": outcome is not None,
         "outcome_decides": grouping.decides,
-        "selected": "" if selected is None else selected.text,
+        **(Selected() if selected is None else selected).params(),
     }
     write_uns(patients, key_added, record)
     return None

@@ -215,7 +215,7 @@ def classify_samples(
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)
     circle = made_of_tissue(adata, [label_key], [patient_key, library_key])
     record = repeated(record, circle)
-    record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
+    record["params"] |= {"circular": circle, **selected.params(), "fitted_on_all": fitted_on_all(adata, use_rep)}
     origin = Origin("classify_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:

@@ -210,7 +210,7 @@ def compare_composition(
     params |= {"n_rows": len(rows.codes), "counts_known": rows.known, "random_state": random_state}
     units = rows.units if rows.units is not None else rows.codes
     params["n_patients"] = int(len(np.unique(units)) if rows.units is not None else len(units))
-    params |= {"circular": circle, "selected": selected.text}
+    params |= {"circular": circle, **selected.params()}
     write_uns(patients, key_added, {"table": table, "params": params})
     return None
 

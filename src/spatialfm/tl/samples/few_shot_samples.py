@@ -196,7 +196,7 @@ def few_shot_samples(
     fitted = [text for text in (fitted_on_all(adata, use_rep, keys), *states) if text]
     circle = made_of_tissue(adata, [label_key], [patient_key, library_key])
     record = repeated(record, circle)
-    record["params"] |= {"circular": circle, "selected": selected.text, "fitted_on_all": ", ".join(fitted)}
+    record["params"] |= {"circular": circle, **selected.params(), "fitted_on_all": ", ".join(fitted)}
     origin = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:

@@ -314,7 +314,7 @@ def mil(
     record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     circle = made_of_tissue(adata, list(columns), [patient_key, library_key])
-    record["params"] |= {"circular": circle, "selected": selected.text}
+    record["params"] |= {"circular": circle, **selected.params()}
     record = repeated(record, circle)
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)

@@ -172,7 +172,7 @@ def added_value(
         "events_per_term": float(outcome.event.sum() / len(terms)),
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "features": np.array(new, dtype=object),
             "covariates": np.array(old, dtype=object),
             "layer": layer or "",

@@ -152,7 +152,7 @@ def compare_concordance(
         "n_pairs": estimates.n_pairs,
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "score_keys": np.array(names, dtype=object),
             "layer": layer or "",
             **keys.params(),

@@ -139,7 +139,7 @@ def concordance(
         "n_pairs": n_pairs,
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "score_key": score_key,
             "layer": layer or "",
             **keys.params(),

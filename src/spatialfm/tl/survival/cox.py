@@ -216,7 +216,7 @@ def cox(
         ),
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text, "covariates": np.array(names, dtype=object),
+            **selected.params(), "covariates": np.array(names, dtype=object),
             "layer": layer or "", "strata": np.array(strata_names, dtype=object),
             "standardize": standardize, "penalizer": float(penalizer), "alpha": float(alpha),
             **keys.params(),

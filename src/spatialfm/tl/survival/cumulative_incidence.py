@@ -14,7 +14,8 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.causes import Causes, read_causes
-from ...cohort.checks import check_anndata
+from ...cohort.checks import as_names, check_anndata
+from ...cohort.design import adjusting_covariates, check_roles, read_covariates
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
@@ -28,12 +29,14 @@ from ...cohort.outcome import (
 )
 from ...cohort.records import IncidenceRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.adjusted_logrank import AdjustedLogrank
 from ...stats.competing_risks import gray_test, log_log_interval
 from ...stats.competing_risks import incidence_of as curve_of
+from ...stats.fine_gray import expand
 from ...stats.logrank import arrangements
 from ...stats.permutation import permutation_p
 from .kaplan_meier import ALL
-from .logrank import EXPECTED, GROUP
+from .logrank import EXPECTED, GROUP, with_p_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +50,7 @@ def cumulative_incidence(
     group_key: str | None = None,
     *,
     strata: str | Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
     event_value: EventValue = None,
@@ -78,6 +82,11 @@ def cumulative_incidence(
         Column of ``obs`` with the groups.
     strata
         Columns of ``obs`` whose levels are compared only within, by the test.
+    covariates
+        Columns of ``obs``, or names in ``var``, at which the groups are compared: the test is then the score test of
+        the groups in Fine and Gray's regression on the covariates (ratios: :func:`spatialfm.tl.fine_gray`), and in
+        small groups what covariates do not tell of the group is dealt again, as in :func:`spatialfm.tl.logrank`. Curves
+        stay as they are. Not together with `strata`.
     time_key
         Column of ``obs``: time to the first event or censoring, from 0 on
         (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
@@ -118,12 +127,13 @@ def cumulative_incidence(
     ``group``, ``time``, ``at_risk``, ``events``, ``other_events``, ``censored``, ``incidence``, ``ci_low``,
     ``ci_high``, with `entry_key` also ``entered``; ``groups``, one row per event and group with ``n`` and ``events``;
     with `group_key`, ``tests``, one row per event, with ``statistic``, ``dof``, ``p_value``, ``test`` (where the
-    p-value comes from) and ``p_value_chi_squared``; ``optimistic``; ``params``.
+    p-value comes from), ``p_value_chi_squared``, ``permuted`` and, with `covariates`, ``p_value_unadjusted``;
+    ``optimistic``; ``params``.
 
     Raises
     ------
     SurvivalError
-        If outcomes, groups or strata cannot be used, or it is not known which value means censored.
+        If outcomes, groups, strata or covariates cannot be used, or it is not known which value means censored.
 
     Examples
     --------
@@ -143,8 +153,9 @@ def cumulative_incidence(
     check_anndata(patients, "cumulative_incidence", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    _check_call(group_key, strata_names, entry_key, n_permutations)
-    rests_on = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
+    names_of_x = as_names(covariates)
+    _check_call(group_key, strata_names, names_of_x, entry_key, n_permutations)
+    rests_on = columns_of(patients, [group_key, *strata_names, *names_of_x])
     selected = check_selected(patients, "cumulative_incidence", rests_on, on_selected)
     groups = pd.DataFrame(index=patients.obs.index) if group_key is None else read_groups(patients, group_key)
     causes = read_causes(
@@ -155,7 +166,7 @@ def cumulative_incidence(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=groups.assign(**read_strata(patients, strata_names)),
+        columns=groups.assign(**read_strata(patients, strata_names), **read_covariates(patients, names_of_x)),
     )
     outcome, n = causes.outcome, len(causes.codes)
     codes, names = (np.zeros(n, int), [ALL]) if group_key is None else group_codes(outcome, group_key)
@@ -165,21 +176,31 @@ def cumulative_incidence(
         "groups": sizes,
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "group_key": group_key or "",
             "strata": np.array(strata_names, dtype=object),
+            "covariates": np.array(names_of_x, dtype=object),
             **keys.params(),
             "censored_value": event_text(censored_value),
             "entry_key": entry_key or "",
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(patients, [group_key, *strata_names, keys.time, keys.event, entry_key]),
+            DATA: fingerprint(
+                patients,
+                [group_key, *strata_names, *names_of_x, keys.time, keys.event, entry_key],
+                x=any(name not in patients.obs for name in names_of_x),
+            ),
         },
     }
     if len(names) > 1 and entry_key is None:
         rng = np.random.default_rng(random_state)
         result["tests"] = _tests(causes, codes, stratum_codes(outcome), n_permutations, rng)
+        if names_of_x:
+            x = adjusting_covariates(outcome, names_of_x, codes, None, str(group_key))
+            plain = result["tests"]["p_value"]
+            result["tests"] = _adjusted_tests(causes, codes, x, n_permutations, random_state)
+            result["tests"]["p_value_unadjusted"] = plain
     logger.info("Cumulative incidence of %s: %d patients, %d events.", causes.names, n, outcome.event.sum())
     if copy:
         return result
@@ -187,13 +208,19 @@ def cumulative_incidence(
     return None
 
 
-def _check_call(group_key, strata: list[str], entry_key, n_permutations: int) -> None:
+def _check_call(
+    group_key: str | None, strata: list[str], covariates: list[str], entry_key: str | None, n_permutations: int
+) -> None:
     if n_permutations < 999:
         raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
-    if strata and (group_key is None or entry_key is not None):
-        raise SurvivalError("strata= is of Gray's test, which needs group_key= and takes no entry_key=. Leave it out.")
-    if group_key in strata:
-        raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
+    if (strata or covariates) and (group_key is None or entry_key is not None):
+        raise SurvivalError(
+            "strata= and covariates= are of Gray's test, which needs group_key= and takes no entry_key= "
+            "(sfm.tl.fine_gray does). Leave it out."
+        )
+    if strata and covariates:
+        raise SurvivalError("Fine and Gray's regression has no strata. Name them in covariates= instead.")
+    check_roles(group_key, strata, covariates)
 
 
 def _curves(causes: Causes, codes: np.ndarray, names: list[str], alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -234,12 +261,25 @@ def _tests(
         time = causes.outcome.time
         statistic, p_value, dof = gray_test(time, causes.codes, codes, code, strata)
         rows.append({"event": event, "statistic": statistic, "dof": dof, "p_value": p_value, "test": "chi-squared"})
-        rows[-1]["p_value_chi_squared"] = p_value
+        rows[-1] |= {"p_value_chi_squared": p_value, "permuted": False}
         seen = (causes.codes == code).mean() * np.bincount(codes)  # as if events fell on all alike
         if dof and (np.bincount(codes).min() < GROUP or seen.min() < EXPECTED):
             one = np.zeros(codes.size, int) if strata is None else strata
             dealt, exact = arrangements(codes, one, n_permutations, rng, exact=n_permutations)
             null = np.array([gray_test(time, causes.codes, each, code, strata)[0] for each in dealt])
             name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
-            rows[-1] |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
+            rows[-1] |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name, "permuted": True}
+    return pd.DataFrame(rows)
+
+
+def _adjusted_tests(
+    causes: Causes, codes: np.ndarray, x: np.ndarray, n_permutations: int, random_state: int
+) -> pd.DataFrame:
+    """The same at equal covariates."""
+    rows, columns = [], ("statistic", "dof", "p_value", "test", "p_value_chi_squared", "permuted")
+    for code, event in enumerate(causes.names, start=1):
+        pieces = expand(causes.outcome.time, causes.codes, code)
+        test = AdjustedLogrank(x, pieces.stop, pieces.event, entry=pieces.start, pieces=pieces)
+        tested = with_p_values(test, codes, "auto", n_permutations, random_state, trend=False)
+        rows.append({"event": event, **{name: tested[name] for name in columns}})
     return pd.DataFrame(rows)

@@ -145,7 +145,7 @@ def cut_point(
     candidates_of_cut = candidates(values, scores, min_share, score_key)
     null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, np.random.default_rng(random_state))
     params = {
-        "selected": selected.text,
+        **selected.params(),
         "score_key": score_key,
         "layer": layer or "",
         "min_share": float(min_share),

@@ -175,7 +175,7 @@ def fine_gray(
         "optimistic": selected.optimistic,
         "doubts": with_doubt(selected, _warn(estimates["table"], causes, events)),
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "covariates": np.array(names, dtype=object),
             "layer": layer or "",
             "standardize": standardize,

@@ -156,7 +156,7 @@ def kaplan_meier(
         "groups": pd.DataFrame([_summary(curve) for curve in curves], index=pd.Index(names, name="group")),
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "group_key": group_key or "",
             **keys.params(),
             "entry_key": entry_key or "",

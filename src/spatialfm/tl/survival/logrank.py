@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +17,11 @@ from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, obs_column
+from ...cohort.checks import as_names, check_anndata, listed, obs_column
+from ...cohort.design import adjusting_covariates, check_roles, read_covariates
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
-    Outcome,
     group_codes,
     outcome_digest,
     outcome_keys,
@@ -31,6 +32,7 @@ from ...cohort.outcome import (
 )
 from ...cohort.records import LogrankRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.adjusted_logrank import AdjustedLogrank
 from ...stats.logrank import (
     NAMED_WEIGHTS,
     LogrankTest,
@@ -55,6 +57,7 @@ def logrank(
     group_key: str,
     *,
     strata: str | Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None,
     pairwise: bool = False,
     trend: bool = False,
     weights: Weights = "logrank",
@@ -71,7 +74,7 @@ def logrank(
     key_added: str = "logrank",
     copy: bool = False,
 ) -> LogrankRecord | None:
-    """Log-rank test of equal survival in all groups, also within strata and for a trend over ordered groups.
+    """Log-rank test of equal survival in all groups, also within strata, at equal covariates, and for a trend.
 
     The statistics are those of R's ``survdiff`` (Kalbfleisch and Prentice 2002, section 1.4). Their chi-squared
     distribution needs patients: with 3 to 5 in a group, 6 to 8 % of cohorts without effect have p below 0.05, and 3 %
@@ -89,6 +92,13 @@ def logrank(
     strata
         Columns of ``obs`` whose levels are compared only within, as a clinical stage or a center: patients of one level
         (or combination of levels) are expected to die alike, those of two need not.
+    covariates
+        Columns of ``obs``, or names in ``var``, at which the groups are compared: age, where it drives both who is in a
+        group and how long patients live. All p-values are then those of the score test of the groups in a Cox model
+        of the covariates; in small groups what covariates do not tell of the group is dealt again to the patients
+        (permutation of regressor residuals: Potter, Statistics in Medicine 2005; Werft and Benner, The R Journal 2010).
+        Categories become one term for each level but the first. A hazard ratio at equal covariates is that of
+        :func:`spatialfm.tl.cox`.
     pairwise
         Whether to test each pair of groups as well; those p-values are also given corrected after Holm.
     trend
@@ -138,17 +148,18 @@ def logrank(
     -------
     None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``statistic`` (chi-squared),
     ``p_value``, ``test`` (where the p-value comes from), ``p_value_chi_squared``, ``dof``, ``n``, ``events``;
-    ``groups`` with ``n``, ``observed`` and ``expected`` events of each group; ``optimistic``, whether the outcome made
-    the groups; with `pairwise`, ``pairwise`` with ``group_a``, ``group_b``, ``statistic``, ``p_value``, ``test`` and
-    ``p_adjusted``; with `trend`, ``trend`` with ``statistic``, ``p_value`` (groups scored 0, 1, 2 and so on; 1 degree
-    of freedom), ``test``, ``p_value_chi_squared`` and ``direction``, 1 where the hazard rises from the first group to
-    the last and -1 where it falls; ``params``.
+    ``permuted``, whether from dealing the groups again; ``groups`` with ``n``, ``observed`` and ``expected`` events of
+    each group (with `covariates` those at equal covariates); ``optimistic``, whether the outcome made the groups; with
+    `covariates`, ``p_value_unadjusted``, as it is without them; with `pairwise`, ``pairwise`` with ``group_a``,
+    ``group_b``, ``statistic``, ``p_value``, ``test`` and ``p_adjusted``; with `trend`, ``trend`` with ``statistic``,
+    ``p_value`` (groups scored 0, 1, 2 and so on; 1 degree of freedom), ``test``, ``p_value_chi_squared`` and
+    ``direction``, 1 where the hazard rises from the first group to the last and -1 where it falls; ``params``.
 
     Raises
     ------
     SurvivalError
-        If outcomes, groups or strata cannot be used, there is only one group, groups have no order for a trend, or no
-        stratum has patients of two groups at risk together.
+        If outcomes, groups, strata or covariates cannot be used, there is only one group, groups have no order for a
+        trend, covariates determine a group, or no stratum has patients of two groups at risk together.
 
     Examples
     --------
@@ -170,11 +181,11 @@ def logrank(
     if trend:
         _check_order(patients, group_key)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    if group_key in strata_names:
-        raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
-    weights = _check_test(weights, n_permutations)
-    columns = read_strata(patients, strata_names)
-    rests_on = columns_of(patients, [group_key, *strata_names])
+    names_of_x = as_names(covariates)
+    check_roles(group_key, strata_names, names_of_x)
+    weights = _check_test(weights, n_permutations, names_of_x)
+    columns = read_strata(patients, strata_names) | read_covariates(patients, names_of_x)
+    rests_on = columns_of(patients, [group_key, *strata_names, *names_of_x])
     selected = check_selected(patients, "logrank", rests_on, on_selected, ordered="levels" if trend else False)
     outcome = read_outcome(
         patients,
@@ -188,9 +199,10 @@ def logrank(
     codes, names = group_codes(outcome, group_key, need=2)
     strata_codes = stratum_codes(outcome)
 
-    test = LogrankTest(outcome.time, outcome.event, strata_codes, outcome.entry, weights)
+    x = None if not names_of_x else adjusting_covariates(outcome, names_of_x, codes, strata_codes, group_key)
+    rows = _Rows(outcome.time, outcome.event, strata_codes, outcome.entry, x)
     plan = (method, n_permutations, random_state)
-    tested = with_p_values(test, codes, *plan, trend=trend)
+    tested = with_p_values(rows.test(weights), codes, *plan, trend=trend)
     _check_comparable(tested["dof"], group_key, strata_names)
     parts = tested.pop("parts")
     result: LogrankRecord = {
@@ -205,22 +217,51 @@ def logrank(
         "params": {
             "group_key": group_key,
             "strata": np.array(strata_names, dtype=object),
+            "covariates": np.array(names_of_x, dtype=object),
             "weights": weights if isinstance(weights, str) else "fleming-harrington ({:g}, {:g})".format(*weights),
             **keys.params(),
             "entry_key": entry_key or "",
             "n_dropped": outcome.n_dropped,
-            "selected": selected.text,
+            **selected.params(),
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(patients, [group_key, *strata_names, keys.time, keys.event, entry_key]),
+            DATA: fingerprint(
+                patients,
+                [group_key, *strata_names, *names_of_x, keys.time, keys.event, entry_key],
+                x=any(name not in patients.obs for name in names_of_x),
+            ),
         },
     }
+    if x is not None:
+        plain = with_p_values(replace(rows, x=None).test(weights), codes, *plan, trend=False)
+        result["p_value_unadjusted"] = plain["p_value"]
     if pairwise:
-        result["pairwise"] = _pairwise(outcome, codes, names, strata_codes, weights, plan)
+        result["pairwise"] = _pairwise(rows, codes, names, weights, plan)
     _tell(result, group_key)
     if copy:
         return result
     write_uns(patients, key_added, result)
     return None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a test in one order; with `x` at equal covariates."""
+
+    time: np.ndarray
+    event: np.ndarray
+    strata: np.ndarray | None
+    entry: np.ndarray | None
+    x: np.ndarray | None
+
+    def test(self, weights: Weights) -> LogrankTest | AdjustedLogrank:
+        if self.x is not None:
+            return AdjustedLogrank(self.x, self.time, self.event, self.strata, self.entry)
+        return LogrankTest(self.time, self.event, self.strata, self.entry, weights)
+
+    def of(self, some: np.ndarray) -> _Rows:
+        """A part of them."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return _Rows(*(None if part is None else part[some] for part in parts))
 
 
 def logrank_test(
@@ -235,7 +276,13 @@ def logrank_test(
 
 
 def with_p_values(
-    test: LogrankTest, codes: np.ndarray, method: Method, n_permutations: int, random_state: int, *, trend: bool
+    test: LogrankTest | AdjustedLogrank,
+    codes: np.ndarray,
+    method: Method,
+    n_permutations: int,
+    random_state: int,
+    *,
+    trend: bool,
 ) -> dict[str, Any]:
     """Statistic, p-value and where it comes from, of the groups and, if asked for, of a trend; ``parts``."""
     parts = test.parts(codes)
@@ -245,6 +292,7 @@ def with_p_values(
         "p_value": p_value,
         "test": "chi-squared",
         "p_value_chi_squared": p_value,
+        "permuted": False,
         "dof": dof,
         "parts": parts,
     }
@@ -257,8 +305,8 @@ def with_p_values(
     small = sizes.min() < GROUP or least_expected(parts, sizes) < EXPECTED
     if dof and (method == "permutation" or (method == "auto" and small)):
         null, null_trend, exact = test.permuted(codes, n_permutations, np.random.default_rng(random_state))
-        name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
-        result |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
+        name = f"{test.dealt}, {'all' if exact else 'random'} {len(null):,} arrangements"
+        result |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name, "permuted": True}
         if trend:
             p_rise = float(permutation_p(null_trend, result["trend"]["statistic"], exact))
             result["trend"] |= {"p_value": p_rise, "test": name}
@@ -284,9 +332,11 @@ def _check_comparable(dof: int, group_key: str, strata: list[str]) -> None:
 
 
 def _tell(result: LogrankRecord, group_key: str) -> None:
+    covariates = list(result["params"]["covariates"])
     logger.info(
-        "log-rank on %r: chi2 = %.2f, %d df, p = %.3g (%s); %d patients, %d events%s.",
-        *(group_key, result["statistic"], result["dof"], result["p_value"], result["test"]),
+        "log-rank on %r%s: chi2 = %.2f, %d df, p = %.3g (%s); %d patients, %d events%s.",
+        *(group_key, f" at equal {listed(covariates)}" if covariates else ""),
+        *(result["statistic"], result["dof"], result["p_value"], result["test"]),
         *(result["n"], result["events"]),
         "; optimistic, since the groups were made with this outcome" if result["optimistic"] else "",
     )
@@ -307,7 +357,12 @@ def _check_order(patients: AnnData, group_key: str) -> None:
         )
 
 
-def _check_test(weights: Weights, n_permutations: int) -> Weights:
+def _check_test(weights: Weights, n_permutations: int, covariates: list[str]) -> Weights:
+    if covariates and weights != "logrank":
+        raise SurvivalError(
+            'weights= other than "logrank" are of the test without covariates=. Leave one out; strata= of a covariate '
+            "that was cut takes both."
+        )
     if isinstance(weights, str) and weights not in NAMED_WEIGHTS:
         raise SurvivalError(
             f"weights={weights!r} is not known. Pass {listed(NAMED_WEIGHTS)}, or the pair (rho, gamma) of Fleming and "
@@ -327,22 +382,14 @@ def _check_test(weights: Weights, n_permutations: int) -> Weights:
 
 
 def _pairwise(
-    outcome: Outcome,
-    codes: np.ndarray,
-    names: list[str],
-    strata: np.ndarray | None,
-    weights: Weights,
-    plan: tuple[Method, int, int],
+    rows: _Rows, codes: np.ndarray, names: list[str], weights: Weights, plan: tuple[Method, int, int]
 ) -> pd.DataFrame:
-    rows = []
+    pairs = []
     for a, b in combinations(range(len(names)), 2):
         pair = np.isin(codes, (a, b))
-        time, event = outcome.time[pair], outcome.event[pair]
-        entry = None if outcome.entry is None else outcome.entry[pair]
-        test = LogrankTest(time, event, None if strata is None else strata[pair], entry, weights)
-        result = with_p_values(test, (codes[pair] == b).astype(int), *plan, trend=False)
-        rows.append({"group_a": names[a], "group_b": names[b]})
-        rows[-1] |= {key: result[key] for key in ("statistic", "p_value", "test")}
-    table = pd.DataFrame(rows)
+        result = with_p_values(rows.of(pair).test(weights), (codes[pair] == b).astype(int), *plan, trend=False)
+        pairs.append({"group_a": names[a], "group_b": names[b]})
+        pairs[-1] |= {key: result[key] for key in ("statistic", "p_value", "test")}
+    table = pd.DataFrame(pairs)
     table["p_adjusted"] = holm(table["p_value"].to_numpy())
     return table

@@ -201,7 +201,7 @@ def predict_survival(
         "event_value": event_text(event_value) if keys is None else event_text(keys.value),
         "outcome_from": "" if keys is None else keys.source,
         **drawn,
-        "selected": selected.text,
+        **selected.params(),
         DATA: fingerprint(target, [*used_columns(kind, record), *(by if outcome else ())]),
     }
     _log(result)

@@ -19,17 +19,16 @@ from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment
 from ...cohort.checks import as_names, check_anndata
 from ...cohort.composition_rows import check_terms
+from ...cohort.design import covariate_columns, read_covariates
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
     Outcome,
-    column_as,
     group_codes,
     outcome_digest,
     outcome_keys,
     read_groups,
     read_outcome,
-    value_column,
 )
 from ...cohort.records import RmstRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
@@ -146,7 +145,7 @@ def rmst(
     names = as_names(covariates)
     _check_call(n_permutations, names, group_key, entry_key)
     selected = check_selected(patients, "rmst", columns_of(patients, [group_key, *names]), on_selected)
-    columns = {column_as("covariate", name): value_column(patients, name, "covariates") for name in names}
+    columns = read_covariates(patients, names)
     groups = read_groups(patients, group_key)
     outcome = read_outcome(
         patients,
@@ -166,7 +165,7 @@ def rmst(
         "groups": groups,
         "optimistic": selected.optimistic,
         "params": {
-            "selected": selected.text,
+            **selected.params(),
             "group_key": group_key or "",
             **keys.params(),
             "entry_key": entry_key or "",
@@ -314,8 +313,7 @@ def _adjusted(
     """Difference at equal covariates, of pseudo-observations."""
     pair = np.isin(codes, (a, b))
     second = (codes[pair] == b).astype(int)
-    columns = outcome.columns.loc[pair, [column_as("covariate", name) for name in names]].set_axis(names, axis=1)
-    rows = Adjustment(columns).rows(second)
+    rows = Adjustment(covariate_columns(outcome, names).loc[pair]).rows(second)
     check_terms(rows, group_key, names, None)
     design = rows.design()[0]
     values = pseudo_values(outcome.time[pair], outcome.event[pair], second, horizon)

@@ -367,7 +367,7 @@ def _params(
         "events": int(cohort.event.sum()),
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
-        "selected": cohort.selected,
+        **cohort.selected.params(),
         "fitted_on_all": fitted_on_all(patients, use_rep, names),
         DATA: fingerprint(patients, [*names, keys.time, keys.event]),
     }
