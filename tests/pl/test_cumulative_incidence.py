@@ -49,5 +49,5 @@ def test_covariates_of_the_test_are_named():
     sfm.tl.cumulative_incidence(samples, "arm", covariates="x")
     ax = sfm.pl.cumulative_incidence(samples, event_value="1", show=False)
     text = ax.get_legend().get_title().get_text().replace("\n", " ")
-    assert text.startswith("Fine-Gray at equal x p ")
+    assert text.startswith("Fine-Gray (permutation) at equal x p ")
     assert "(unadjusted p " in text

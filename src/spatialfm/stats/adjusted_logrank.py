@@ -31,7 +31,7 @@ class AdjustedLogrank:
         If the model of the covariates has no maximum.
     """
 
-    dealt = "permutation of residuals"
+    dealt, few = "permutation of residuals", 100  # below so many patients 6 to 7 % have p below 0.05 by chi-squared
 
     def __init__(
         self,

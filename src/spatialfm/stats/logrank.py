@@ -51,7 +51,7 @@ class LogrankTest:
     (``"peto"``), or Fleming and Harrington's ``S(t-)^rho (1 - S(t-))^gamma`` for a pair of numbers.
     """
 
-    dealt = "permutation"
+    dealt, few = "permutation", 0  # how groups are dealt again, and the number of patients below which they always are
 
     def __init__(
         self,

@@ -356,7 +356,7 @@ def test_covariates_hold_the_level_where_age_drives_group_and_death(sizes):
     for seed in range(60):
         result = sfm.tl.logrank(confounded(seed, sizes), "arm", covariates="age", n_permutations=999, copy=True)
         p_values.append([result["p_value"], result["p_value_unadjusted"]])
-        assert result["permuted"] == (min(sizes) < 20)
+        assert result["permuted"]
     adjusted, plain = (np.array(p_values) <= 0.05).sum(axis=0)
     assert adjusted <= 8  # binomial(60, 0.05) is above with probability 0.3 %
     assert plain >= 15

@@ -85,8 +85,8 @@ def cumulative_incidence(
     covariates
         Columns of ``obs``, or names in ``var``, at which the groups are compared: the test is then the score test of
         the groups in Fine and Gray's regression on the covariates (ratios: :func:`spatialfm.tl.fine_gray`), and in
-        small groups what covariates do not tell of the group is dealt again, as in :func:`spatialfm.tl.logrank`. Curves
-        stay as they are. Not together with `strata`.
+        small groups, and below 100 patients, what covariates do not tell of the group is dealt again, as in
+        :func:`spatialfm.tl.logrank`. Curves stay as they are. Not together with `strata`.
     time_key
         Column of ``obs``: time to the first event or censoring, from 0 on
         (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).

@@ -95,7 +95,7 @@ def logrank(
     covariates
         Columns of ``obs``, or names in ``var``, at which the groups are compared: age, where it drives both who is in a
         group and how long patients live. All p-values are then those of the score test of the groups in a Cox model
-        of the covariates; in small groups what covariates do not tell of the group is dealt again to the patients
+        of the covariates; in small groups, and below 100 patients, what covariates do not tell of the group is dealt again to the patients
         (permutation of regressor residuals: Potter, Statistics in Medicine 2005; Werft and Benner, The R Journal 2010).
         Categories become one term for each level but the first. A hazard ratio at equal covariates is that of
         :func:`spatialfm.tl.cox`.
@@ -302,7 +302,7 @@ def with_p_values(
         result["trend"] = {"statistic": rise, "p_value": p_rise, "test": "chi-squared", "p_value_chi_squared": p_rise}
         result["trend"]["direction"] = direction
     sizes = np.bincount(codes)
-    small = sizes.min() < GROUP or least_expected(parts, sizes) < EXPECTED
+    small = sizes.min() < GROUP or least_expected(parts, sizes) < EXPECTED or codes.size < test.few
     if dof and (method == "permutation" or (method == "auto" and small)):
         null, null_trend, exact = test.permuted(codes, n_permutations, np.random.default_rng(random_state))
         name = f"{test.dealt}, {'all' if exact else 'random'} {len(null):,} arrangements"
