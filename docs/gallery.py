@@ -290,6 +290,14 @@ def power():
     return sfm.pl.power(pilot, return_fig=True)
 
 
+def sample_scores():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(40, cells_per_patient=150, effect_size=1.5, random_state=0)
+    sfm.tl.classify_samples(table, label_key="response", use_rep=["X", "X_latent"], n_components=[2, 8], n_draws=60)
+    return sfm.pl.sample_scores(table, return_fig=True)
+
+
 def search_results():
     import spatialfm as sfm
 
@@ -396,6 +404,7 @@ FIGURES: dict[str, Callable] = {
     "neighborhood_contrast": neighborhood_contrast,
     "signatures": signatures,
     "signature_scores": signature_scores,
+    "sample_scores": sample_scores,
     "attention": attention,
     "shift": shift,
     "kaplan_meier": kaplan_meier,

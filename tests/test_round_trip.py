@@ -423,6 +423,7 @@ DRAWN = {
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
     "signatures": ("discover_signatures", lambda a: sfm.pl.signatures(a, show=False)),
+    "sample_scores": ("classify_samples", lambda a: sfm.pl.sample_scores(a, show=False)),
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }

@@ -17,6 +17,7 @@ def test_figure(event):
     tests = samples.uns["cumulative_incidence"]["tests"].set_index("event")["p_value"]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     title = ax.get_legend().get_title().get_text()
+    assert labels.pop() == "95 % interval at each time"
     if event is None:
         assert len(labels) == 4
         assert labels[0].startswith("a: death (n = 40, ")

@@ -99,6 +99,7 @@ def test_legend_has_counts_and_p(patients):
     assert [text.get_text() for text in legend.get_texts()] == [
         f"low (n = 40, {events['low']} events)",
         f"high (n = 40, {events['high']} events)",
+        "95 % interval at each time",
     ]
     assert legend.get_title().get_text() == f"log-rank {format_p(patients.uns['logrank']['p_value'])}\narm"
 
@@ -132,8 +133,14 @@ def test_axis_names_its_unit(patients):
     ax = sfm.pl.kaplan_meier(patients, show=False)
     assert ax.get_xlabel() == "os_days"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        f"n = 80, {patients.obs['event'].sum()} events"
+        f"n = 80, {patients.obs['event'].sum()} events",
+        "95 % interval at each time",
     ]
+    sfm.tl.kaplan_meier(patients, alpha=0.1)
+    said = [text.get_text() for text in sfm.pl.kaplan_meier(patients, show=False).get_legend().get_texts()]
+    assert said[-1] == "90 % interval at each time"
+    alone = sfm.pl.kaplan_meier(patients, interval=False, show=False)
+    assert len(alone.get_legend().get_texts()) == 1
 
 
 @pytest.mark.parametrize("names", [["low", "high"], ["immune-excluded stroma", "rich in lymphoid aggregates"]])

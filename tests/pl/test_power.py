@@ -35,7 +35,7 @@ def test_a_line_for_each_number_of_cells_with_its_band_and_the_power_wanted():
     np.testing.assert_array_equal(more.get_xydata(), [[10, 0.4], [40, 0.9]])
     assert list(wanted.get_ydata()) == [0.8, 0.8]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        *("100 cells per patient", "500 cells per patient")
+        *("100 cells per patient", "500 cells per patient", "95 % interval of the simulation")
     ]
     bands = [{(10, 0.25), (10, 0.36), (40, 0.6), (40, 0.78)}, {(10, 0.35), (10, 0.45), (40, 0.85), (40, 0.94)}]
     for band, corners in zip(ax.collections, bands, strict=True):
@@ -57,7 +57,8 @@ def test_the_title_says_the_effect_and_the_level_of_one_test(params, title):
     one = TABLE.assign(n_cells=0)
     ax = sfm.pl.power(pilot(one, **params), show=False)
     assert ax.get_title() == title
-    assert ax.get_legend() is None  # cells are not part of the question
+    # cells are not part of the question
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["95 % interval of the simulation"]
     assert sfm.pl.power(pilot(one), title="own", show=False).get_title() == "own"
 
 

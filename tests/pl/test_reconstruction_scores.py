@@ -47,7 +47,11 @@ def test_points_intervals_and_ticks_are_what_was_written():
     assert len({ax.get_xlim() for ax in axes}) == 1
     assert tuple(axes[0].figure.get_size_inches()) == pytest.approx((10.2, 2.02))  # 3 panels, 3 rows
     legend = [text.get_text() for text in axes[-1].get_legend().get_texts()]
-    assert legend == ["model, 95 % interval", "linear regression", "nearest cells"]  # the mean has no r
+    assert legend == [
+        "model,\n95 % interval\nfor other patients",
+        "linear regression",
+        "nearest cells",
+    ]  # the mean has no r
     plt.close("all")
 
 

@@ -61,6 +61,7 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
         "evaluate_reconstruction", "reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False),
     ),
     "shift": ("distribution_shift", "distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
+    "sample_scores": ("classify_samples", "classify_samples", lambda a: sfm.pl.sample_scores(a, show=False)),
     "signature_scores": ("discover_signatures", "signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "signatures": ("discover_signatures", "signatures", lambda a: sfm.pl.signatures(a, show=False)),
     "survival_auc": ("coxnet", "coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),

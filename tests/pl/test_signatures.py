@@ -37,7 +37,7 @@ def test_scores_and_shuffles(cells):
     dots = [c.get_offsets() for c in ax.collections]
     assert [len(d) for d in dots] == [12, 1, 12, 1]
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["12 shuffles of the outcome", "their mean", "95 % interval"]
+    assert legend == ["12 shuffles of the outcome", "their mean", "95 % interval over patients"]
     np.testing.assert_allclose([dots[1][0, 0], dots[3][0, 0]], scores["score"])
     np.testing.assert_allclose(dots[2][:, 0], null["nested"])
     plt.close("all")

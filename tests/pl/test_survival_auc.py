@@ -57,7 +57,10 @@ def test_one_score(scored):
 
 def test_several_scores_of_the_same_patients(scored):
     ax = sfm.pl.survival_auc(scored, {"Cox": "coxnet", "Forest": "survival_forest"}, show=False)
-    assert [" ".join(text.get_text().split())[:9] for text in ax.get_legend().get_texts()] == ["Cox: mean", "Forest: m"]
+    assert [" ".join(text.get_text().split())[:9] for text in ax.get_legend().get_texts()] == [
+        *("Cox: mean", "Forest: m", "95 % inte")
+    ]
+    assert ax.get_legend().get_texts()[-1].get_text() == "95 % interval over patients, as in brackets"
     colors, markers = ({getattr(line, f"get_{name}")() for line in ax.lines[:2]} for name in ("color", "marker"))
     assert len(colors) == len(markers) == 2
     assert "Cox" not in texts(ax)  # one row of numbers serves both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def survival(
     n_bootstrap: int = 1000,
     alpha: float = 0.05,
     random_state: int = 0,
-) -> dict[str, pd.DataFrame]:
+) -> dict[str, Any]:
     """Concordance, time-dependent AUC and Brier score of predictions under censoring, with bootstrap intervals.
 
     Harrell's concordance is the share of comparable pairs of patients in which the one with the higher risk has the
@@ -73,7 +74,7 @@ def survival(
     by the events there) and, with `survival`, ``integrated_brier`` and ``integrated_brier_kaplan_meier``; ``curves``, a
     row a time, with ``time``, ``at_risk`` (seen without event just before), ``events`` (up to then), ``auc``,
     ``auc_ci_low``, ``auc_ci_high`` and, with `survival`, ``brier``, ``brier_ci_low``, ``brier_ci_high`` and
-    ``brier_kaplan_meier``.
+    ``brier_kaplan_meier``; ``alpha``.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def survival(
     for name in ("brier_kaplan_meier_ci_low", "brier_kaplan_meier_ci_high"):
         curves.pop(name, None)
     table = pd.DataFrame.from_dict(scores, orient="index", columns=["value", "ci_low", "ci_high"])
-    return {"scores": table.rename_axis("score"), "curves": pd.DataFrame(curves)}
+    return {"scores": table.rename_axis("score"), "curves": pd.DataFrame(curves), "alpha": float(alpha)}
 
 
 def _tell_selected(risk: Sequence | np.ndarray) -> None:

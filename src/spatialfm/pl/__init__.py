@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_calibration": ["calibration"],
         "_decision_curve": ["decision_curve"],
         "_style": ["style"],
+        "_sample_scores": ["sample_scores"],
         "_signatures": ["signatures", "signature_scores"],
     },
 )

@@ -38,6 +38,7 @@ __all__ = [
     "power",
     "reconstruction",
     "reconstruction_scores",
+    "sample_scores",
     "search_results",
     "segmentation",
     "shift",
@@ -543,6 +544,28 @@ def reconstruction_scores(
     figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> np.ndarray | Figure | None: ...
+
+@overload
+def sample_scores(
+    adata: AnnData, *, key: str = 'classify_samples',
+    score: Literal['auroc', 'average_precision', 'f1', 'f1_macro', 'balanced_accuracy'] = 'auroc',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def sample_scores(
+    adata: AnnData, *, key: str = 'classify_samples',
+    score: Literal['auroc', 'average_precision', 'f1', 'f1_macro', 'balanced_accuracy'] = 'auroc',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def sample_scores(
+    adata: AnnData, *, key: str = 'classify_samples',
+    score: Literal['auroc', 'average_precision', 'f1', 'f1_macro', 'balanced_accuracy'] = 'auroc',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
 
 @overload
 def search_results(

@@ -118,7 +118,10 @@ def annotation_scores(
     handles, labels = ax.get_legend_handles_labels()  # lines come before bars: floors last
     order = sorted(range(len(labels)), key=lambda place: labels[place] in FLOORS.values())
     of_lines = [handles[place] for place in order], [labels[place] for place in order]
-    ax.legend(*of_lines, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
+    ax.legend(
+        *of_lines, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1), alignment="left",
+        title="mean, 95 % interval\nfor other patients", title_fontsize="small",
+    )  # fmt: skip
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 

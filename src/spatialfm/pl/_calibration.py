@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, new_axes
+from ._figure import Palette, category_colors, finish, level, new_axes
 from ._kaplan_meier import legend_height
 from ._results import check_result
 
@@ -177,7 +177,7 @@ def _scores(record: Mapping) -> str:
         value, low, high = scores.loc[name, ["value", "ci_low", "ci_high"]]
         lines.append(f"{text} {value:.2f} ({low:.2f} to {high:.2f})")
     doubts = [str(doubt) for doubt in record.get("doubts", [])]
-    return "\n".join([*lines, *doubts[:2]])
+    return "\n".join([*lines, *doubts[:2], f"bars and brackets: {level(params)}s"])
 
 
 def _draw_strip(ax: Axes, patients: AnnData, key: str, times: list[float], colors: list[str], top: float) -> None:

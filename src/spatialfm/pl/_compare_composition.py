@@ -364,6 +364,6 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
     label = "log₂ fold change against the reference (ringed)" if framed else "Rank-biserial correlation of shares"
     if str(params.get("model")) == "changes":
         label = "Rank-biserial correlation of changes"
-    ax.set_xlabel(f"{label}\n← more in {first}      more in {second} →")
+    ax.set_xlabel(f"{label}, 95 % interval\n← more in {first}      more in {second} →")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, new_axes, stored_colors
+from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
 from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label, unadjusted
 from ._results import check_result, comparison
 
@@ -121,8 +121,9 @@ def cumulative_incidence(
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
     ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
     ax.spines[["top", "right"]].set_visible(False)
+    bands = with_band(ax, f"{level(record['params'])} at each time") if interval else {}
     legend = ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
+        **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
         title=_tests(record, events), handlelength=2.6,
     )  # fmt: skip
     if at_risk:

@@ -11,7 +11,7 @@ import numpy as np
 from .._errors import TableError
 from .._public import public
 from ._calibration import _time, validated
-from ._figure import Palette, category_colors, finish, new_axes
+from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._kaplan_meier import legend_height
 
 if TYPE_CHECKING:
@@ -123,8 +123,9 @@ def decision_curve(
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     ax.spines[["top", "right"]].set_visible(False)
     params = first["params"]
+    bands = with_band(ax, f"{level(params)} over patients") if interval else {}
     legend = ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2, ncols=2,
+        **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2, ncols=2,
         title=f"{params['n_scored']} patients, {params['events']} events", fontsize="small", title_fontsize="small",
     )  # fmt: skip
     if title is not None:

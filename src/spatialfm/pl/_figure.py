@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -102,6 +102,25 @@ def finish(
         plt.show()
         return None
     return ax
+
+
+def with_band(ax: Axes, words: str) -> dict[str, list]:
+    """Handles and labels of a legend, with one that says what the shaded bands are."""
+    from matplotlib.patches import Patch
+
+    handles, labels = ax.get_legend_handles_labels()
+    return {"handles": [*handles, Patch(color="0.5", alpha=0.3, lw=0)], "labels": [*labels, words]}
+
+
+def level(params: Mapping[str, Any]) -> str:
+    """Of what level an interval is.
+
+    Examples
+    --------
+    >>> level({"alpha": 0.1})
+    '90 % interval'
+    """
+    return f"{100 * (1 - float(params.get('alpha', 0.05))):g} % interval"
 
 
 def in_random_order(rows: np.ndarray) -> np.ndarray:

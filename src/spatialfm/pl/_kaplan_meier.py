@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, new_axes, stored_colors
+from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
 from ._results import check_result, comparison
 
 if TYPE_CHECKING:
@@ -123,8 +123,9 @@ def kaplan_meier(
     means = _means(patients, rmst_key, record)
     if means is not None:
         ax.axvline(means["horizon"], color="0.4", ls=":", lw=1.2)
+    bands = with_band(ax, f"{level(record['params'])} at each time") if interval else {}
     legend = ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
+        **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
         title=_notes(group_key, _test_label(patients, logrank_key, record), means, time_unit) or None,
     )  # fmt: skip
     if at_risk:
@@ -224,8 +225,7 @@ def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
     lines = [f"mean up to {float(means['horizon']):.4g}{unit}: {each}"]
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
-        level = 100 * (1 - float(means["params"]["alpha"]))
-        limits = f"{level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}"
+        limits = f"{level(means['params'])} {row['ci_low']:.3g} to {row['ci_high']:.3g}"
         difference = f"difference{comparison(means['params'])} {row['difference']:.3g}"
         lines.append(f"{difference} ({limits}), {format_p(float(row['p_value']))}")
     return [textwrap.fill(line, 60) for line in lines]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import OKABE_ITO, finish, new_axes
+from ._figure import OKABE_ITO, finish, new_axes, with_band
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def power(
     words = WORDS[str(params["question"])].format(effect=params["effect"], cell_type=params.get("cell_type", ""))
     level = float(params["alpha"]) / int(params["n_tests"])
     ax.set_title(f"{words}, level {level:.2g}" if title is None else title, fontsize="medium")
-    if table["n_cells"].nunique() > 1:
-        ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.02))
+    bands = with_band(ax, "95 % interval of the simulation")
+    ax.legend(**bands, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.02), fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)

@@ -198,7 +198,17 @@ def _legend(ax: Axes, table: pd.DataFrame, method: str) -> None:
     from matplotlib.lines import Line2D
 
     label = FLOORS[method][0] if method in FLOORS else method
-    handles = [Line2D([], [], color=_color(method), marker="o", ms=4.5, lw=1.2, label=f"{label}, 95 % interval")]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=_color(method),
+            marker="o",
+            ms=4.5,
+            lw=1.2,
+            label=f"{label},\n95 % interval\nfor other patients",
+        )
+    ]
     finite = table[table["mean"].notna()]
     for name, (words, color) in FLOORS.items():
         if name != method and (finite["method"] == name).any():

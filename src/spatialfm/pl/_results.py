@@ -30,6 +30,10 @@ class TableWith:
 
 
 CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
+SCORED = {"score": object, "p_value?": float} | dict.fromkeys(("mean", "low", "high"), float)
+CLASSIFIED: Fields = {
+    "draws": TableWith(), "patients": TableWith({"label": object}), "params": {"label_key": str, "circular?": str},
+}  # fmt: skip
 CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
 PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     "annotate": {"contributions": TableWith({"n": float, "intercept": float})},  # of method="bcos"
@@ -64,6 +68,8 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "n": int, "events": int, "p_value": float, "optimistic": bool,
         "params": {"alpha": float, "covariates": list, "features": list},
     },
+    "classify_samples": CLASSIFIED | {"summary": TableWith(SCORED | {"use_rep": object, "n_components": float})},
+    "few_shot_samples": CLASSIFIED | {"summary": TableWith(SCORED | {"representation": object, "n_clusters": float})},
     "cumulative_incidence": {
         "table": TableWith(CURVE | {"event": object, "group": object, "incidence": float}),
         "groups": TableWith({"event": object, "group": object, "n": int, "events": int}),

@@ -216,7 +216,12 @@ def signature_scores(
             )  # fmt: skip
         if np.isfinite(values["ci_low"]):
             ax.plot(
-                [values["ci_low"], values["ci_high"]], [row, row], color=color, lw=2, zorder=2, label="95 % interval"
+                [values["ci_low"], values["ci_high"]],
+                [row, row],
+                color=color,
+                lw=2,
+                zorder=2,
+                label="95 % interval over patients",
             )
         ax.scatter(values["score"], row, s=60, color=color, zorder=3)
         note = f"{values['score']:.2f}"

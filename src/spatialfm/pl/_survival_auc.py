@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, new_axes
+from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._results import by_outcome, check_result
 
 if TYPE_CHECKING:
@@ -119,7 +119,12 @@ def survival_auc(
     ax.set(xlim=(0, last * 1.04), ylim=(max(0, np.floor(lowest * 10) / 10 - 0.02), 1.02), ylabel="Time-dependent AUC")
     ax.set_xlabel("Time" if time_unit is None else f"Time ({time_unit})")
     ax.spines[["top", "right"]].set_visible(False)
-    legend = ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2)
+    shaded = interval and any(result["curves"]["auc_ci_low"].notna().any() for result in records.values())
+    levels = list(dict.fromkeys(level(result) for result in records.values()))
+    bands = with_band(ax, f"{', '.join(levels)} over patients, as in brackets") if shaded else {}
+    legend = ax.legend(
+        **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2
+    )
     if at_risk:
         _draw_numbers(ax, {name: result["curves"] for name, result in records.items()}, colors, last)
     if title is not None:

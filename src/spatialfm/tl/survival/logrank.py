@@ -94,11 +94,11 @@ def logrank(
         (or combination of levels) are expected to die alike, those of two need not.
     covariates
         Columns of ``obs``, or names in ``var``, at which the groups are compared: age, where it drives both who is in a
-        group and how long patients live. All p-values are then those of the score test of the groups in a Cox model
-        of the covariates; in small groups, and below 100 patients, what covariates do not tell of the group is dealt again to the patients
-        (permutation of regressor residuals: Potter, Statistics in Medicine 2005; Werft and Benner, The R Journal 2010).
-        Categories become one term for each level but the first. A hazard ratio at equal covariates is that of
-        :func:`spatialfm.tl.cox`.
+        group and how long patients live. All p-values are then those of the score test of the groups in a Cox model of
+        the covariates; in small groups, and below 100 patients, what covariates do not tell of the group is dealt again
+        to the patients (permutation of regressor residuals: Potter, Statistics in Medicine 2005; Werft and Benner, The
+        R Journal 2010). Categories become one term for each level but the first. A hazard ratio at equal covariates is
+        that of :func:`spatialfm.tl.cox`.
     pairwise
         Whether to test each pair of groups as well; those p-values are also given corrected after Holm.
     trend
