@@ -246,7 +246,8 @@ def calibrated(
     probability, places = predicted_without(predict, codes, groups, random_state)
     if len(places) < MIN_HELD_OUT:
         return probe
-    return replace(probe, calibration=calibration_of(probability, codes[places]))
+    patients = None if groups is None else groups[places]
+    return replace(probe, calibration=calibration_of(probability, codes[places], groups=patients))
 
 
 def chosen_C(

@@ -165,6 +165,7 @@ def calibration_of(
     shares: np.ndarray | None = None,
     lapses: bool = False,
     usual: float = 1.0,
+    groups: np.ndarray | None = None,
 ) -> Calibration:
     """Temperature that suits held-out cells, and the calibration error that it leaves on them.
 
@@ -181,15 +182,30 @@ def calibration_of(
         Whether a share of lapses is found too.
     usual
         Temperature that is expected before anything is known.
+    groups
+        Patient of each held-out cell. Of each type every patient weighs alike, where there are five or more: the
+        probabilities are for new ones. The patient with most labels of a type was judged by what had fewest of it.
     """
-    weights = None
-    if shares is not None:
-        weights = (shares / np.maximum(np.bincount(codes, minlength=len(shares)), 1))[codes]
-        weights = None if not weights.any() else weights
+    weights = _weights(codes, shares, groups)
     lapse = find_lapse(probability, codes, weights, SPREAD, usual) if lapses else 0.0
     temperature = find_temperature(probability, codes, weights, SPREAD, lapse, usual)
     calibration = Calibration(temperature, len(codes), lapse=lapse)
     return replace(calibration, error=calibration_error(calibration.applied(probability), codes, weights))
+
+
+def _weights(codes: np.ndarray, shares: np.ndarray | None, groups: np.ndarray | None) -> np.ndarray | None:
+    """Weights ``(n,)`` of held-out cells, those of a type together its share, each patient alike; None: all equal."""
+    if groups is not None and len(np.unique(groups)) < N_FOLDS:
+        groups = None
+    if shares is None and groups is None:
+        return None
+    n_of_type = np.bincount(codes, minlength=0 if shares is None else len(shares))
+    weights = (n_of_type if shares is None else shares)[codes] / n_of_type[codes]
+    if groups is not None:
+        pairs = np.stack([codes, np.unique(groups, return_inverse=True)[1]])
+        found, of, n = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        weights *= n_of_type[codes] / (np.bincount(found[0])[codes] * n[of.ravel()])
+    return weights if weights.any() else None
 
 
 def held_out_parts(

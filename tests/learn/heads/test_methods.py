@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -229,6 +231,29 @@ def test_confidence_is_right_in_tissue_that_labels_do_not_resemble():
     labels_alone = calibration_error(tempered(even.predict_seen(others), before), truth)
     assert calibration_error(found, truth) < 0.05
     assert calibration_error(found, truth) < labels_alone
+
+
+@pytest.mark.parametrize(
+    ("method", "place"), [("ensemble", "heads.mixture"), ("lda", "heads.fitted"), ("linear", "probe")]
+)
+def test_a_calibration_knows_the_patient_of_each_held_out_cell(method, place, monkeypatch):
+    """Each type has five patients of its own, so that a patient tells the type of its cells."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(3), 40)
+    values = rng.normal(size=(120, 3)) + 3 * np.eye(3)[codes]
+    patients = np.array([f"p{5 * code + number % 5}" for number, code in enumerate(codes)])
+    module, told = importlib.import_module(f"spatialfm.learn.{place}"), []
+
+    def recorded(probability, codes, *args, **kwargs):
+        bound = inspect.signature(calibration_of).bind(probability, codes, *args, **kwargs)
+        told.append((codes, bound.arguments["groups"]))
+        return calibration_of(probability, codes, *args, **kwargs)
+
+    monkeypatch.setattr(module, "calibration_of", recorded)
+    fit_method(method, seen(values, groups=patients), np.arange(120), np.array(["a", "b", "c"])[codes], Options(C=1.0))
+    ((truth, groups),) = told
+    assert len(truth) == 120
+    assert np.array_equal(truth, [int(one[1:]) // 5 for one in groups])
 
 
 def _held_out(cells, rows, codes):

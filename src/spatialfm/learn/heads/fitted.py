@@ -136,5 +136,5 @@ def with_temperature(
     probability, places = held_out_probability(fit, rows, codes, cells.groups_of(rows), cells.random_state)
     if len(places) < MIN_HELD_OUT:
         return fitted
-    shares = called_shares(fitted, some_rows(cells))
-    return replace(fitted, calibration=calibration_of(probability, codes[places], shares))
+    shares, patients = called_shares(fitted, some_rows(cells)), cells.groups_of(rows[places])
+    return replace(fitted, calibration=calibration_of(probability, codes[places], shares, groups=patients))

@@ -126,7 +126,9 @@ def fit_mixture(
     if not calibrate:
         return fitted
     shares = None if seen is None else called_shares(fitted, seen)
-    return replace(fitted, calibration=calibration_of(pooled(probabilities, weights), truth, shares, True, USUAL))
+    patients = None if groups is None else groups[places]
+    calibration = calibration_of(pooled(probabilities, weights), truth, shares, True, USUAL, patients)
+    return replace(fitted, calibration=calibration)
 
 
 def damping(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:

@@ -138,10 +138,11 @@ def annotate(
         folds (of 500 or more, a fifth once), so that of the cells with a confidence of 0.8 about 80 % are right; not
         those of ``"forest"`` and ``"knn"``. No label changes. Held-out cells of a type weigh together what the type
         does among all cells, by what the method calls them: labels are often as many of each type, and tissue is
-        mostly of a few. ``"linear"`` alone holds in the proportions of the labelled cells. With fewer than 10 held-out
-        cells the temperature is 1; with few it has a prior, as ten right ones do not make all others certain. In
-        ``"ensemble"`` and ``combine="stack"`` a share of each probability is even, which is found on the same cells:
-        of some cells nothing can be known, however sure the answer looks.
+        mostly of a few. Where five or more patients are held out, those with a type weigh alike in it. ``"linear"``
+        alone holds in the proportions of the labelled cells. With fewer than 10 held-out cells the temperature is 1;
+        with few it has a prior, as ten right ones do not make all others certain. In ``"ensemble"`` and
+        ``combine="stack"`` a share of each probability is even, which is found on the same cells: of some cells nothing
+        can be known, however sure the answer looks.
     arcsinh
         Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
         standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
