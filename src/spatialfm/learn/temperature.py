@@ -203,8 +203,8 @@ def _weights(codes: np.ndarray, shares: np.ndarray | None, groups: np.ndarray | 
     weights = (n_of_type if shares is None else shares)[codes] / n_of_type[codes]
     if groups is not None:
         pairs = np.stack([codes, np.unique(groups, return_inverse=True)[1]])
-        found, of, n = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
-        weights *= n_of_type[codes] / (np.bincount(found[0])[codes] * n[of.ravel()])
+        occurring, of, n = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        weights *= n_of_type[codes] / (np.bincount(occurring[0])[codes] * n[of.ravel()])
     return weights if weights.any() else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from anndata import AnnData
 from sklearn.metrics import roc_auc_score
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 
 
 def noisy(seed, n=300, share=0.1, latent_noise=0.3, n_patients=6):
@@ -150,3 +152,14 @@ def test_too_few_labels(names):
     with pytest.raises(TableError, match=f"holds {len(names)} type"):
         sfm.tl.label_report(cells, "known", use_rep="X_latent")
     assert "label_report" not in cells.uns
+
+
+def test_a_classifier_that_knows_nothing_is_said_to_doubt_right_labels():
+    """All labels are right, and the columns hold nothing of them."""
+    cells, _ = noisy(0, n=80, share=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not sfm.tl.label_report(cells, "known", use_rep="X_latent", C=0.1)["likely_wrong"].mean() > 0.5
+    cells.obsm["X_noise"] = np.random.default_rng(0).normal(size=(cells.n_obs, 5)).astype(np.float32)
+    with pytest.warns(SpatialfmWarning, match="of 77 labels are doubted: more likely 'X_noise'"):
+        sfm.tl.label_report(cells, "known", use_rep="X_noise", C=0.1)

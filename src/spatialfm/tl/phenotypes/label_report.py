@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import TableError, counted
+from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._preparation import preparation
@@ -24,6 +24,8 @@ from .annotation_inputs import on_own_scale, samples_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+MOST_WRONG, MIN_JUDGED = 0.5, 20  # share of labels, of so many, that are not doubted because they are wrong
 
 
 @public
@@ -91,6 +93,11 @@ def label_report(
     TableError
         If there are fewer than two types, or no type has two labels.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If more than half of the labels are doubted: the classifier, not the expert, is then likely wrong.
+
     Examples
     --------
     >>> import numpy as np
@@ -131,7 +138,7 @@ def label_report(
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
     record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
     write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})
-    _tell(table, types, len(pairs))
+    _tell(table, types, len(pairs), use_rep)
     return table
 
 
@@ -208,11 +215,18 @@ def _conflicts(labelled: _Labelled, pairs: np.ndarray, distance: np.ndarray) -> 
     return pd.DataFrame(table | {"distance": distance})
 
 
-def _tell(table: pd.DataFrame, types: pd.DataFrame, n_pairs: int) -> None:
+def _tell(table: pd.DataFrame, types: pd.DataFrame, n_pairs: int, use_rep: str) -> None:
     logger.info(
         "%d of %d labels are likely wrong, %s of near-identical cells differ",
         *(table["likely_wrong"].sum(), len(table), counted(n_pairs, "pair")),
     )
+    doubted = table.loc[table["score"].notna(), "likely_wrong"]
+    if len(doubted) >= MIN_JUDGED and doubted.mean() > MOST_WRONG:
+        warn(
+            f"{doubted.sum()} of {counted(len(doubted), 'label')} are doubted: more likely {use_rep!r} (use_rep=) does "
+            "not tell these types apart, or few labels do not show how, than so many are wrong. Look at cells with "
+            "sfm.pl.cell_gallery before you change a label; label more, or try another representation."
+        )
     if table["score"].isna().any():
         single = types.index[types["mean_probability"].isna()]
         logger.info("not judged, as they are the only cell of their type: %s", listed(single))
