@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import resource
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny_training import run_tiny, weights_of
@@ -73,31 +70,40 @@ def test_a_full_disk_keeps_the_one_before_and_leaves_nothing_beside(tmp_path):
 
 
 SCRIPT = """
-import sys
+import os, signal, sys, time
 sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+from spatialfm.train.checkpoint import Checkpoints
 from tiny_training import run_tiny
-run_tiny({folder!r}, n_steps=400, checkpoint_every=7, check_every=1000)
+
+torch.set_num_threads(1)  # those of a pool would not be in a child
+rng, kept = np.random.default_rng(0), Checkpoints(Path({folder!r}) / "checkpoints")
+for _ in range({n_kills}):
+    before = kept.steps()
+    if not (child := os.fork()):
+        run_tiny({folder!r}, n_steps={n_steps}, checkpoint_every=3, check_every=10_000)
+        os._exit(0)
+    while kept.steps() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.03))  # one checkpoint or two: while one is written, renamed or removed, or in between
+    os.kill(child, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    print(kept.newest(), flush=True)
 """
 
 
-@pytest.mark.slow  # each process imports torch anew
+@pytest.mark.slow  # 36 processes, one after the other
 def test_killed_at_any_moment_and_called_again_it_ends_with_the_same_bits(tmp_path):
-    whole, _, _ = run_tiny(tmp_path / "whole", n_steps=400, checkpoint_every=1000, check_every=1000)
-    folder = tmp_path / "killed"
-    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
-    rng, kept = np.random.default_rng(0), Checkpoints(folder / "checkpoints")
-    killed_at = []
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", script])
-        before = kept.steps()
-        while kept.steps() == before and process.poll() is None:  # it is under way
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed_at.append(kept.newest())
+    n_steps, folder = 1200, tmp_path / "killed"
+    whole, _, _ = run_tiny(tmp_path / "whole", n_steps=n_steps, checkpoint_every=10_000, check_every=10_000)
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(folder), n_kills=36, n_steps=n_steps)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    killed_at = [int(one) for one in done.stdout.split()]
+    assert len(killed_at) == 36
     assert killed_at == sorted(killed_at)
     assert 0 < killed_at[0] < killed_at[-1]
-    again, _, _ = run_tiny(folder, n_steps=400, checkpoint_every=7, check_every=1000)
+    again, _, _ = run_tiny(folder, n_steps=n_steps, checkpoint_every=3, check_every=10_000)
     assert weights_of(again) == weights_of(whole)
     assert not [one for one in (folder / "checkpoints").iterdir() if one.name.startswith(".")]
