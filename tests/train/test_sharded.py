@@ -1,17 +1,20 @@
 """Checkpoints of shared-out parameters: two processes on one machine, by torch's `fully_shard` on the CPU.
 
-Fabric's own FSDP refuses to work without an accelerator. What is tested is what does not depend on it: that states are
-whole and have the names of the whole model, and that a run goes on from them as if it had not ended.
+Fabric's own FSDP refuses to work without an accelerator. States are tested without it: they are whole, have the names
+of the whole model, and a run goes on from them as if it had not ended. Its steps are tested with that refusal passed
+by, which goes well until torch gathers a state from a CPU.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_training import TinyObjective, TinyWindows, sample_views
+from tiny_training import TinyObjective, TinyWindows, run_tiny, sample_views
 
 from spatialfm.train.saved import OF_SHARDED
 from spatialfm.train.sharded import restore_sharded, sharded_state
@@ -83,3 +86,45 @@ def test_checkpoints_of_shared_out_parameters_are_whole_and_go_on(tmp_path: Path
         losses = torch.load(tmp_path / f"{rank}.pt")
         np.testing.assert_allclose(losses, expected, rtol=1e-4)
         np.testing.assert_allclose(torch.load(tmp_path / f"again_{rank}.pt"), losses[N_STEPS:], rtol=1e-6)
+
+
+SCRIPT = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import FSDPStrategy
+from tiny_training import Heard, TinyObjective, run_tiny
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+class OnCpu(FSDPStrategy):  # that it is not for a CPU is said of the class itself
+    pass
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    wrap, cpu = FullyShardedDataParallel.__init__, dict(device_id=torch.device("cpu"))
+    FullyShardedDataParallel.__init__ = lambda self, *args, **kw: wrap(self, *args, **kw | cpu)
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=OnCpu(process_group_backend="gloo"))
+    fabric.launch()
+
+    class Losses(Heard):
+        def step(self, step, row):
+            if fabric.is_global_zero:
+                print("loss", row["loss"], flush=True)
+            if step == 12:
+                os._exit(0)  # before the checkpoint
+
+    run_tiny({folder!r}, TinyObjective(dropout=0.0), heard=Losses(), fabric=fabric, checkpoint_every=100)
+"""
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_steps_of_shared_out_parameters_are_those_of_one_process(tmp_path: Path):
+    _, heard, _ = run_tiny(tmp_path / "alone", TinyObjective(dropout=0.0))
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "two")))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    losses = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("loss")]
+    expected = [row["loss"] for row in heard.rows.values()]
+    assert len(losses) == len(expected) == 12, done.stderr[-3000:]
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)

@@ -70,6 +70,35 @@ def test_the_first_step_is_the_closed_form_of_adamw():
     assert objective.batch_size == 2
 
 
+class ByShape(Slope):
+    """A matrix and a bias; what decays is told by the number of axes, as objectives of one's own may do."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.full((2, 3), 2.0))
+
+    def groups(self):
+        named = dict(self.named_parameters())
+        return [Group({name: one}, decay=one.ndim > 1) for name, one in named.items()]
+
+
+def test_groups_are_those_of_whole_parameters():
+    """Shared out, a matrix is a line of numbers, which by its shape would not decay."""
+    fabric = new_fabric(accelerator="cpu")
+    wrap = fabric.setup_module
+
+    def lines(module):
+        for name, one in list(module.objective.named_parameters()):
+            setattr(module.objective, name, nn.Parameter(one.detach().flatten()))
+        return wrap(module)
+
+    fabric.setup_module = lines
+    one = Trainer(fabric, ByShape(), TrainingPlan(n_steps=10, batch_size=2))
+    assert [(list(group.parameters), group.decay) for group in one.groups] == [(["a"], True), (["b"], False)]
+    assert one.groups[0].parameters["a"] is one.objective.a  # those that are trained
+    assert [id(part) for part in one.parts[0]] == [id(one.objective.a), id(one.objective.b)]
+
+
 @pytest.mark.parametrize(("apart", "expected"), [(False, (0.6, 0.8)), (True, (1.0, 1.0))])
 def test_parts_are_clipped_together_or_apart_and_the_norm_is_the_one_before(apart, expected):
     one = trainer(clip=1.0, apart=apart)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -148,8 +148,16 @@ class Trainer:
         self.fabric, self.objective, self.plan = fabric, objective, plan
         objective.batch_size = plan.batch_size
         objective.train()
+        # asked for before parameters are shared out, which makes a line of each matrix: groups may go by their shape
+        groups, parts = objective.groups(), objective.clip_parts()
+        names = {id(one): name for name, one in objective.named_parameters()}
         self.module: Any = fabric.setup_module(_Loss(objective, fabric.world_size))
-        self.groups, self.parts = objective.groups(), objective.clip_parts()
+        now = dict(objective.named_parameters())
+        self.groups = [
+            replace(group, parameters={name: now[names[id(one)]] for name, one in group.parameters.items()})
+            for group in groups
+        ]
+        self.parts = [[now[names[id(one)]] for one in part] for part in parts]
         _check_groups(objective, {id(one) for group in self.groups for one in group.parameters.values()})
         parameters = [{"params": list(group.parameters.values()), "lr": 0.0} for group in self.groups]
         # in one call for all weights, as on a GPU; the fused kernel of CPUs rounds by the number of threads
