@@ -106,11 +106,15 @@ class Monitor:
         fallen = row["spread"] < COLLAPSED * spread or row["effective_rank"] - 1 < COLLAPSED * (rank - 1)
         if fallen or (row["step"] == self.length(int(row["step"])) and row["spread"] < NO_SPREAD):
             self.warned.add("collapse")
+            advice = (
+                "Such a collapse does not pass by itself: stop, and train with a lower learning rate or other options."
+            )
+            if not fallen:
+                advice = "They have not come apart in this run. Train for more steps, or with another learning rate."
             warn(
                 f"After step {row['step']:,}, embeddings of different windows are almost the same: their spread is "
                 f"{row['spread']:.2g} ({spread:.2g} at most before), their effective rank {row['effective_rank']:.2f} "
-                f"({rank:.2f}). Such a collapse does not pass by itself: stop, and train with a lower learning rate or "
-                f"other options. See '{self.folder / CURVES}'."
+                f"({rank:.2f}). {advice} See '{self.folder / CURVES}'."
             )
 
     def _warn_of_dead_markers(self, seen: Seen) -> None:
