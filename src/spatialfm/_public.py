@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -16,6 +17,7 @@ from ._arguments import Refused, Rule, either, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._renamed import new_name
 from ._signatures import rules_of
+from ._threads import one_thread
 from ._wording import called
 
 P = ParamSpec("P")
@@ -29,6 +31,9 @@ UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, 
         "fine_gray, rmst, concordance, compare_concordance, added_value, cut_point and stratify.",
     )
 }
+
+
+FITS = ("spatialfm.tl.", "spatialfm.metrics.", "spatialfm.pp.batches")  # rooms in which tables are fitted
 
 
 class KnowsFields(Protocol):
@@ -46,19 +51,25 @@ def public(function: Callable[P, R]) -> Callable[P, R]: ...
 
 
 @overload
-def public(*, fields: KnowsFields) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def public(
+    *, fields: KnowsFields | None = None, all_threads: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
 def public(
-    function: Callable[P, R] | None = None, *, fields: KnowsFields | None = None
+    function: Callable[P, R] | None = None, *, fields: KnowsFields | None = None, all_threads: bool = False
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of public functions; those that take further keywords check the names of these, with `meant`."""
+    """Decorator of public functions; those that take further keywords check the names of these, with `meant`.
+
+    Functions that read images take `fields`. They and those of `all_threads` limit the threads of what they fit by
+    themselves, with `one_thread`.
+    """
     if function is None:
-        return lambda one: _public(one, fields)
+        return lambda one: _public(one, fields, all_threads)
     return _public(function, fields)
 
 
-def _public(function: Callable[P, R], fields: KnowsFields | None) -> Callable[P, R]:
+def _public(function: Callable[P, R], fields: KnowsFields | None, all_threads: bool = False) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters
     # of a class, as the user writes it
     spoken = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[-2]
@@ -67,6 +78,7 @@ def _public(function: Callable[P, R], fields: KnowsFields | None) -> Callable[P,
     takes_rows = any(one.kind is one.VAR_POSITIONAL for one in parameters.values())
     takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     rules: dict[str, Rule] = {}
+    all_threads = all_threads or fields is not None or not function.__module__.startswith(FITS)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -90,7 +102,8 @@ def _public(function: Callable[P, R], fields: KnowsFields | None) -> Callable[P,
         with called(named, fields.of(named) if fields is not None else {}):
             first: tuple[Any, ...] = (*taken(spoken, given, rules).values(), *args[len(given) :])
             named_ones: dict[str, Any] = taken(spoken, kwargs, rules)
-            return function(*first, **named_ones)
+            with nullcontext() if all_threads else one_thread():
+                return function(*first, **named_ones)
 
     call.__dict__.update(arguments=named, fields=fields)  # attributes that the type of a function lacks
     return call

@@ -114,7 +114,8 @@ class Nearest:
         else:
             from pynndescent import NNDescent
 
-            index = NNDescent(values, n_neighbors=max(30, n_neighbors), random_state=random_state)
+            # with several threads the graph would depend on how many
+            index = NNDescent(values, n_neighbors=max(30, n_neighbors), random_state=random_state, n_jobs=1)
             self._query = lambda others, k: index.query(others, k=k)[0]
 
     def votes(self, others: np.ndarray, codes: np.ndarray, k: int, itself: np.ndarray | None = None) -> np.ndarray:

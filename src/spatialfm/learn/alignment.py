@@ -15,6 +15,7 @@ import torch
 from .._errors import TableError
 from .._preparation import STANDARDIZED, column_scale
 from .._progress import progress_bar
+from .._threads import one_thread
 from .alignment_network import Alignment, HeadName, LossName
 from .column_order import order_of_columns
 
@@ -104,6 +105,7 @@ def stored_alignment(stored: Mapping[str, np.ndarray], recipe: AlignmentRecipe, 
     return Aligned(network.to(device).eval(), moments, pd.DataFrame(), 0)
 
 
+@one_thread()  # what rounding changes in a step, the next ones enlarge
 def fit_alignment(
     one: np.ndarray,
     two: np.ndarray,

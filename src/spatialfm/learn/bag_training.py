@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._threads import one_thread
 from ..cohort.cases import Cases
 from .bag_bcos import BcosMIL
 from .bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
@@ -194,6 +195,7 @@ class Trained:
     loss: float  # of validation
 
 
+@one_thread()  # what rounding changes in a step, the next ones enlarge
 def train(
     bags: Bags,
     target: Target,

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._arguments import either
 from .._errors import ArgumentError, TableError, counted
+from .._threads import one_thread
 from .conformal import held_out_patients
 
 METHODS = ("mean", "correlated", "linear", "knn")
@@ -30,6 +31,7 @@ class Imputer(ABC):
     n_inputs: int
     n_rows: int  # that it was fitted on
 
+    @one_thread()
     def predict(self, x: np.ndarray) -> np.ndarray:
         """``(n, T)`` predicted targets of rows ``(n, M)``.
 
@@ -87,6 +89,7 @@ class NeighborImputer(Imputer):
         return self.neighbors.predict((x - self.center) / self.scale)
 
 
+@one_thread()
 def fit_imputer(
     method: str, x: np.ndarray, targets: np.ndarray, groups: np.ndarray | None = None, random_state: int = 0
 ) -> Imputer:
@@ -143,6 +146,7 @@ def fit_imputer(
     return _fit_neighbors(x, targets, codes, random_state)
 
 
+@one_thread()
 def predict_left_out(
     method: str, x: np.ndarray, targets: np.ndarray, groups: np.ndarray, random_state: int = 0
 ) -> np.ndarray:

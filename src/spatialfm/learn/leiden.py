@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._logging import logger
 from .._optional import check_neighbours
+from .._threads import one_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -19,6 +20,7 @@ STEP = 0.05  # of the logarithm of the resolution, below which a range is not di
 FEW_EDGES = 0.002  # of the weight of all edges: clusterings whose inner weights differ by less count as alike
 
 
+@one_thread()  # of rows that are equal, rounding would decide which are neighbours
 def neighbour_graph(values: np.ndarray, n_neighbors: int, random_state: int) -> csr_matrix:
     """Weights of scanpy's graph of nearest neighbours, ``(n, n)``."""
     import scanpy as sc

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from .._threads import one_thread
+
 BETTER = 1e-9  # by which a smaller panel must be better: rounding would go in circles
 
 
@@ -52,6 +54,7 @@ class BestPanel:
     cost: float
 
 
+@one_thread()
 def search_panels(
     panel: ScoredPanel, n_markers: int, *, keep: Sequence[int] = (), costs: np.ndarray | None = None
 ) -> dict[int, BestPanel]:

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from scipy.special import expit
 
+from .._threads import one_thread
+
 SPLIT = "split"
 NO_POSITIVES = "no positives"
 NO_NEGATIVES = "no negatives"
@@ -106,6 +108,7 @@ class Call:
     own: float = np.nan
 
 
+@one_thread()
 def fit_components(values: np.ndarray, random_state: int = 0) -> Components | None:
     """A mixture of two normal distributions, by expectation maximisation; None where all values are the same."""
     from sklearn.mixture import GaussianMixture

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._logging import logger
 from .._optional import need
+from .._threads import one_thread
 from .penalty import enough_to_search, grid_C, prior_C
 from .temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_without, tempered
 
@@ -50,6 +51,7 @@ class Probe:
     classes: list[str]
     calibration: Calibration = Calibration()
 
+    @one_thread()
     def predict_proba(self, values: np.ndarray) -> np.ndarray:
         """Probabilities ``(n, classes)``."""
         return tempered(self.model.predict_proba(values), self.calibration.temperature)
@@ -141,6 +143,7 @@ def make_head(
     return make_pipeline(StandardScaler(), OrderedColumns(), model)
 
 
+@one_thread()
 def fit_head(
     values: np.ndarray,
     labels: np.ndarray | pd.Categorical,
@@ -153,7 +156,10 @@ def fit_head(
     """Fit a classifier whose penalty is given; columns are scaled by `scaler`, or on `values`."""
     codes, names = coded(labels)
     model = make_head(head, C, n_train=len(codes), class_weight=class_weight, random_state=random_state)
-    return Probe(_fit(model, values, codes, scaler), names)
+    fitted = _fit(model, values, codes, scaler)
+    if head == "forest":  # asked in parallel, its trees are added in the order in which they are done
+        fitted[-1].n_jobs = 1
+    return Probe(fitted, names)
 
 
 def _fit(
@@ -167,6 +173,7 @@ def _fit(
     return make_pipeline(scaler, *(step for _, step in fitted.steps))
 
 
+@one_thread()
 def fit_probe(
     values: np.ndarray,
     labels: np.ndarray | pd.Categorical,

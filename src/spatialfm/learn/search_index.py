@@ -195,7 +195,8 @@ class _UsearchGraph:
 def _pynndescent_graph(values: np.ndarray, random_state: int) -> object:
     from pynndescent import NNDescent
 
-    graph = NNDescent(values, metric="euclidean", n_neighbors=30, random_state=random_state)
+    # each thread draws numbers of its own: with several, the graph would depend on how many
+    graph = NNDescent(values, metric="euclidean", n_neighbors=30, random_state=random_state, n_jobs=1)
     graph.prepare()
     return graph
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._compiled import compiled
 from .._errors import TableError, counted
+from .._threads import one_thread
 
 ALPHA = (0.05, 0.01)  # how far nodes move towards a row, at the first and the last step
 RADIUS_QUANTILE = 0.67  # of the distances between nodes: the first radius; the last is 0
@@ -82,6 +83,7 @@ def nearest_nodes(nodes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return nearest
 
 
+@one_thread()
 def meta_clusters(means: np.ndarray, sizes: np.ndarray, n_clusters: int, what: str) -> np.ndarray:
     """Cluster of each node, 0 the one of most rows; -1 for nodes that no row is nearest to.
 

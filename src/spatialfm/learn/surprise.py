@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from .._threads import one_thread
 from ..stats.folds import stratified_folds
 from .imputers import fit_imputer
 from .panel_moments import ENOUGH, PENALTY, moments_of
@@ -23,6 +24,7 @@ SMALLEST = 0.05  # errors: a spread between samples below which none is told apa
 SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 
 
+@one_thread()
 def expected_of_others(
     method: Literal["linear", "knn"],
     values: np.ndarray,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._threads import one_thread
 from ...cohort.column_names import summed_by_name
 from ..column_order import order_of_columns
 from .cells import VisibleCells, class_means
@@ -142,12 +143,13 @@ def fit_bcos(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
     x, y = torch.from_numpy(values), torch.from_numpy(codes.astype(np.int64))
     optimizer = torch.optim.Adam([units.linear.weight, scale, intercepts], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, N_STEPS)
-    for _ in range(N_STEPS):
-        part = slice(None) if len(x) <= MOST_AT_ONCE else torch.from_numpy(rng.choice(len(x), MOST_AT_ONCE, False))
-        optimizer.zero_grad()
-        F.cross_entropy(scale.exp() * units(x[part]) + intercepts, y[part], weights).backward()
-        optimizer.step()
-        schedule.step()
+    with one_thread():  # of torch, which may be loaded only now
+        for _ in range(N_STEPS):
+            part = slice(None) if len(x) <= MOST_AT_ONCE else torch.from_numpy(rng.choice(len(x), MOST_AT_ONCE, False))
+            optimizer.zero_grad()
+            F.cross_entropy(scale.exp() * units(x[part]) + intercepts, y[part], weights).backward()
+            optimizer.step()
+            schedule.step()
     with torch.no_grad():
         units.linear.weight.copy_(units.linear.weight[:, np.argsort(columns)])  # as they stand in the table
     # in double precision from here on, so that shares add up to the last digits

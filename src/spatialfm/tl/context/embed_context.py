@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...models.context import ContextEncoder
 
 
-@public
+@public(all_threads=True)
 def embed_context(
     adata: AnnData,
     *,

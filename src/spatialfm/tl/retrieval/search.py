@@ -30,7 +30,7 @@ EXACT_UP_TO = 50_000  # rows that are compared one by one; of more, a graph is s
 LOW = 0.9  # recall below which hits are worth a warning
 
 
-@public
+@public(all_threads=True)
 def build_index(
     adata: AnnData,
     use_rep: str,
@@ -114,7 +114,7 @@ def build_index(
     return index
 
 
-@public
+@public(all_threads=True)
 def search(
     index: Index,
     query: AnnData | np.ndarray,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@public
+@public(all_threads=True)
 def search_samples(
     adata: AnnData,
     query: str,

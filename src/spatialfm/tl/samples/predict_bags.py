@@ -30,7 +30,7 @@ TASKS = ("classification", "regression", "survival")
 MEDIAN = "train_pred_median"  # in STAMP's files of survival: the median risk of the patients that it was trained on
 
 
-@public
+@public(all_threads=True)
 def predict_bags(
     adata: AnnData,
     weights: str | PathLike,
