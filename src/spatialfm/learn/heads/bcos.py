@@ -134,7 +134,8 @@ def fit_bcos(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
         units = BcosLinear(width, n_classes, max_out=MAX_OUT)
     means = class_means(values, codes)
     first = np.repeat(means - means.mean(axis=0), MAX_OUT, axis=0)
-    first += rng.normal(size=first.shape) * 0.1 * np.abs(first).mean()
+    noise = rng.normal(size=(n_classes, MAX_OUT * width))[np.argsort(order_of_columns(means.T))]  # whatever their names
+    first += noise.reshape(first.shape) * 0.1 * np.abs(first).mean()
     scale, intercepts = torch.zeros((), requires_grad=True), torch.zeros(n_classes, requires_grad=True)
     with torch.no_grad():
         units.linear.weight.copy_(torch.from_numpy(first.astype(np.float32)))
