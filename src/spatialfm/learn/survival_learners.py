@@ -117,7 +117,8 @@ class ForestFit(FittedSurvival):
         rng = np.random.default_rng(self.random_state)
         right, pairs = concordant_pairs(test.time, test.event, self.risk(test.x))
         lost = np.full((p + 1, self.n_importance), float(pairs))
-        tasks = [(j, r, rng.permutation(n)) for j in range(p) for r in range(self.n_importance)]
+        orders = [rng.permutation(n) for _ in range(self.n_importance)]  # of all features, whichever stands first
+        tasks = [(j, r, orders[r]) for j in range(p) for r in range(self.n_importance)]
         size = max(1, ROWS_AT_ONCE // n)
         for part in (tasks[start : start + size] for start in range(0, len(tasks), size)):
             copies = np.repeat(test.x[None], len(part), axis=0)

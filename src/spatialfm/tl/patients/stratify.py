@@ -157,7 +157,8 @@ def stratify(
     time_key, event_key = (None, None) if keys is None else (keys.time, keys.event)
     values = _values(patients, layer)
     # by value: whoever sorts the table gets the same groups
-    order = np.lexsort((patients.obs_names.to_numpy(dtype=str), *values.T[::-1]))
+    columns = np.lexsort(np.sort(values, axis=0)[::-1])  # whichever stands first in the table
+    order = np.lexsort((patients.obs_names.to_numpy(dtype=str), *values.T[columns[::-1]]))
     values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
