@@ -172,7 +172,7 @@ def tissue_percentiles(reader: Pixels, tissue_of: TissueMask, percentile: float,
     than `MAX_VALUES` are held.
     """
     tissue, step = tissue_of.find()
-    if reader.ratio == 1 and reader.image.dtype in (np.uint8, np.uint16):
+    if reader.ratio == 1 and reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         return _counted_percentiles(reader, tissue, step, percentile, block)
     every = max(1, -(-int(tissue.sum()) * step**2 * len(reader.channels) // MAX_VALUES))
     parts = []

@@ -73,6 +73,7 @@ def kinds_of_pixels(dtypes: Mapping[str, np.dtype]) -> dict[str, list[str]]:
         if dtype.kind == "f":
             kind = "float"
         else:
+            dtype = dtype.newbyteorder("=")  # files of some cameras and programs begin with the high byte
             kind = str(dtype) if dtype in (np.uint8, np.uint16, bool) else "integers of 32 or 64 bits or with sign"
         kinds.setdefault(kind, []).append(sample)
     return kinds
@@ -124,8 +125,14 @@ def intensity_ranges(
 
 
 def default_range(dtype: np.dtype) -> float:
-    """The range of 8- and 16-bit pixels, 1 for all others."""
-    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+    """The range of 8- and 16-bit pixels, 1 for all others.
+
+    Examples
+    --------
+    >>> default_range(np.dtype("<u2")), default_range(np.dtype(">u2")), default_range(np.dtype("f4"))
+    (65535.0, 65535.0, 1.0)
+    """
+    return float(np.iinfo(dtype).max) if np.dtype(dtype).newbyteorder("=") in (np.uint8, np.uint16) else 1.0
 
 
 def unit_factors(dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None) -> dict[str, float]:

@@ -404,5 +404,7 @@ def _places(table: pd.DataFrame) -> np.ndarray:
 
 def _divisor(reader: object) -> float | None:
     """What whole numbers were divided by, where that is all that was done to them."""
-    untouched = isinstance(reader, SampleReader) and reader.ratio == 1 and reader.image.dtype in (np.uint8, np.uint16)
-    return reader.intensity_max if isinstance(reader, SampleReader) and untouched else None
+    if not isinstance(reader, SampleReader):
+        return None
+    untouched = reader.ratio == 1 and reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16)
+    return reader.intensity_max if untouched else None

@@ -140,3 +140,19 @@ def test_the_lowest_pixel_of_a_plane_is_that_of_all_its_bands():
     np.testing.assert_array_equal(arrays["lowest"], [0, -7, 0])
     np.testing.assert_array_equal(arrays["negative"], [0, 2, 0])
     np.testing.assert_array_equal(arrays["not_finite"], [0, 2, 0])
+
+
+def test_bytes_in_the_other_order_are_the_same_pixels(make_sdata, blobs):
+    """Big-endian counts were taken for integers without a range, and not divided by the largest that there are."""
+    image, labels = blobs(0, n_cells=12)
+    image = (image * 200).astype(np.uint16)
+    found = []
+    for order in "<>":
+        sdata = make_sdata({"a": (image.astype(f"{order}u2"), labels.astype(f"{order}i4"))}, CHANNELS, chunks=37)
+        sfm.pp.cell_table(sdata)
+        sfm.tl.embed_cells(sdata, "mean-intensity")
+        statistics = sfm.pp.marker_statistics(sdata).select_dtypes("number")
+        found.append((sdata["table"].to_df(), sdata["table"].obsm["X_mean_intensity"], statistics))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[1][1].max() <= 1

@@ -135,7 +135,7 @@ def _check_scale(
                 "of pixels prepared in this way, over the tissue."
             )
         return
-    whole = [reader for reader in readers if reader.image.dtype in (np.uint8, np.uint16)]
+    whole = [reader for reader in readers if reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16)]
     if len(whole) < len(readers):
         return
     limit = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)
