@@ -25,11 +25,16 @@ def order_of_columns(values: np.ndarray) -> np.ndarray:
 
 
 class OrderedColumns(TransformerMixin, BaseEstimator):
-    """Columns in the order that they have by the rows which are fitted, however they stand in the table."""
+    """Columns in the order that they have by the rows which are fitted, however they stand in the table.
+
+    Those that are the same in all rows, as of a type without cells, are left out: a forest would draw them.
+    """
 
     def fit(self, values: np.ndarray, y: object = None) -> OrderedColumns:
         """Find the order on rows ``(n, columns)``."""
-        self.columns_ = order_of_columns(values)
+        order = order_of_columns(values)
+        varies = (values != values[:1]).any(axis=0)
+        self.columns_ = order[varies[order]] if varies.any() else order
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:

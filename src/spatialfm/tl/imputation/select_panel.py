@@ -354,12 +354,12 @@ def _cells(
     if label_key is not None:
         label = named(label_column(adata, label_key), "label_key", whole=True)
         rows = rows[label.notna().to_numpy()[rows]]
-        types = np.unique(label.cat.codes.to_numpy()[rows], return_inverse=True)[1]
+        types = codes_of(label.iloc[rows].astype(str))[0]
         if len(rows) == 0 or types.max() < 1:
             raise TableError(f"obs[{label_key!r}] (label_key=) holds fewer than two types.")
     if use_rep is not None:
         targets = _components(representation(adata, use_rep)[rows])
-    codes, patients = codes_of(patient.iloc[rows].cat.remove_unused_categories())
+    codes, patients = codes_of(patient.iloc[rows].astype(str))  # by name: folds are drawn by their numbers
     check_patients(len(patients), patient_key)
     scaled, _, spread = standardised(compressed(values[rows])[0])
     return PanelCells(scaled, targets, types, codes.astype(int)), patients, spread
