@@ -13,6 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy  # noqa: F401  (loaded here, its graphs are those of graphs.py, which need no compiling)
 import test_round_trip as calls
 from scipy import sparse
 

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy  # noqa: F401  (loaded here, its graphs are those of graphs.py, which need no compiling)
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import spatialfm as sfm
