@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Context, or decorator of functions, in which BLAS and OpenMP have one thread."""
-    with _libraries("torch" in sys.modules).limit(limits=1):
+    with _libraries(len(sys.modules)).limit(limits=1):
         yield
 
 
-@functools.cache
-def _libraries(with_torch: bool) -> ThreadpoolController:
-    """Those that are loaded; a search takes 20 ms, and one that is loaded later would not be limited."""
+@functools.lru_cache(maxsize=1)
+def _libraries(n_modules: int) -> ThreadpoolController:
+    """Those that are loaded; looking for them takes 20 ms, and is done again where an import may have brought one."""
     import scipy.linalg  # noqa: F401
     import sklearn.utils  # noqa: F401
     from threadpoolctl import ThreadpoolController
