@@ -223,7 +223,7 @@ def contrast_table(
         table["n_patients"], table["change_patients"], table["p_patients"] = n, change_patients, p
         if n < LEAST:
             table["p_cells"] = np.nan  # cells are not a substitute for patients
-    table.loc[one + two == 0, ["p_cells", "p_patients"]] = np.nan  # a type that is nowhere is no test
+    table.loc[one + two == 0, ["p_cells", "p_patients"]] = np.nan  # nothing to test where a type has no cell
     table.insert(list(table.columns).index("p_cells") + 1, "q_cells", benjamini_hochberg(table["p_cells"]))
     table["q_patients"] = benjamini_hochberg(table["p_patients"])
     table["significant"] = (table["q_patients"] < alpha) & ~_points_apart(table)
