@@ -180,7 +180,7 @@ def test_a_call_that_is_done_is_not_done_again_and_another_is_refused(sdata, bas
     out, first = run
     monkeypatch.setattr(tuning, "train_stopped", None)
     assert sfm.train.finetune(sdata, "virtues", weights=base, out=out, **CALL).weights == first.weights
-    with pytest.raises(RunError, match="rank was 8, and is 4"):
+    with pytest.raises(RunError, match=r"a run of other parameters, of .*: rank was 8, and is 4\. Pass"):
         sfm.train.finetune(sdata, "virtues", weights=base, out=out, rank=4, **CALL)
     others = sdata["table"].copy()
     others.obs["kind"] = others.obs["kind"].to_numpy()[::-1]
