@@ -24,6 +24,11 @@ several times, from other weights and with other draws, and adds the mean of the
 asks on three times as many patients, whom nothing was chosen on, whether vectors of markers gain. What counts was said
 before any of them was looked at: the mean of both trainings less that of their initial weights, each cell by itself.
 
+    python benchmarks/pretrain.py virtues --summaries --steps 3000 --patients 72 --first-seed 330 --vectors one \
+        --reading tiles --data <folder> --out <folder>
+
+trains a VirTues of half the width by its summary tokens alone, and asks whether one vector gains.
+
 Networks are as small as 20 minutes of two cores allow many steps: patches of 4 µm, so that a cell is some of them, and
 windows of little more than a cell (16 and 20 µm).
 
@@ -52,6 +57,7 @@ TO_TRAIN, SIDE = 12, 256
 SHAPES = {
     "virtues": {"dim": 64, "depth": 4, "heads": 4, "hidden": 128, "patch_size": 4, "decoder_depth": 1},
     "kronos": {"dim": 64, "depth": 4, "heads": 4, "patch_size": 8, "grid": 4, "registers": 4},
+    "summaries": {"dim": 32, "depth": 4, "heads": 4, "hidden": 128, "patch_size": 4, "decoder_depth": 1},
 }
 NUCLEAR = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA3", "Histone H3")
 WINDOWS = {
@@ -63,6 +69,7 @@ OPTIONS = {
     "kronos": {"learning_rate": 2e-3, "momentum": 0.98, "n_local": 2, "prototypes": 512, "hidden": 128,
                "bottleneck": 32, "layer_decay": 1.0, "patch_embed_scale": 1.0, "drop_path": 0.0,
                "last_weight_decay": 0.04},
+    "summaries": {"learning_rate": 2e-3, "ratio": (0.001, 0.5), "summary_only": 0.95},
 }  # fmt: skip
 ALONE = {"mode": "crop", "window": 16, "background": "zero"}
 READINGS = {  # of cells, in windows of the size that training saw
@@ -180,15 +187,16 @@ def rows_of(model: str, args) -> dict[str, tuple[str, str]]:
 
 def trained(model: str, sources: list, seed: int, args):
     """The encoder before and after training, and a sentence on the run."""
-    out, used = args.out / f"{model}-{seed}", time.process_time()
+    setting = "summaries" if args.summaries else model
+    out, used = args.out / f"{setting}-{seed}", time.process_time()
     before_call = Checkpoints(out / "checkpoints").newest() or 0
     after = sfm.train.pretrain(
         sources,
         model,
         out=out,
-        shape=SHAPES[model],
+        shape=SHAPES[setting],
         windows=windows_of(model, sources, args.out / f"{model}-cache"),
-        options=OPTIONS[model],
+        options=OPTIONS[setting],
         minutes=None if args.steps else args.minutes,
         steps=args.steps,
         batch_size=BATCH,
@@ -198,7 +206,7 @@ def trained(model: str, sources: list, seed: int, args):
         random_state=seed,
     )
     processor, steps = time.process_time() - used, pd.read_csv(out / "losses.csv")
-    before = sfm.models.new_encoder(model, random_state=seed, **SHAPES[model]).eval().requires_grad_(False)
+    before = sfm.models.new_encoder(model, random_state=seed, **SHAPES[setting]).eval().requires_grad_(False)
     before.vocabulary = after.vocabulary
     loss = steps["loss"]
     return before, after, (
@@ -226,7 +234,8 @@ def pretrained(model: str, args) -> None:
         told.append(sentence)
     representations, cells = embedded(model, panel_of(model, sources), encoders, args)
     judged = Judged(representations, cells["type"].to_numpy(object), cells["patient"].to_numpy(object))
-    _harness.part(model if args.vectors == "all" else f"{model}-{args.vectors}")
+    vectors = "summaries" if args.summaries else args.vectors
+    _harness.part(model if vectors == "all" else f"{model}-{vectors}")
     _harness.head("cells as", "seed", "macro F1", "95 % interval", "after training less this one (interval)")
     rows, seeds = rows_of(model, args), [str(seed) for seed in range(args.seeds)]
     if args.seeds > 1:
@@ -260,11 +269,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=200, help="of the three cohorts to judge on")
     parser.add_argument("--vectors", choices=list(VECTORS), default="all", help="of cells, which are judged")
     parser.add_argument("--reading", choices=["all", "tiles", "alone"], default="all", help="of cells of VirTues")
+    parser.add_argument("--summaries", action="store_true", help="train a narrow VirTues by its summary tokens alone")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     args = parser.parse_args()
     if unread := [model for model in args.parts if not readings(model, args)]:
         ways = ", ".join(READINGS[unread[0]])
         parser.error(f"--reading {args.reading} is not a way to read {unread[0]}, which has {ways}")
+    if args.summaries and args.parts != ["virtues"]:
+        parser.error("--summaries is for virtues alone")
     _harness.quiet()
     sfm.settings.offline = True  # markers whose protein embedding does not come with the package are left out
     args.out.mkdir(parents=True, exist_ok=True)

@@ -275,7 +275,7 @@ def fine_tuned(
     tuning.check()
     start = tuning.start() if start is None else start
     encoder = _prepared(tuning, copy.deepcopy(start))
-    # what is trained of the model is no part of the data; where a label of the tissue is read, it decides the outputs
+    # what is trained of the model does not belong to the data; for a label of the tissue it decides the outputs
     plan = tuning.plan(encoder if tuning.level == "tissue" else start)
     if len(plan.run.job.outputs) > 1:
         raise ModelError("outputs= names several outputs, and one embedding is trained. Pass one of them.")
