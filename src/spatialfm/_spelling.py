@@ -67,22 +67,36 @@ def check_label_names(labels: pd.Series, argument: str = "label_key") -> None:
         If two labels differ in case or spaces alone, or one is what a missing value becomes as text.
     """
     column = f'adata.obs["{labels.name}"]'
-    for reading, names in by_reading(labels.dropna().unique()).items():
-        first = name = names[0]
+    name, first = faulty_label(labels.dropna().unique())
+    if first is not None:
+        raise TableError(
+            f"obs[{labels.name!r}] ({argument}=) spells {str(first)!r} and {str(name)!r}, which read alike and "
+            f"would be two types. If they are one: {column} = {column}.astype(object).replace({name!r}, {first!r})"
+            "; otherwise rename one."
+        )
+    if name is not None:
+        n = int((labels == name).sum())
+        raise TableError(
+            f"obs[{labels.name!r}] ({argument}=) reads {name!r} in {n} of {len(labels)} cells, which would be a "
+            f"type. If these have no label: {column} = {column}.astype(object).replace({name!r}, None)"
+            "; if it is a type, rename it."
+        )
+
+
+def faulty_label(labels: Iterable[Name]) -> tuple[Name | None, Name | None]:
+    """The first label that names no type, or reads like one before it, and which that is; two None if all are right.
+
+    Examples
+    --------
+    >>> faulty_label(["B", "nan"]), faulty_label(["B", "b "]), faulty_label(["B", "T"])
+    (('nan', None), ('b ', 'B'), (None, None))
+    """
+    for reading, names in by_reading(labels).items():
         if reading in NO_NAME:
-            n = int((labels == name).sum())
-            raise TableError(
-                f"obs[{labels.name!r}] ({argument}=) reads {name!r} in {n} of {len(labels)} cells, which would be a "
-                f"type. If these have no label: {column} = {column}.astype(object).replace({name!r}, None)"
-                "; if it is a type, rename it."
-            )
-        if others := [other for other in names if str(other) != str(first)]:
-            name = others[0]
-            raise TableError(
-                f"obs[{labels.name!r}] ({argument}=) spells {str(first)!r} and {str(name)!r}, which read alike and "
-                f"would be two types. If they are one: {column} = {column}.astype(object).replace({name!r}, {first!r})"
-                "; otherwise rename one."
-            )
+            return names[0], None
+        if others := [other for other in names if str(other) != str(names[0])]:
+            return others[0], names[0]
+    return None, None
 
 
 def check_spelling(

@@ -86,6 +86,11 @@ def test_numbers_are_names_of_classes_and_names_stay_text(cells, tmp_path):
         (lambda f: f.assign(label=["T cell", "t  Cell", "B"]), "'T cell' and 't  Cell' read alike"),
         (lambda f: f.assign(label=["a", "b", "A"]), "'a' and 'A' read alike"),
         (lambda f: f.assign(label=["Mac", "Mac\u200b", "B"]), "read alike"),  # a sign that cannot be seen
+        (
+            lambda f: f.assign(label=["A", "nan", "B"]),
+            "The label 'nan' of the table or of obs.'known'. would be a type",
+        ),
+        (lambda f: f.assign(label=["A", " None", "B"]), "The label 'None' of the table"),
         (lambda f: f.drop(columns="label"), "no column 'label' .column=."),
         (lambda f: f.assign(x=0.0, y=0.0), "lie elsewhere than x and y"),
         (lambda f: f.assign(label=[0.5, 1, 2]), "numbers that are not whole"),

@@ -99,10 +99,12 @@ def _folds(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if groups is not None and len(np.unique(groups)) >= FEWEST_GROUPS and _in_several(codes, groups):
-        rarest = int(np.unique(codes, return_counts=True)[1].min())  # two or more, as each class is in several
-        n_folds = min(n_folds, rarest)
+        # of a class in fewer patients than folds some folds judge none: fewer folds would leave all classes less to fit
+        n_folds = min(n_folds, len(np.unique(groups)))
+        rows = np.repeat(np.arange(len(codes)), n_folds)  # no share changes, and no class has fewer rows than folds
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
-        yield from splitter.split(codes, codes, groups)
+        for train, test in splitter.split(rows, codes[rows], groups[rows]):
+            yield np.unique(rows[train]), np.unique(rows[test])
         return
     rng, fold = np.random.default_rng(random_state), np.empty(len(codes), int)
     start = 0

@@ -18,7 +18,7 @@ from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, REGION_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
-from .._spelling import by_reading
+from .._spelling import faulty_label
 from .._storable import check_key
 from .joins import text_keys
 from .tables import read_table
@@ -76,7 +76,8 @@ def add_cell_labels(
     ------
     TableError
         If a cell of the table is not in `adata`, has two rows, lies elsewhere, or (by `on_conflict`) has another label
-        already; if labels differ in case or spaces alone, or are not among `categories`.
+        already; if labels differ in case or spaces alone, are missing ones as text (``"nan"``), or are not among
+        `categories`.
     InputFileError
         If the file is missing or cannot be read.
 
@@ -224,7 +225,7 @@ def _before(adata: AnnData, label_key: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _levels(order: list[str], labels: pd.Series, label_key: str, categories: list[str] | None) -> list[str]:
-    """All labels in their order; those that read alike are refused."""
+    """All labels in their order; those that read alike, or are missing ones as text, are refused."""
     levels = list(dict.fromkeys([*order, *labels]))
     if categories is not None:
         if others := [name for name in levels if name not in categories]:
@@ -233,12 +234,17 @@ def _levels(order: list[str], labels: pd.Series, label_key: str, categories: lis
                 f"{_listed(others, 3)}; these are {_listed(categories, 20)}."
             )
         levels = list(dict.fromkeys(categories))
-    for first, *others in by_reading(levels).values():
-        if others:
-            raise TableError(
-                f"Labels {first!r} and {others[0]!r} read alike and would be two types. Write them alike: "
-                f"table.replace({{{others[0]!r}: {first!r}}}), or rename one."
-            )
+    name, first = faulty_label(levels)
+    if first is not None:
+        raise TableError(
+            f"Labels {first!r} and {name!r} read alike and would be two types. Write them alike: "
+            f"table.replace({{{name!r}: {first!r}}}), or rename one."
+        )
+    if name is not None:
+        raise TableError(
+            f"The label {name!r} of the table or of obs[{label_key!r}] would be a type. If these cells have none: "
+            f"table.replace({{{name!r}: None}}); if it is a type, rename it."
+        )
     return levels
 
 

@@ -63,6 +63,8 @@ def test_few_labels_compare_nothing_and_the_first_is_taken():
     assert choice.method == "ensemble"
     assert "12 labelled cells, 4 of the rarest class, compare nothing" in choice.why
     assert choice.table.empty
+    compared = decide({"a": probability_of([0, 1]), "b": probability_of([0, 0])}, np.array([0, 1]), None).table
+    assert list(choice.table.columns) == list(compared.columns)
 
 
 def test_the_chosen_method_is_the_one_that_is_fitted(monkeypatch):

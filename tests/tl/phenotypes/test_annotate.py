@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -347,6 +348,17 @@ def test_auto_says_why_and_writes_what_it_compared(cells, caplog, monkeypatch):
     assert "patients held out whole" in record["params"]["why"]
     sfm.tl.annotate(cells, "known", use_rep="X_latent", method=chosen, key_added="plain")
     np.testing.assert_allclose(cells.obsm["plain_probability"], cells.obsm["known_predicted_probability"])
+
+
+def test_auto_that_compared_nothing_says_so_in_its_record(cells, tmp_path):
+    label_some(cells, 2)
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", method="auto")
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    record = anndata.read_h5ad(tmp_path / "cells.h5ad").uns["known_predicted"]
+    assert record["params"]["chosen"] == "ensemble"
+    assert "compare nothing" in record["params"]["why"]
+    assert record["methods"].shape[0] == 0
+    assert {"method", "recall", "gain", "gain_error", "n_held_out"} <= set(record["methods"].columns)
 
 
 @pytest.mark.parametrize("combine", ["concatenate", "stack"])

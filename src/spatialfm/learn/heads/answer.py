@@ -83,7 +83,7 @@ def answer(
         return _without_labels(prior, neighbors)
     model, choice = fit_of(method, blocks, stacked, cells, rows, labels, options)
     codes, classes = coded(labels)
-    notes, tables = dict(model.notes), {} if choice is None or choice.table.empty else {"methods": choice.table}
+    notes, tables = dict(model.notes), {} if choice is None else {"methods": choice.table}
     chosen = method if choice is None else choice.method
     plain = options.again(model)
 

@@ -23,6 +23,7 @@ FIRST = "ensemble"  # taken unless another is better by more than chance
 OTHERS = ("linear", "lda", "nearest_mean", "trees", "self_training", "spreading")
 MIN_HELD_OUT, MIN_OF_CLASS = 15, 3  # labelled cells, and those of the rarest class, below which nothing is compared
 MOST_SEEN = 20_000  # cells without label that methods are compared with
+COMPARED = ("method", "recall", "loss", "gain", "gain_error", "n_held_out")  # gain over the first
 N_ERRORS = 1.0  # standard errors by which another must be better
 
 
@@ -32,7 +33,7 @@ class ChosenMethod:
 
     method: str
     why: str
-    table: pd.DataFrame  # one row per method: recall, loss, gain over the first, its error, n_held_out
+    table: pd.DataFrame  # one row per method that was compared, of `COMPARED`
 
 
 def fit_any(
@@ -131,7 +132,7 @@ def choose(
     codes, classes = coded(labels)
     if len(codes) < MIN_HELD_OUT or np.bincount(codes).min() < MIN_OF_CLASS:
         why = f"{FIRST}: {len(codes)} labelled cells, {np.bincount(codes).min()} of the rarest class, compare nothing"
-        return ChosenMethod(FIRST, why, pd.DataFrame())
+        return ChosenMethod(FIRST, why, pd.DataFrame(columns=list(COMPARED)))
     some, places = _some(cells, rows)
     groups, plain = some.groups_of(places), replace(options, calibrate=False)
     # of the first, each part once: its temperatures are found on these rows and not again without each of them

@@ -208,10 +208,10 @@ def annotate(
         labelled cells, the ``temperature``, the share that is even (``lapse``), on how many held-out cells they were
         found (``n_held_out``), the expected calibration error of these (``calibration_error``, over 15 bins; a little
         low, as both were found on the same cells), and how many cells got no label (``n_unlabelled``).
-        With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
-        compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error. With `signatures`,
-        ``signature_weight``. With `smoothing`, ``smoothing_weight``, and ``smoothing``, a table of classes with recall
-        and F1 on held-out cells before and after.
+        With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was compared (of too few
+        labels nothing, and it has no row): balanced accuracy (``recall``), ``gain`` over the first and its standard
+        error. With `signatures`, ``signature_weight``. With `smoothing`, ``smoothing_weight``, and ``smoothing``, a
+        table of classes with recall and F1 on held-out cells before and after.
 
     Raises
     ------

@@ -161,7 +161,8 @@ def evaluate_annotation(
 
     Returns
     -------
-    One row per embedding, method, training size and score (means over classes; ``recall`` is the balanced accuracy,
+    One row per embedding, method, training size and score (means over the classes that tested cells of the fold have,
+    as one without any would be 0 for every method; ``recall`` is the balanced accuracy,
     ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better) with ``preparation`` (what
     columns were standardised on), ``circular`` (see `labels_from`), ``mean``, ``sd`` (over folds, the published error)
     and ``low`` and ``high``, a 95 % interval for other patients (Student's t, with the variance that folds have which
