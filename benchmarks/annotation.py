@@ -5,8 +5,8 @@
 Cells are held out by patient, by image, or by quadrant of the one image, with 16 µm between. Labelled cells are drawn
 from the others, the same for all methods and representations; then every method annotates as `sfm.tl.annotate` does,
 which sees all cells and the labels of those that were drawn (of large sets, 2,000 held-out cells and 4,000 others). The
-score is macro F1 on the held-out cells, over types that were drawn, of types with ten cells or more. Beside the
-calibration error stands the one that probabilities which are right would have on as many cells by chance.
+score is macro F1 over the types that held-out cells have, of types with ten cells or more. Beside the calibration error
+stands the one that probabilities which are right would have on as many cells by chance.
 
 `before` is what `sfm.tl.annotate` did before columns were scaled by all cells: standardised on the labelled cells,
 logistic regression with C = 1 and classes that weigh alike. Differences are paired by draw. Rows of `--results` are
@@ -106,6 +106,11 @@ def error_of_right_ones(probability: np.ndarray, seed: int, n_draws: int = 20) -
     return float(np.mean([calibration_error(probability, np.where(right, said, other)) for right in draws]))
 
 
+def macro_f1(truth: np.ndarray, found: np.ndarray) -> float:
+    """Mean F1 of the types that occur; one that none of the cells has would count as 0 for every method."""
+    return float(f1_score(truth, found, average="macro", labels=np.unique(truth), zero_division=0))
+
+
 def read(name: str, data: Path, features: Path | None) -> tuple[_labelled.Labelled, dict]:
     """A set and its representations, from the folder of those that were made if it is there."""
     kept = None if features is None else features / f"{name}.pkl"
@@ -173,7 +178,7 @@ def evaluate(
                             "draw": seed,
                             "types": len(classes),
                             "by_sample": method != BEFORE and scale.get("by_sample", False),
-                            "f1": f1_score(truth, found, average="macro", labels=classes),
+                            "f1": macro_f1(truth, found),
                             "ece": calibration_error(probability[inside], np.searchsorted(classes, truth[inside])),
                             "ece_chance": error_of_right_ones(probability[inside], seed),
                             "seconds": seconds,

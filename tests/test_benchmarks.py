@@ -51,17 +51,28 @@ def test_a_generated_store_is_lazy_and_holds_the_cells_it_says(embed, tmp_path):
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 17))
 
 
-def test_the_calibration_error_of_chance_is_the_mean_deviation_of_a_share(monkeypatch):
+@pytest.fixture
+def annotation(monkeypatch):
+    """The module ``benchmarks/annotation.py``."""
     monkeypatch.syspath_prepend(str(FOLDER))
     spec = importlib.util.spec_from_file_location("benchmark_annotation", FOLDER / "annotation.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    alike = np.tile([0.1, 0.7, 0.2], (400, 1))  # one bin
-    expected = np.sqrt(2 * 0.7 * 0.3 / (np.pi * 400))
-    assert module.error_of_right_ones(alike, 0, n_draws=2000) == pytest.approx(expected, rel=0.05)
-    assert module.error_of_right_ones(np.eye(3)[[0, 2, 1]], 0) == 0
+    yield module
     for name in ("_labelled", "_harness"):
         sys.modules.pop(name, None)
+
+
+def test_the_calibration_error_of_chance_is_the_mean_deviation_of_a_share(annotation):
+    alike = np.tile([0.1, 0.7, 0.2], (400, 1))  # one bin
+    expected = np.sqrt(2 * 0.7 * 0.3 / (np.pi * 400))
+    assert annotation.error_of_right_ones(alike, 0, n_draws=2000) == pytest.approx(expected, rel=0.05)
+    assert annotation.error_of_right_ones(np.eye(3)[[0, 2, 1]], 0) == 0
+
+
+def test_types_that_no_held_out_cell_has_do_not_count(annotation):
+    """B is right once of twice (F1 2/3), T always (1); that one cell is called NK costs B, and is no third type."""
+    assert annotation.macro_f1(np.array(["B", "B", "T"]), np.array(["B", "NK", "T"])) == pytest.approx(5 / 6)
 
 
 # ---------------------------------------------------------------------------------------------------------- the docs
