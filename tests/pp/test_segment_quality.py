@@ -10,7 +10,7 @@ from geopandas import GeoDataFrame
 from shapely import box
 from sklearn.metrics.cluster import contingency_matrix
 from spatialdata.models import Image2DModel, Labels2DModel, PointsModel, ShapesModel
-from spatialdata.transformations import Identity, Scale
+from spatialdata.transformations import Identity, Scale, Sequence, Translation, get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, PanelError, SpatialfmWarning, TableError
@@ -120,6 +120,22 @@ def test_each_planted_cell_has_the_flag_that_it_should(planted, tile, monkeypatc
         1,
         2,
     ]
+
+
+def test_labels_that_go_on_beyond_the_image_end_at_its_border(sdata):
+    """A canvas that is larger than the image: where the image ends, its cells do, as at no other line."""
+    own = sd.SpatialData(images={"image_P001_1": sdata["image_P001_1"]}, labels={"cells_a": sdata["cells_P001_1"]})
+    inside = sdata["cells_P001_1"].values
+    to_system = Sequence([Translation([-20, -10], axes=("x", "y")), get_transformation(own["image_P001_1"], "P001_1")])
+    own["padded_a"] = Labels2DModel.parse(
+        np.pad(inside, ((10, 30), (20, 4))), dims=("y", "x"), transformations={"P001_1": to_system}
+    )
+    pairs = ({"P001_1": "cells_a"}, {"P001_1": "padded_a"})
+    one, two = (sfm.pp.segmentation_quality(own, each, by="cell").set_index("cell_id") for each in pairs)
+    edges = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    assert sorted(two.index[two["at_border"]]) == sorted(set(edges[edges > 0]))
+    assert not two["cut"].any()
+    assert two.drop(columns="labels").equals(one.drop(columns="labels"))
 
 
 def test_labels_of_other_pixels_than_the_image_are_followed(planted):

@@ -15,7 +15,7 @@ from .._public import public
 from .._ranges import above
 from .agreement import Agreement, agreement
 from .annotated import annotated_cells
-from .arrays import channel_names, drawn_kind
+from .arrays import AxisAffine, channel_names, drawn_kind, image_array
 from .channels import nuclear_channel
 from .drawn_cells import cells_data
 from .elements import labels_to_image, match_elements
@@ -108,7 +108,7 @@ def segmentation_quality(
     With ``by="cell"``, one row per cell: ``sample``, ``labels``, ``cell_id``, and
 
     ``at_border``
-        It touches the border of the label image, and may be cut there.
+        It touches the border of the image or of the label image, and may be cut there.
     ``cut``
         It ends at a seam: a line between two rows or columns at which more than three times as many pixels of cells end
         as at the lines nearby, as where tiles were segmented one by one.
@@ -257,10 +257,11 @@ def _judge(
     reference: SampleElements | None,
 ) -> _Judged:
     array = cells_data(sdata, pair)
-    y0, y1, x0, x1 = scan.box.reshape(-1, 4).T
-    at_border = (y0 == 0) | (x0 == 0) | (y1 == array.shape[0]) | (x1 == array.shape[1])
-    cut, *lines = cut_cells(array, scan.ids, scan.area)
     to_image = labels_to_image(sdata, pair)
+    top, bottom, left, right = _on_image(array.shape, image_array(sdata, pair.image).shape[-2:], to_image)
+    y0, y1, x0, x1 = scan.box.reshape(-1, 4).T
+    at_border = (y0 <= top) | (x0 <= left) | (y1 >= bottom) | (x1 >= right)
+    cut, *lines = cut_cells(array[top:bottom, left:right], scan.ids, scan.area)
     nuclei = None
     if job is not None:
         request = check_request("watershed", diameter, 0, None, None)
@@ -272,6 +273,16 @@ def _judge(
         compared = agreement(array, LabelGrid(cells_data(sdata, reference), to_reference))
     n_seams = sum(len(one) for one in lines)
     return _Judged(pair, scan, at_border, cut, n_seams, nuclei, to_image.scale_y * to_image.scale_x, compared)
+
+
+def _on_image(labels: tuple[int, int], image: tuple[int, int], to_image: AxisAffine) -> tuple[int, int, int, int]:
+    """Rows and columns of labels that lie on the image: its border is no seam, where labels go on beyond it."""
+    to_labels = to_image.inverse()
+    (top, left), (bottom, right) = to_labels(0, 0), to_labels(*image)
+    return (
+        *(int(np.clip(round(one), 0, labels[0])) for one in (top, bottom)),
+        *(int(np.clip(round(one), 0, labels[1])) for one in (left, right)),
+    )
 
 
 def _cells(judged: _Judged) -> pd.DataFrame:
