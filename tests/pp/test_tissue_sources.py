@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from shapely import Point, box
 from spatialdata.models import Labels2DModel, ShapesModel
-from spatialdata.transformations import Scale
+from spatialdata.transformations import Scale, set_transformation
 
-from spatialfm._errors import ElementError
+from spatialfm._errors import ElementError, PixelSizeError
 from spatialfm.pp.elements import SampleElements
 from spatialfm.pp.tissue_sources import own_element, sources_of_images
 
@@ -108,3 +108,15 @@ def test_samples_and_elements_that_are_not_there_are_refused(sdata):
         source(sdata, {})
     with pytest.raises(ElementError, match="No labels or shapes element 'absent'"):
         source(sdata, "absent")
+
+
+@pytest.mark.parametrize("size", [0.0005, 500.0])  # 0.5 µm in mm and in nm
+def test_tissue_is_not_looked_for_in_another_unit(sdata, size):
+    for name in ("image_s", "cells_s"):
+        set_transformation(sdata[name], Scale([size, size], ("x", "y")), "s")
+    message = rf"{size:g} µm per pixel of image 'image_s' cannot be: is coordinate system 's' in another unit than µm\?"
+    with pytest.raises(PixelSizeError, match=message):
+        source(sdata, "auto")
+    assert source(sdata, "all").kind == "all"  # which needs no size
+    add(sdata, "tissue_s", np.ones((8, 12)), size)
+    assert source(sdata, "auto").kind == "given"

@@ -92,6 +92,8 @@ def channel_quality(
         If `nuclear` is not a channel of an image.
     ElementError, CoordinateError
         If `tissue` names an element that is missing, is empty, or does not cover its image.
+    PixelSizeError
+        If tissue is to be found where a coordinate system is in another unit than µm.
 
     Examples
     --------

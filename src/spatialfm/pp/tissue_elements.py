@@ -104,6 +104,8 @@ def tissue(
         If `channels` names one that an image does not have.
     ArgumentError
         If an argument of one method is passed to another.
+    PixelSizeError
+        If a coordinate system is in another unit than µm, so that pixels have a size that cannot be.
 
     Examples
     --------

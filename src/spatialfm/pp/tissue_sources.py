@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import CoordinateError, ElementError, counted, listed
+from .._errors import CoordinateError, ElementError, PixelSizeError, counted, listed
 from .._keys import ATTRS, TABLE, TISSUE, TISSUE_PREFIX
 from .arrays import AxisAffine, drawn_kind, image_array, labels_array
 from .drawn_cells import cells_data
-from .elements import SampleElements, axis_affine, image_to_system, pixel_size
+from .elements import SampleElements, axis_affine, image_to_system, pixel_size, scale_advice
 from .measure import LabelGrid, loaded
 from .stand_ins import labels_digest
 from .tissue_masks import TissueSource, averaged, squares
+from .units import PIXEL_SIZES
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -262,10 +263,17 @@ class _Drawn:
 def sources_of_images(
     sdata: SpatialData, pairs: Sequence[SampleElements], tissue: Tissue, *, elements: bool = True
 ) -> list[TissueSource]:
-    """`tissue_sources` on the images' own pixels."""
+    """`tissue_sources` on the images' own pixels; their size has to be one of a microscope where tissue is found."""
     shapes = [image_array(sdata, pair.image).shape[-2:] for pair in pairs]
     sizes = [_size(sdata, pair) for pair in pairs]
-    return tissue_sources(sdata, pairs, tissue, shapes, [1.0] * len(pairs), sizes, elements=elements)
+    sources = tissue_sources(sdata, pairs, tissue, shapes, [1.0] * len(pairs), sizes, elements=elements)
+    for pair, source in zip(pairs, sources, strict=True):
+        if source.kind == "auto" and source.size and not PIXEL_SIZES[0] <= source.size <= PIXEL_SIZES[1]:
+            raise PixelSizeError(
+                f"{source.size:g} µm per pixel of image {pair.image!r} cannot be: is coordinate system "
+                f"{pair.coordinate_system!r} in another unit than µm? {scale_advice([pair])}"
+            )
+    return sources
 
 
 def _size(sdata: SpatialData, pair: SampleElements) -> float | None:
