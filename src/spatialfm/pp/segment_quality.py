@@ -276,7 +276,7 @@ def _judge(
 
 
 def _on_image(labels: tuple[int, int], image: tuple[int, int], to_image: AxisAffine) -> tuple[int, int, int, int]:
-    """Rows and columns of labels that lie on the image: its border is no seam, where labels go on beyond it."""
+    """Rows and columns of labels on the image: at its border all cells end, where labels go on, without a seam."""
     to_labels = to_image.inverse()
     (top, left), (bottom, right) = to_labels(0, 0), to_labels(*image)
     return (
