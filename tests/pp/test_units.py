@@ -6,9 +6,30 @@ import json
 
 import numpy as np
 import pytest
+import spatialdata as sd
+from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.transformations import Identity, Scale
 
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.pp.units import apart, coordinate_unit, kinds_of_pixels, nearest_distance, say_apart, say_unit
+from spatialfm.pp.elements import match_elements
+from spatialfm.pp.units import (
+    apart,
+    coordinate_unit,
+    kinds_of_pixels,
+    length_unit,
+    nearest_distance,
+    say_apart,
+    say_unit,
+)
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(None, "px"), (0.5, "µm"), (0.0005, "units"), (500.0, "units")])
+def test_a_length_is_in_micrometers_where_a_microscope_has_such_pixels(scale, unit):
+    where = {"s": Identity() if scale is None else Scale([scale, scale], axes=("y", "x"))}
+    image = Image2DModel.parse(np.zeros((1, 8, 8), np.uint8), dims=("c", "y", "x"), transformations=where)
+    labels = Labels2DModel.parse(np.ones((8, 8), int), dims=("y", "x"), transformations=where)
+    sdata = sd.SpatialData(images={"image_s": image}, labels={"cells_s": labels})
+    assert length_unit(sdata, match_elements(sdata)[0]) == unit
 
 
 @pytest.mark.parametrize(("factor", "said"), [(9.9, False), (10.0, True), (11.0, True), (250.0, True)])

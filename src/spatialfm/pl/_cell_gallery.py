@@ -17,7 +17,8 @@ from .._keys import TABLE
 from .._public import public
 from ..pp.annotated import annotated_cells, rows_of_cells
 from ..pp.arrays import channel_names
-from ..pp.elements import SampleElements, match_elements, pixel_size
+from ..pp.elements import SampleElements, match_elements
+from ..pp.units import length_unit
 from ._cells import CHANNEL_COLORS, table_of_cells
 from ._crops import PERCENTILES, Cut, cut_around, draw_cut, sample_limits
 from ._figure import finish
@@ -151,7 +152,7 @@ def cell_gallery(
         for ax, colors in zip(column, composites, strict=True):
             draw_cut(ax, sdata, cut, colors, drawn.limits(cut.pair), linewidth=0.9)
     if scale_bar:
-        unit = "px" if pixel_size(sdata, cuts[0].pair) is None else "µm"
+        unit = length_unit(sdata, cuts[0].pair)
         draw_scale_bar(axes[0, 0], cuts[0].window, unit, dark=True)
     _legend(figure, composites)
     result = finish(axes[0, 0], own=True, show=show, save=save, return_fig=return_fig)

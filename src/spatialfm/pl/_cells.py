@@ -18,7 +18,8 @@ from ..cohort.representation import check_measured, imputed_only
 from ..pp.annotated import annotated_cells
 from ..pp.arrays import AxisAffine, channel_names, image_array
 from ..pp.drawn_cells import cells_array
-from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
+from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements
+from ..pp.units import length_unit
 from ._figure import MISSING, Palette, category_colors, finish, new_axes, with_unit
 from ._raster import SlideWindow, composite, draw_scale_bar, paint, read_raster
 
@@ -161,7 +162,7 @@ def cells(
     if colors is not None:
         _draw_cells(ax, sdata, pair, colors, window, max_pixels, (not channels) if fill is None else fill)
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0), aspect="equal")
-    unit = "px" if pixel_size(sdata, pair) is None else "µm"
+    unit = length_unit(sdata, pair)
     _decorate(ax, window, unit, scale_bar, dark=bool(channels))
     _legends(ax, colors, color, dict(zip(channels, channel_colors, strict=False)))
     ax.set_title(sample if title is None else title, loc="left", fontsize="medium")

@@ -17,8 +17,8 @@ from .._keys import SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY
 from .._public import public
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_rows
-from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
-from ..pp.units import kinds_of_pixels
+from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements
+from ..pp.units import kinds_of_pixels, length_unit
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
 from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
@@ -218,7 +218,7 @@ class _Reader:
         pixels, extent = read_raster(image, image_to_system(self.sdata, pair), window, self.max_pixels)
         label = None if self.label_key is None else obs[self.label_key]
         label = "none" if self.label_key is not None and pd.isna(label) else label
-        unit = "px" if pixel_size(self.sdata, pair) is None else "µm"
+        unit = length_unit(self.sdata, pair)
         outline = self._outline(place, pair, window)
         return Crop(name, pair.sample, None if label is None else str(label), window, unit, pixels, extent, outline)
 

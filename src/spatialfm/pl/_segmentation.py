@@ -15,7 +15,8 @@ from .._public import public
 from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
 from ..pp.drawn_cells import cells_array
-from ..pp.elements import image_to_system, labels_to_system, match_elements, pixel_size
+from ..pp.elements import image_to_system, labels_to_system, match_elements
+from ..pp.units import length_unit
 from ._cells import CellColors, _decorate, _figsize, _legends, _window
 from ._figure import finish, new_axes
 from ._raster import composite, paint, read_raster
@@ -142,7 +143,7 @@ def segmentation(
     colors = outlines or _plain(np.unique(cells[cells > 0]))
     ax.imshow(paint(cells, colors.labels, colors.rgb, fill=False)[0], extent=extent, interpolation="nearest")
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0), aspect="equal")
-    _decorate(ax, window, "px" if pixel_size(sdata, pair) is None else "µm", scale_bar, dark=True)
+    _decorate(ax, window, length_unit(sdata, pair), scale_bar, dark=True)
     _legends(ax, outlines, "outline", {name: shade for name, _, shade in stains})
     ax.set_title(_title(sample, outlines) if title is None else title, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)

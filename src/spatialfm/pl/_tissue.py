@@ -12,8 +12,9 @@ from .._errors import ElementError, PanelError, TableError, listed
 from .._public import public
 from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
-from ..pp.elements import image_to_system, match_elements, pixel_size
+from ..pp.elements import image_to_system, match_elements
 from ..pp.tissue_sources import own_element, sources_of_images
+from ..pp.units import length_unit
 from ._figure import finish, new_panels
 from ._raster import SlideWindow, draw_scale_bar, read_raster
 
@@ -148,7 +149,7 @@ def _draw(
         y, x = to_system(rows, columns)
         ax.contour(x, y, np.pad(mask, 1, mode="edge").astype(float), levels=[0.5], colors=LINE, linewidths=1.2)
     ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xticks=[], yticks=[])
-    draw_scale_bar(ax, window, "px" if pixel_size(sdata, pair) is None else "µm", True)
+    draw_scale_bar(ax, window, length_unit(sdata, pair), True)
     ax.set_title(f"{pair.sample}: {mask.mean():.0%} tissue", loc="left", fontsize="medium")
 
 

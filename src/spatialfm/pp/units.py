@@ -10,15 +10,26 @@ import pandas as pd
 
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
 from .._logging import logger
-from .elements import scale_advice
+from .elements import pixel_size, scale_advice
 
 if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
     from .assemble import CellPlan, MeasuredCells
+    from .elements import SampleElements
 
 APART = 10.0  # times brighter in the median marker: no staining, but another unit
 PIXEL_SIZES = (0.01, 50.0)  # µm per pixel that a microscope may have
 NEAREST = (2.0, 100.0)  # µm between centres of neighbouring cells: a lymphocyte has 6, the emptiest stroma some tens
 _FEWEST = 20  # cells; fewer say nothing of it
+
+
+def length_unit(sdata: SpatialData, pair: SampleElements) -> str:
+    """Unit of the pair's coordinates as figures name it: "µm"; "px", or "units" where no microscope has such pixels."""
+    size = pixel_size(sdata, pair)
+    if size is None:
+        return "px"
+    return "µm" if PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1] else "units"
 
 
 def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
