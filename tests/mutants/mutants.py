@@ -203,6 +203,8 @@ def main() -> None:
     parser.add_argument("--trusted", action="store_true", help="do not run the tests without a bug first")
     args = parser.parse_args()
     mutants = [one for one in read() if fnmatch(one.file, args.only)]
+    if not mutants:
+        parser.error(f"No planted bug is in a file like {args.only!r}: names are such as learn/temperature.py.")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         tests = sorted({test for mutant in mutants for test in mutant.tests})

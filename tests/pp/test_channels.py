@@ -113,3 +113,13 @@ def test_pixels_of_tissue_count(make_sdata):
         assert told.loc[channel, "snr"] == pytest.approx(snr, rel=1e-2)
         correlation = np.corrcoef(image[0][~glass], values)[0, 1]
         assert told.loc[channel, "nuclear_correlation"] == pytest.approx(correlation, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_contrast_is_the_same_in_every_type_of_pixels(make_sdata, kind):
+    image = np.zeros((4, 40, 40), kind)
+    image[0] = np.where(np.arange(40) < 20, 1, 4)  # 4 over 1
+    image[1, :, 30:] = 3  # over nothing
+    image[2, :, :24], image[2, :, 36:] = 1, 100  # the darkest half: 480 times 0, 320 times 1
+    sdata = make_sdata(a=(image, np.zeros((40, 40), np.int32)), channels=["DAPI", "CD3", "CD8", "CD20"])
+    assert sfm.pp.channel_quality(sdata, tissue="all")["snr"].tolist() == [4.0, 1000.0, 250.0, 1.0]

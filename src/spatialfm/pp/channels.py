@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .tissue_sources import Tissue
 
 MAX_SAMPLE = 2**20  # pixels of a channel that percentiles are taken of
+MOST_SNR = 1000.0  # above, the dark pixels are at 0 but for a few: how far is not told by the image
 BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothing was stained, or nothing was found
 ROUNDING = 1e-12  # of squares in double precision
 SATURATED = 0.01  # share of pixels at the largest value that is worth a look
@@ -65,8 +66,8 @@ def channel_quality(
     ``mean``
         In the units of the image.
     ``snr``
-        Mean of the brightest 5 % of pixels over the mean of the darkest 50 %, plus one part in a million of the range;
-        negative pixels count as 0, here and below.
+        Mean of the brightest 5 % of pixels over the mean of the darkest 50 %; negative pixels count as 0, here and
+        below. At most 1,000, which is also what half the pixels at 0 give; 1 where all are 0.
     ``dynamic_range``
         99.9th minus 0.1th percentile, as a share of the range of the pixel type (of floats: of the largest value).
     ``saturated``
@@ -215,7 +216,7 @@ def _row(sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | 
     if stain is not None:
         spread = np.sqrt(variance * max(sums["ss"] / n - (sums["s"] / n) ** 2, 0))
         correlation = (sums["xs"] / n - sums["x"] / n * sums["s"] / n) / spread if spread > 0 else np.nan
-    snr = (bright + 1e-6 * scale) / (dark + 1e-6 * scale)
+    snr = bright / max(dark, bright / MOST_SNR) if bright > 0 else 1.0
     saturated = sums["top"] / n
     notes = {
         "constant": variance == 0,
