@@ -15,7 +15,11 @@ CALLS = {
     "cumprod": {"stats/risk_table.py"},  # Kaplan-Meier, of events, of censoring and of entry
     "KaplanMeierFitter": {"tl/survival/kaplan_meier.py"},
     "CoxPHFitter": {"stats/cox.py"},
-    "RiskSets": {"stats/cox.py", "stats/cox_scores.py"},  # sums over risk sets, of Cox's model
+    "RiskSets": {
+        "stats/cox.py",
+        "stats/cox_scores.py",
+        "stats/adjusted_logrank.py",
+    },  # sums over risk sets, of Cox's model
     "tied_ranks": {"stats/concordance.py", "stats/survival_scores.py"},
     "concordance_index_censored": set(),
     "concordance_index": set(),

@@ -168,7 +168,7 @@ def test_figure_shows_lines_of_cells_and_refuses_changed_data():
     sfm.tl.power(table, "composition", 2.0, **options)
     ax = sfm.pl.power(table, show=False)
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["10 cells per patient", "100 cells per patient"]
+    assert legend == ["10 cells per patient", "100 cells per patient", "95 % interval of the simulation"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), table.uns["power"]["table"]["power"][2:])
     assert ax.get_title() == "2-fold share of T, level 0.05"
     with pytest.raises(TableError, match="No result 'other'"):
