@@ -20,6 +20,7 @@ import numpy as np
 
 from .._cache import remembered
 from .._squares import squares_of
+from .._types import is_short
 from .preparation import Pixels, Preparation, PreparedPixels, TissueMask
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def tissue_percentiles(reader: Pixels, tissue_of: TissueMask, percentile: float,
     than `MAX_VALUES` are held.
     """
     tissue, step = tissue_of.find()
-    if reader.ratio == 1 and reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16):
+    if reader.ratio == 1 and is_short(reader.image.dtype):
         return _counted_percentiles(reader, tissue, step, percentile, block)
     every = max(1, -(-int(tissue.sum()) * step**2 * len(reader.channels) // MAX_VALUES))
     parts = []

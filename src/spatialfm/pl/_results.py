@@ -224,6 +224,18 @@ def by_outcome(params: object) -> str:
     return str(params.get("by_outcome", "perhaps" if params.get("selected") else "no"))
 
 
+def optimistic(params: object) -> str:
+    """What figures say of it; empty where no outcome of the same patients did.
+
+    Examples
+    --------
+    >>> optimistic({"by_outcome": "perhaps"}), optimistic({"by_outcome": "no"})
+    ('perhaps optimistic: the outcome made a feature', '')
+    """
+    made = by_outcome(params)
+    return "" if made == "no" else "perhaps " * (made == "perhaps") + "optimistic: the outcome made a feature"
+
+
 def comparison(params: Mapping[str, Any]) -> str:
     """At what groups were compared, behind the name of a test.
 

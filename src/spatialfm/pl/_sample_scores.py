@@ -12,7 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes, p_text
-from ._results import by_outcome, check_result
+from ._results import by_outcome, check_result, optimistic
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -160,5 +160,5 @@ def _doubt(record: dict) -> str:
     """What makes the scores other than they look."""
     if str(record["params"].get("circular", "")):
         return "; circular: the label was made of the same cells"
-    made = by_outcome(record["params"])
-    return "" if made == "no" else f"; {'perhaps ' * (made == 'perhaps')}optimistic: the outcome made a feature"
+    doubt = optimistic(record["params"])
+    return doubt and f"; {doubt}"

@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
-from ._results import by_outcome, check_result
+from ._results import check_result, optimistic
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -174,8 +174,8 @@ def _label(name: str, result: Mapping) -> str:
 
 def _doubt(result: Mapping) -> str:
     """What the record knows of features that an outcome of the same patients made."""
-    made = by_outcome(result.get("params"))
-    return "" if made == "no" else f"\n{'perhaps ' * (made == 'perhaps')}optimistic: the outcome made a feature"
+    doubt = optimistic(result.get("params"))
+    return doubt and f"\n{doubt}"
 
 
 def _draw_numbers(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str], last: float) -> None:

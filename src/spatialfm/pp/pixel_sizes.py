@@ -12,7 +12,7 @@ from .._errors import CoordinateError, PixelSizeError, counted, listed, warn
 from .._keys import ATTRS
 from .arrays import cells_element
 from .elements import SampleElements, pixel_size
-from .units import PIXEL_SIZES
+from .units import of_microscope
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -111,7 +111,7 @@ def image_pixel_sizes(
                 f"The pixel size of image {pair.image!r} is unknown (its transformation to {pair.coordinate_system!r} "
                 f"is the identity). Pass mpp=<µm per pixel>. {in_other_systems(sdata, pair)}".rstrip()
             )
-        if size is not None and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+        if size is not None and not of_microscope(size):
             raise PixelSizeError(f"{size:g} µm per pixel of image {pair.image!r} cannot be. Pass mpp=<µm per pixel>.")
         if given is None and known.get(pair.sample, {}).get("mpp_source") == "assumed":
             assumed.append(pair.image)

@@ -17,7 +17,7 @@ from .elements import SampleElements, axis_affine, image_to_system, pixel_size, 
 from .measure import LabelGrid, loaded
 from .stand_ins import labels_digest
 from .tissue_masks import TissueSource, averaged, squares
-from .units import PIXEL_SIZES
+from .units import of_microscope
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -268,7 +268,7 @@ def sources_of_images(
     sizes = [_size(sdata, pair) for pair in pairs]
     sources = tissue_sources(sdata, pairs, tissue, shapes, [1.0] * len(pairs), sizes, elements=elements)
     for pair, source in zip(pairs, sources, strict=True):
-        if source.kind == "auto" and source.size and not PIXEL_SIZES[0] <= source.size <= PIXEL_SIZES[1]:
+        if source.kind == "auto" and source.size and not of_microscope(source.size):
             raise PixelSizeError(
                 f"{source.size:g} µm per pixel of image {pair.image!r} cannot be: is coordinate system "
                 f"{pair.coordinate_system!r} in another unit than µm? {scale_advice([pair])}"

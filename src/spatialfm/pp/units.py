@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
 from .._logging import logger
+from .._types import is_short
 from .elements import pixel_size, scale_advice
 
 if TYPE_CHECKING:
@@ -29,7 +30,18 @@ def length_unit(sdata: SpatialData, pair: SampleElements) -> str:
     size = pixel_size(sdata, pair)
     if size is None:
         return "px"
-    return "µm" if PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1] else "units"
+    return "µm" if of_microscope(size) else "units"
+
+
+def of_microscope(size: float) -> bool:
+    """Whether pixels may be of this size in µm.
+
+    Examples
+    --------
+    >>> of_microscope(0.5), of_microscope(0.0005), of_microscope(500.0)
+    (True, False, False)
+    """
+    return PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]
 
 
 def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
@@ -143,7 +155,7 @@ def default_range(dtype: np.dtype) -> float:
     >>> default_range(np.dtype("<u2")), default_range(np.dtype(">u2")), default_range(np.dtype("f4"))
     (65535.0, 65535.0, 1.0)
     """
-    return float(np.iinfo(dtype).max) if np.dtype(dtype).newbyteorder("=") in (np.uint8, np.uint16) else 1.0
+    return float(np.iinfo(dtype).max) if is_short(np.dtype(dtype)) else 1.0
 
 
 def unit_factors(dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None) -> dict[str, float]:
@@ -175,7 +187,7 @@ def check_lengths(plans: Sequence[CellPlan]) -> None:
     for plan in plans:
         units.setdefault(plan.unit, []).append(plan.pair.image)
         size = plan.to_system.scale_x
-        if plan.unit == "µm" and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+        if plan.unit == "µm" and not of_microscope(size):
             raise PixelSizeError(
                 f"{size:g} µm per pixel of labels {plan.pair.labels!r} cannot be: is coordinate system "
                 f"{plan.pair.coordinate_system!r} in another unit than µm? "

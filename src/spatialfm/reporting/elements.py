@@ -14,16 +14,8 @@ MOST_ROWS = 200  # rows of a table that are shown; the page says how many there 
 LONG = 44  # characters of a value that takes a line of its own
 _P_COLUMNS = {  # besides those that end in p_value; a class called "p_..." is a probability
     *("q_value", "p_adjusted", "p_holm", "q_together", "p_max", "p_ranks", "p_means", "p_reference", "q_reference"),
-    *(
-        "p_cells",
-        "q_cells",
-        "p_patients",
-        "q_patients",
-        "p_two_sided",
-        "p_t_test",
-        "p_value_chi_squared",
-        "p_value_unadjusted",
-    ),
+    *("p_cells", "q_cells", "p_patients", "q_patients", "p_two_sided", "p_t_test"),
+    *("p_value_chi_squared", "p_value_unadjusted"),
 }
 _NO_END = ("img", "meta", "link", "br")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # which HTML does not allow

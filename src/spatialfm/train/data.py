@@ -16,6 +16,7 @@ from .._errors import RunError, SpatialfmError, counted
 from .._identity import fingerprint
 from .._keys import PATIENT_KEY
 from .._public import public
+from .._types import is_short
 from ..embed.call import CALL_FIELDS, Elements, Panel, image_elements, request_of
 from ..embed.pixels.published import read_statistics
 from ..embed.pixels.reader import SampleReader
@@ -406,5 +407,5 @@ def _divisor(reader: object) -> float | None:
     """What whole numbers were divided by, where that is all that was done to them."""
     if not isinstance(reader, SampleReader):
         return None
-    untouched = reader.ratio == 1 and reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16)
+    untouched = reader.ratio == 1 and is_short(reader.image.dtype)
     return reader.intensity_max if untouched else None

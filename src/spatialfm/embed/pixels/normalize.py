@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._errors import PanelError, warn
+from ..._types import is_short
 from ...models.preparation import Preparation, PreparedPixels
 from .reader import SampleReader
 from .statistics import cohort_statistics
@@ -135,7 +136,7 @@ def _check_scale(
                 "of pixels prepared in this way, over the tissue."
             )
         return
-    whole = [reader for reader in readers if reader.image.dtype.newbyteorder("=") in (np.uint8, np.uint16)]
+    whole = [reader for reader in readers if is_short(reader.image.dtype)]
     if len(whole) < len(readers):
         return
     limit = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)

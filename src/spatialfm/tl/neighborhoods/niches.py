@@ -18,7 +18,7 @@ from ...cohort.circular import remember_groups
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import n_different, representation
-from ...learn.column_order import order_of_columns
+from ...learn.column_order import OrderedColumns
 from ...learn.k_means import k_means
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def niches(
     ordered, place = by_name(adata)  # k-means starts from rows by their place
     values, how = representation(ordered, use_rep), preparation(adata, use_rep)
     scaled = prepare(values, how)
-    scaled = scaled[:, order_of_columns(scaled)]  # sums in one order: compositions are often as near to two centres
-    scaled = np.ascontiguousarray(scaled[:, np.ptp(scaled, axis=0) > 0])
+    # sums in one order, without what is the same in all: compositions are often as near to two centres
+    scaled = np.ascontiguousarray(OrderedColumns().fit_transform(scaled))
     different = n_different(values, n_niches)
     if not 2 <= n_niches <= different:
         raise TableError(
