@@ -6,7 +6,7 @@ Cells are held out by patient, by image, or by quadrant of the one image, with 1
 from the others, the same for all methods and representations; then every method annotates as `sfm.tl.annotate` does,
 which sees all cells and the labels of those that were drawn (of large sets, 2,000 held-out cells and 4,000 others). The
 score is macro F1 over the types that held-out cells have, of types with ten cells or more. Beside the calibration error
-stands the one that probabilities which are right would have on as many cells by chance.
+stands the one that probabilities which are right would have on as many cells by chance, and an estimate without chance.
 
 `before` is what `sfm.tl.annotate` did before columns were scaled by all cells: standardised on the labelled cells,
 logistic regression with C = 1 and classes that weigh alike. Differences are paired by draw. Rows of `--results` are
@@ -39,7 +39,7 @@ from spatialfm.learn.heads.by_sample import on_scale
 from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
 from spatialfm.learn.probe import away_from, draw_per_class, quadrants
-from spatialfm.learn.temperature import calibration_error
+from spatialfm.learn.temperature import calibration_error, debiased_calibration_error
 
 SIZES = (1, 5, 10, 20, 100)
 BEFORE, DEFAULT = "before", "ensemble"
@@ -167,6 +167,7 @@ def evaluate(
                     seconds = time.perf_counter() - started
                     found = np.asarray(classes)[probability.argmax(axis=1)]
                     inside = np.isin(truth, classes)
+                    of_truth = np.searchsorted(classes, truth[inside])
                     rows.append(
                         {
                             "set": name,
@@ -179,8 +180,9 @@ def evaluate(
                             "types": len(classes),
                             "by_sample": method != BEFORE and scale.get("by_sample", False),
                             "f1": macro_f1(truth, found),
-                            "ece": calibration_error(probability[inside], np.searchsorted(classes, truth[inside])),
+                            "ece": calibration_error(probability[inside], of_truth),
                             "ece_chance": error_of_right_ones(probability[inside], seed),
+                            "ece_debiased": debiased_calibration_error(probability[inside], of_truth),
                             "seconds": seconds,
                         }
                     )
@@ -215,6 +217,7 @@ def set_rows(rows: pd.DataFrame, sizes: tuple[int, ...] = (5, 20)) -> list[dict]
         row[f"calibration error, {sizes[-1]}: before"] = f"{mine['ece_before'].mean():.3f}"
         row["now"] = f"{mine['ece'].mean():.3f}"
         row["by chance"] = f"{mine['ece_chance'].mean():.3f}"
+        row["without chance"] = f"{mine['ece_debiased'].mean():.3f}"
         found.append(row)
     return found
 
@@ -228,7 +231,7 @@ def method_rows(rows: pd.DataFrame) -> list[dict]:
     rows = rows.assign(representation=rows["representation"].replace("shape", "means"))
     for (rep, method), part in paired(rows).groupby(["representation", "method"], sort=False):
         of_set = part.assign(gain=part["f1"] - part["f1_before"]).groupby(["labels", "set"])[
-            ["gain", "f1", "ece", "ece_chance"]
+            ["gain", "f1", "ece", "ece_chance", "ece_debiased"]
         ]
         of_set = of_set.mean()
         row = {"representation": rep, "method": method, "sets": part["set"].nunique()}
@@ -239,6 +242,7 @@ def method_rows(rows: pd.DataFrame) -> list[dict]:
             row[f"worst set, {size}"] = signed(of_set.loc[size, "gain"].min()) if size in of_set.index else ""
         row["calibration error, 20"] = f"{of_set.loc[20, 'ece'].mean():.3f}" if 20 in of_set.index else ""
         row["by chance"] = f"{of_set.loc[20, 'ece_chance'].mean():.3f}" if 20 in of_set.index else ""
+        row["without chance"] = f"{of_set.loc[20, 'ece_debiased'].mean():.3f}" if 20 in of_set.index else ""
         row["seconds"] = f"{part['seconds'].median():.2f}"
         found.append(row)
     return found

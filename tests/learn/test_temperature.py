@@ -12,6 +12,7 @@ from spatialfm.learn.temperature import (
     Calibration,
     calibration_error,
     calibration_of,
+    debiased_calibration_error,
     find_lapse,
     find_temperature,
     held_out_parts,
@@ -61,6 +62,32 @@ def test_the_error_is_the_sum_by_hand():
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     assert calibration_error(probability, codes) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "near"), [(150, 0.03), (2000, 0.008)])
+@pytest.mark.parametrize("truth", [0.0, 0.05, 0.1])
+@pytest.mark.parametrize("shape", ["over", "under", "crossing"])
+def test_without_chance_the_error_is_near_that_which_was_planted(n, near, truth, shape):
+    """Cells whose probability of being right lies off their confidence, by `truth` in the mean over the bins."""
+    rng = np.random.default_rng(0)
+    bins = np.arange(5, 14)  # of 15: cells of these can be right more and less often by a tenth or two
+    apart = {"over": -np.ones(9), "under": np.ones(9), "crossing": np.linspace(2, -2, 9)}[shape]
+    apart = truth * apart / np.abs(apart).mean()
+    plain, debiased = [], []
+    for _ in range(200):
+        at = rng.permutation(np.arange(n) % 9)
+        confidence = (bins[at] + rng.random(n)) / 15
+        right = rng.random(n) < confidence + apart[at]
+        probability, codes = np.c_[confidence, np.tile((1 - confidence[:, None]) / 3, 3)], np.where(right, 0, 1)
+        plain.append(calibration_error(probability, codes))
+        debiased.append(debiased_calibration_error(probability, codes))
+    assert np.mean(debiased) == pytest.approx(truth, abs=near)
+    assert np.mean(plain) > np.mean(debiased)
+    if truth == 0:  # what chance adds is all of it: the mean of folded normal errors of nine shares
+        of_bins = (bins + 0.5) / 15
+        chance = np.sqrt(2 / np.pi * of_bins * (1 - of_bins) / (n / 9)).mean()
+        assert np.mean(plain) == pytest.approx(chance, rel=0.05)
+        assert abs(np.mean(debiased)) < 0.1 * chance
 
 
 def test_a_weight_counts_as_so_many_cells():

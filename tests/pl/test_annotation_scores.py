@@ -19,7 +19,7 @@ def scored(circular=False):
         ("16 random numbers", "linear", 0.1), ("none", "majority", 0.05),
     ]:  # fmt: skip
         for step, size in enumerate(["5", "20"]):
-            for score in ("f1", "calibration_error"):
+            for score in ("f1", "calibration_error", "calibration_error_debiased"):
                 mean = start + 0.1 * step
                 rows.append({"use_rep": rep, "head": head, "n_train": size, "score": score, "preparation": "",
                              "circular": circular and rep == "X_b", "mean": mean, "sd": 0.02, "low": mean - 0.05,
@@ -51,6 +51,14 @@ def test_circular_ones_are_hollow_and_said():
     assert drawn["b, linear (circular)"].get_markerfacecolor() == "white"
     assert drawn["a, linear"].get_markerfacecolor() != "white"
     assert ax.get_ylabel() == "expected calibration error"
+    plt.close("all")
+
+
+def test_an_error_that_is_below_0_by_chance_is_seen():
+    table = scored()
+    table.uns["annotation"]["summary"][["mean", "low", "high"]] -= 0.5
+    ax = sfm.pl.annotation_scores(table, score="calibration_error_debiased", show=False)
+    assert ax.get_ylim()[0] < -0.4  # the floor of random numbers
     plt.close("all")
 
 

@@ -153,10 +153,57 @@ def calibration_error(probability: np.ndarray, codes: np.ndarray, weights: np.nd
     0.4
     """
     confidence, right = probability.max(axis=1), probability.argmax(axis=1) == codes
-    place = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    place = _bins(confidence)
     weights = np.ones(len(codes)) if weights is None else weights
     apart = np.bincount(place, weights * (right - confidence), minlength=N_BINS)
     return float(np.abs(apart).sum() / weights.sum())
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    return np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+
+
+def debiased_calibration_error(probability: np.ndarray, codes: np.ndarray) -> float:
+    """Calibration error without what chance adds to it: near 0 in the mean where probabilities are right.
+
+    The share of right cells in a bin of few lies off their confidence by chance, so that `calibration_error` is too
+    high, the more the fewer cells. This is the deviation, of one size in all bins, that would make it as large as it
+    is, in the mean over normal errors of these shares. Below what chance makes, the answer is as far below 0, so that
+    means over draws are not pulled up. Where bins deviate by different sizes it is their mean, nearly; of so few cells
+    that chance makes more than the deviation does, it is too low: 0.02 to 0.035 of 150 cells in nine bins that are 0.05
+    off.
+
+    Examples
+    --------
+    >>> probability, codes = np.tile([0.7, 0.3], (10, 1)), np.repeat([0, 1], [6, 4])
+    >>> round(calibration_error(probability, codes), 3), round(debiased_calibration_error(probability, codes), 3)
+    (0.1, -0.089)
+    """
+    from scipy.optimize import brentq
+
+    confidence, right = probability.max(axis=1), probability.argmax(axis=1) == codes
+    place = _bins(confidence)
+    n = np.bincount(place, minlength=N_BINS)
+    n, sums = n[n > 0], np.bincount(place, confidence + right, minlength=N_BINS)[n > 0]
+    between = sums / n / 2  # of confidence and share: the one alone is too wide, the other too narrow
+    errors = np.sqrt(between * (1 - between) / n)
+
+    def expected(size: float) -> float:
+        return float(n @ _mean_distance(size, errors)) / len(codes)
+
+    by_chance, observed = expected(0.0), calibration_error(probability, codes)
+    excess = abs(observed - by_chance)
+    size = brentq(lambda size: expected(size) - by_chance - excess, 0, 1)
+    return float(np.copysign(size, observed - by_chance))
+
+
+def _mean_distance(size: float, errors: np.ndarray) -> np.ndarray:
+    """Mean distance from 0 of normal numbers with mean `size` and these standard deviations (folded normal)."""
+    from scipy.special import ndtr
+
+    errors = np.maximum(errors, 1e-12)
+    apart = size / errors
+    return errors * np.sqrt(2 / np.pi) * np.exp(-(apart**2) / 2) + size * (2 * ndtr(apart) - 1)
 
 
 def calibration_of(

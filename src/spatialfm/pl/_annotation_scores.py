@@ -25,6 +25,7 @@ WORDS = {
     "average_precision": "average precision",
     "auroc": "AUROC, one against one",
     "calibration_error": "expected calibration error",
+    "calibration_error_debiased": "expected calibration error, without chance",
 }
 FLOORS = {"16 random numbers": "16 random numbers", "none": "shares of the classes"}
 APART = 0.07  # of the distance between two sizes, so that intervals do not hide each other
@@ -36,7 +37,9 @@ def annotation_scores(
     adata: AnnData,
     *,
     key: str = "annotation",
-    score: Literal["f1", "recall", "average_precision", "auroc", "calibration_error"] = "f1",
+    score: Literal[
+        "f1", "recall", "average_precision", "auroc", "calibration_error", "calibration_error_debiased"
+    ] = "f1",
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
@@ -112,7 +115,8 @@ def annotation_scores(
             ax.plot(_ends(sizes), [height[0], *height, height[-1]], color="0.55", ls=style, lw=1.2, label=FLOORS[name])
     ax.set_xticks(range(len(sizes)), sizes)
     ax.set(xlim=(-0.5, len(sizes) - 0.5), xlabel="labelled cells per class", ylabel=WORDS[score])
-    ax.set_ylim(0, None if score == "calibration_error" else 1.02)
+    if score != "calibration_error_debiased":  # by chance below 0
+        ax.set_ylim(0, None if score == "calibration_error" else 1.02)
     if title is not None:
         ax.set_title(title, fontsize="medium")
     handles, labels = ax.get_legend_handles_labels()  # lines come before bars: floors last

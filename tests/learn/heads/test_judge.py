@@ -53,6 +53,7 @@ def test_the_floor_says_the_most_frequent_type_of_the_training_part(task, folds)
     assert row["auroc"] == 0.5
     # 9 of 13 training cells are T, 3 of 5 tested ones
     assert row["calibration_error"] == pytest.approx(9 / 13 - 3 / 5)
+    assert row["calibration_error_debiased"] < 0  # five shares lie 0.17 off by chance, in the mean
 
 
 def test_sizes_are_drawn_as_often_as_asked_and_all_cells_once(task, folds):

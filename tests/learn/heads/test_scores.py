@@ -33,6 +33,14 @@ def test_draws_are_averaged_before_folds_are_summarised():
     assert (row["low"], row["high"]) == (max(values.mean() - half, 0), min(values.mean() + half, 1))
 
 
+def test_an_interval_reaches_below_0_where_chance_was_taken_off():
+    macro = table([0.5, 0.5, 0.5]).assign(calibration_error=0.01, calibration_error_debiased=[-0.02, 0.0, -0.01])
+    found = summarise(macro).set_index("score")
+    half = stats.t.ppf(0.975, 2) * 0.01 * np.sqrt(1 / 3 + 1 / 2)
+    assert found.loc["calibration_error_debiased", "low"] == pytest.approx(-0.01 - half)
+    assert found.loc["calibration_error_debiased", "high"] == pytest.approx(-0.01 + half)
+
+
 def test_differences_are_of_the_same_folds_and_of_one_change_at_a_time():
     macro = pd.concat(
         [
@@ -59,7 +67,7 @@ def test_the_support_of_a_class_is_counted_once_over_draws():
     assert found["class"].tolist() == ["T"]
     assert found["support"].tolist() == [12]
     assert found["f1"].tolist() == pytest.approx([0.5])
-    assert "calibration_error" not in found
+    assert not {"calibration_error", "calibration_error_debiased"} & set(found.columns)
 
 
 def test_seconds_are_those_of_the_whole_not_of_each_class():

@@ -13,7 +13,7 @@ from ..._preparation import ARCSINH
 from ...metrics import classification
 from ..conformal import accuracy_of_surest, sets_of
 from ..probe import cofactors_of, draw_per_class
-from ..temperature import calibration_error
+from ..temperature import calibration_error, debiased_calibration_error
 from .auto import fit_of
 from .blocks import ColumnBlock, scaler_of
 from .by_sample import on_scale
@@ -209,6 +209,7 @@ def _scores(task: Judged, fold: Fold, probability: np.ndarray, classes: list[str
     scores = classification(names, probability, classes)
     truth = _places(names, classes)
     scores.loc["macro", "calibration_error"] = calibration_error(probability, truth)
+    scores.loc["macro", "calibration_error_debiased"] = debiased_calibration_error(probability, truth)
     for share, right in accuracy_of_surest(probability, truth).items():
         scores.loc["macro", f"surest_{100 * share:.0f}"] = right
     order = [*task.classes, "macro"]

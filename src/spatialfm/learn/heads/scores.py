@@ -9,7 +9,9 @@ import pandas as pd
 
 from ...stats.fold_scores import paired_p, t_interval
 
-SCORES = ("f1", "recall", "average_precision", "auroc", "calibration_error")
+SCORES = ("f1", "recall", "average_precision", "auroc", "calibration_error", "calibration_error_debiased")
+OF_PROBABILITIES = SCORES[-2:]  # scores that classes do not have
+BELOW_0 = -1.0  # least value of what chance is taken from; all other scores are 0 or more
 NAMED = ("use_rep", "head")
 ABSTAINING = ("surest_", "coverage", "set_size", "single")  # how columns begin that say what unsure cells cost
 FLOORS = ("16 random numbers", "none")  # representations of the floors
@@ -29,7 +31,8 @@ def summarise(macro: pd.DataFrame) -> pd.DataFrame:
     for (rep, head, size), part in over_draws(macro).groupby([*NAMED, "asked"], sort=False):
         for score in SCORES:
             values = part[score].to_numpy()
-            low, high = np.clip(t_interval(values, part["partition"].to_numpy()), 0, 1)  # all scores are in between
+            least = BELOW_0 if score == "calibration_error_debiased" else 0.0
+            low, high = np.clip(t_interval(values, part["partition"].to_numpy()), least, 1)
             rows.append(
                 {
                     "use_rep": rep,
@@ -52,7 +55,7 @@ def by_class(folds: pd.DataFrame) -> pd.DataFrame:
     """Scores of each class: means over folds and draws, with the number of its cells that were tested (support)."""
     classes = folds[folds["class"] != "macro"]
     grouped = classes.groupby([*NAMED, "asked", "class"], sort=False)
-    table = grouped[[score for score in SCORES if score != "calibration_error"]].mean()
+    table = grouped[[score for score in SCORES if score not in OF_PROBABILITIES]].mean()
     once = classes["draw"] == 0
     table["support"] = classes[once].groupby([*NAMED, "asked", "class"], sort=False)["n"].sum()
     return table.reset_index().rename(columns={"asked": "n_train"})

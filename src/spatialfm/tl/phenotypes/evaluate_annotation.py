@@ -163,10 +163,12 @@ def evaluate_annotation(
     -------
     One row per embedding, method, training size and score (means over the classes that tested cells of the fold have,
     as one without any would be 0 for every method; ``recall`` is the balanced accuracy,
-    ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better) with ``preparation`` (what
-    columns were standardised on), ``circular`` (see `labels_from`), ``mean``, ``sd`` (over folds, the published error)
-    and ``low`` and ``high``, a 95 % interval for other patients (Student's t, with the variance that folds have which
-    share training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio, 2003). The last rows are two floors, scored on the
+    ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better, and
+    ``calibration_error_debiased`` the same without what chance adds where bins hold few cells: near 0 in the mean, and
+    below it by chance, where probabilities are right) with ``preparation`` (what columns were standardised on),
+    ``circular`` (see `labels_from`), ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a
+    95 % interval for other patients (Student's t, with the variance that folds have which share training cells:
+    1 / K + 1 / (K - 1), Nadeau and Bengio, 2003). The last rows are two floors, scored on the
     same folds and draws: the linear probe on 16 random numbers per cell (``use_rep`` is ``"16 random numbers"``), and
     ``head`` ``"majority"``, which gives every cell the shares of the classes in the training part, and so calls all of
     them by the commonest.
