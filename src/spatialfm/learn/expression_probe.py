@@ -86,7 +86,7 @@ def fit_predict(
         alpha = 100 / (features.shape[1] * y.shape[1])
     elif alpha == "cv":
         alpha = chosen_penalty(features, y, groups)
-    mean = y.mean(axis=0)
+    mean = y.mean(axis=0, dtype=np.float64)
     ridge: Any = Ridge(alpha=float(alpha), solver="lsqr", fit_intercept=False, max_iter=MAX_ITER, tol=TOLERANCE)
     predicted = ridge.fit(features, y - mean).predict(others).reshape(len(others), y.shape[1])
     return ProbePredictions(predicted + mean, features.shape[1], float(alpha))
@@ -112,6 +112,7 @@ def chosen_penalty(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
     """
     from sklearn.model_selection import GroupKFold
 
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)  # sums of many cells
     n_parts = min(N_INNER, len(np.unique(groups)))
     spread = y.std(axis=0)
     y = (y - y.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

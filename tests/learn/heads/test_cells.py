@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.learn.heads import cells as cells_file
-from spatialfm.learn.heads.cells import VisibleCells
+from spatialfm.learn.heads.cells import VisibleCells, class_means
 
 
 def cells_of(n=120, columns=6, **options):
@@ -68,3 +68,9 @@ def test_nodes_are_all_cells_or_the_labelled_ones_and_a_draw(monkeypatch):
     assert one.tolist() == sorted(one)
     assert one.tolist() != two.tolist()
     assert one.tolist() == cells_of(labelled=marked).nodes.tolist()
+
+
+def test_means_of_more_cells_than_float32_counts_are_right():
+    """Ones, of which a float32 sum row by row stays at 2**24: the mean of 20 million would be 0.84."""
+    means = class_means(np.ones((20_000_000, 2), np.float32), np.zeros(20_000_000, np.int8))
+    np.testing.assert_array_equal(means, [[1, 1]])

@@ -123,8 +123,11 @@ def index_of(values: np.ndarray) -> Index:
 
 
 def class_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Mean ``(classes, columns)`` of the rows of each class, from 0 on, of which there is one at least."""
-    return np.stack([values[codes == code].mean(axis=0) for code in range(int(codes.max()) + 1)])
+    """Mean ``(classes, columns)`` of the rows of each class, from 0 on, of which there is one at least.
+
+    Sums are float64: those of float32 stop growing at 16.8 million ones.
+    """
+    return np.stack([values[codes == code].mean(axis=0, dtype=np.float64) for code in range(int(codes.max()) + 1)])
 
 
 def nearest_others(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -382,8 +382,9 @@ def _batch_effect(
     part = AnnData(obs=adata.obs.loc[rows, list(dict.fromkeys([batch_key, patient_key]))])
     for name, values in spaces.items():
         # on one scale, as the heads were given them
-        sd = values[rows].std(axis=0)
-        part.obsm[f"of {name}"] = (values[rows] - values[rows].mean(axis=0)) / np.where(sd > 0, sd, 1)
+        own = values[rows].astype(np.float64)  # sums of many cells
+        sd = own.std(axis=0)
+        part.obsm[f"of {name}"] = (own - own.mean(axis=0)) / np.where(sd > 0, sd, 1)
     table = batch_effect(part, batch_key, use_rep=list(part.obsm), patient_key=patient_key)
     table["use_rep"] = table["use_rep"].str.removeprefix("of ")
     return table.assign(rows="test patients" if enough else "all patients")

@@ -19,6 +19,7 @@ from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import n_different, representation
 from ...learn.column_order import OrderedColumns
+from ...learn.heads.cells import class_means
 from ...learn.k_means import k_means
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def niches(
         return niche
     columns = np.asarray(adata.uns.get(use_rep, {}).get("categories", np.arange(values.shape[1])))
     index = pd.Index(names, name="niche")
-    means = np.stack([values[codes == i].mean(axis=0) for i in range(n_niches)])
+    means = class_means(values, codes)
     record = {
         "sizes": pd.DataFrame({"n": np.bincount(codes, minlength=n_niches)}, index=index),
         "composition": pd.DataFrame(means, index=index, columns=columns.astype(str)),
@@ -118,7 +119,7 @@ def niches(
     }
     record["params"]["weights"] = weighed
     if (values >= 0).all():
-        usual = np.maximum(values.mean(axis=0), 1e-12)
+        usual = np.maximum(values.mean(axis=0, dtype=np.float64), 1e-12)
         enrichment = np.log2(np.maximum(means, 1e-4) / np.maximum(usual, 1e-4))  # absent is at most 1 in 10,000
         record["enrichment"] = pd.DataFrame(enrichment, index=index, columns=columns.astype(str))
     remove_earlier(adata, key_added, niche)
