@@ -133,8 +133,13 @@ def without_suffix(names: pd.Index) -> pd.Index | None:
     >>> without_suffix(pd.Index(["P-0", "P-1", "P-2"])) is None
     True
     """
-    parts = [re.fullmatch(r"(.+)[-_.:]([^-_.:]+)", str(name)) for name in names]
-    if not parts or any(part is None for part in parts):
-        return None
-    ends = {part[2] for part in parts if part is not None}
-    return pd.Index([part[1] for part in parts if part is not None]) if 3 * len(ends) <= len(names) else None
+    plain, ends = [], set()
+    for name in names:  # of a million, the first few tell as a rule that there are none
+        part = re.fullmatch(r"(.+)[-_.:]([^-_.:]+)", str(name))
+        if part is None:
+            return None
+        plain.append(part[1])
+        ends.add(part[2])
+        if 3 * len(ends) > len(names):
+            return None
+    return pd.Index(plain) if plain else None
