@@ -458,3 +458,20 @@ def test_a_table_that_was_read_is_known_when_it_is_joined(tmp_path):
     joined = joined[joined.obs["risk_group"].notna()].copy()
     joined.obs["renamed"] = joined.obs["risk_group"].astype(str)
     refused(joined, "renamed", MADE.format("stratify"), tests=["logrank"])
+
+
+def test_the_only_column_of_a_classifier_is_not_its_prediction():
+    """A probability of one column rises with it; the column was there before, and may be tested."""
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=40)
+    obs = pd.DataFrame({"response": np.where(score + rng.normal(size=40) > 0, "R", "N"), "score": score, "event": 1})
+    obs["time"], obs["patient"] = rng.exponential(size=40), [f"one{i}" for i in range(40)]
+    obs.index = pd.Index(obs["patient"].tolist())
+    patients = ad.AnnData(score[:, None].copy(), obs=obs, var=pd.DataFrame(index=["A"]))
+    options = {"label_key": "response", "use_rep": "X", "n_draws": 20}
+    sfm.tl.classify_samples(patients, n_components=None, **options)
+    sfm.tl.cox(patients, "score", copy=True)
+    predicted = patients.uns["classify_samples"]["patients"]["X_0:R"].loc[patients.obs_names].to_numpy()
+    assert np.abs(pd.Series(score).corr(pd.Series(predicted), method="spearman")) > 0.9
+    sfm.tl.few_shot_samples(patients, n_clusters=None, n_support=3, **options)
+    sfm.tl.cox(patients, "score", copy=True)

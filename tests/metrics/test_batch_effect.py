@@ -196,3 +196,18 @@ def test_scores_of_a_pair_are_those_of_scikit_learn():
     found = KMeans(2, n_init=10, random_state=0).fit_predict(values)
     assert row["ari"] == pytest.approx(adjusted_rand_score(batch, found))
     assert row["silhouette"] == pytest.approx(silhouette_score(PCA(2, random_state=0).fit_transform(values), batch))
+
+
+@pytest.mark.parametrize("other", [" p0", 0])
+def test_patients_of_two_spellings_are_refused(other):
+    cells = sfm.datasets.simulate_cells(4, cells_per_patient=30, patients_per_slide=2, random_state=0)
+    first = cells.obs["patient"].iloc[0]
+    names = cells.obs["patient"].astype(object).replace(first, "P0" if other else "0")
+    names.iloc[:10] = other
+    cells.obs["patient"] = names
+    for measure in (
+        lambda: sfm.metrics.batch_effect(cells, "slide", use_rep="X_latent"),
+        lambda: sfm.metrics.cross_modal(cells, "X_latent", "X", n_candidates=8),
+    ):
+        with pytest.raises(TableError, match=r"obs\['patient'\] \(patient_key=\) spells 1 patient in several ways"):
+            measure()

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._errors import SpatialfmError, SurvivalError, TableError
 from ..stats.composition_groups import ComparedRows, fitted, modelled
 from ..stats.group_tests import placements, ranks_of
 from ..stats.patient_groups import LEAST, SHUFFLES
 from .checks import as_names, obs_column
 from .composition_rows import check_terms, terms_of
 from .one_value import leave_out, value_of_each
+from .outcome import Outcome, column_as
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -70,6 +72,51 @@ def read_adjustment(
     columns = {name: _by_patient(adata, name, "covariates", patients, order) for name in names}
     blocks = None if block_key is None else _by_patient(adata, block_key, "block_key", patients, order)
     return Adjustment(pd.DataFrame(columns, index=order), blocks)
+
+
+def shuffling_blocks(
+    blocks: pd.Series | None,
+    block_key: str | None,
+    outcomes: pd.DataFrame,
+    n_permutations: int,
+    error: type[SpatialfmError] = TableError,
+) -> np.ndarray | None:
+    """Codes of the sites within which outcomes change places; None where they do so among all patients.
+
+    Parameters
+    ----------
+    blocks
+        Site of each patient, the column `block_key`; None where none was given.
+    outcomes
+        Outcome of each patient, in as many columns as it has.
+
+    Raises
+    ------
+    SpatialfmError
+        If nothing is shuffled, or no site has patients of two outcomes to exchange.
+    """
+    if blocks is None:
+        return None
+    if not n_permutations:
+        raise error(
+            f"block_key={block_key!r} is where outcomes are shuffled, and n_permutations=0 shuffles none. Pass "
+            "n_permutations=, for example 200, or leave block_key= out."
+        )
+    codes = pd.factorize(blocks)[0]
+    of_patient = outcomes.reset_index(drop=True).astype(str).agg("\n".join, axis=1)
+    if of_patient.groupby(codes).nunique().max() < 2:
+        raise error(
+            f"obs[{block_key!r}] (block_key=) determines the outcome: within none of its levels is there anything to "
+            "shuffle. Leave it out, and state it."
+        )
+    return codes
+
+
+def survival_blocks(outcome: Outcome, block_key: str | None, n_permutations: int) -> np.ndarray | None:
+    """As `shuffling_blocks`, of patients whose outcome was read with the column of :func:`read_block`."""
+    blocks = outcome.columns.get(column_as("block", block_key or ""))
+    seen = pd.DataFrame({"time": outcome.time, "event": outcome.event})
+    return shuffling_blocks(blocks, block_key, seen, n_permutations, SurvivalError)
 
 
 def lacking(adjustment: Adjustment, block_key: str | None, on_missing: str) -> list[str]:

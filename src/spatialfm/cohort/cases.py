@@ -79,6 +79,7 @@ def read_cases(
     patient_key: str | None,
     library_key: str | None,
     on_missing: OnMissing,
+    block_key: str | None = None,
 ) -> Cases:
     """Cases and the one value that each has in some columns of ``obs``.
 
@@ -89,6 +90,8 @@ def read_cases(
     patient_key, library_key
         Columns with patient and sample. Without the former samples are cases, without both rows. The usual name of a
         sample need not be there.
+    block_key
+        One more column: the site within which outcomes are shuffled.
 
     Raises
     ------
@@ -99,6 +102,7 @@ def read_cases(
     """
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    columns = columns if block_key is None else {block_key: "block_key"} | columns
     owner, samples, unit = _owner(adata, patient_key, library_key)
     codes, names = sorted_codes(owner)
     values = {key: obs_column(adata, key, argument, allow_missing=True) for key, argument in columns.items()}

@@ -299,6 +299,14 @@ def column_as(role: str, name: str) -> str:
     return f"{role}{_AS}{name}"
 
 
+def read_block(patients: AnnData, block_key: str | None) -> dict[str, pd.Series]:
+    """Column of the site within which outcomes are shuffled, if any, under ``column_as("block", block_key)``."""
+    if block_key is None:
+        return {}
+    column = obs_column(patients, block_key, "block_key", rows="rows", error=SurvivalError, allow_missing=True)
+    return {column_as("block", block_key): column}
+
+
 def read_strata(patients: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]:
     """Columns of obs whose levels are compared only within, under ``column_as("stratum", name)``."""
     columns = {}

@@ -115,10 +115,21 @@ def hand_on(table: AnnData, new_origins: Iterable[Origin], columns: Iterable[str
 
 
 def remember_cases(
-    table: AnnData | None, origin: Origin, cases: pd.DataFrame, columns: Iterable[str], outcome: Iterable[str] = ()
+    table: AnnData | None,
+    origin: Origin,
+    cases: pd.DataFrame,
+    columns: Iterable[str],
+    outcome: Iterable[str] = (),
+    features: Iterable[np.ndarray] = (),
 ) -> None:
-    """Keep a record's values of each patient, which users put into ``obs`` by hand; `outcome` is not part of it."""
+    """Keep a record's values of each patient, which users put into ``obs`` by hand.
+
+    Not part of it are `outcome`, and the `features` (matrices of patients) of models of few: a prediction from one
+    column is in its order.
+    """
     exempt = [numbers_of(cases[name])[0] for name in outcome]
+    seen = [matrix for matrix in features if matrix.shape[1] <= MOST_EXEMPT]
+    exempt += list(np.concatenate(seen, axis=1).T.astype(float)) if seen else []
     for name in columns:
         place = f"{origin.column}/patients:{name}"
         remember(table, origin, cases[name], exempt=np.column_stack(exempt) if exempt else None, place=place)

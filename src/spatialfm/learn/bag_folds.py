@@ -12,7 +12,7 @@ import pandas as pd
 from ..cohort.cases import Cases
 from ..cohort.column_names import summed_by_name
 from ..stats.folds import held_out_part, stratified_folds
-from ..stats.permutation import permutation_p
+from ..stats.permutation import permutation_p, shuffled_order
 from .bag_maps import Shares, bcos_shares, gradient_shares
 from .bag_statistics import class_statistics, number_statistics, over_folds, survival_statistics
 from .bag_tasks import ClassTask, NumberTask, SurvivalTask, Task, outputs_of
@@ -153,12 +153,19 @@ def _follow(
 
 
 def shuffled_scores(
-    values: np.ndarray, cases: Cases, task: Task, plan: BagTraining, n_permutations: int, bar: tqdm
+    values: np.ndarray,
+    cases: Cases,
+    task: Task,
+    plan: BagTraining,
+    n_permutations: int,
+    bar: tqdm,
+    blocks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The first score of the task for each shuffle of the outcomes."""
+    """The first score of the task for each shuffle of the outcomes, within blocks (codes) where there are any."""
     null = []
     for shuffle in range(n_permutations):
-        order = np.random.default_rng((plan.random_state, 1, shuffle)).permutation(len(cases.names))
+        rng = np.random.default_rng((plan.random_state, 1, shuffle))
+        order = shuffled_order(len(cases.names), rng, blocks)
         held = cross_validate(values, cases, task.shuffled(order), plan, bar, alone=True)
         null.append(float(_over_seeds(held.runs, task.score_names[:1]).mean().iloc[0]))
     return np.array(null)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cohort.outcome import Outcome, observed_expected
 from ..stats.logrank import LogrankTest
-from ..stats.permutation import permutation_p
+from ..stats.permutation import permutation_p, shuffled_order
 
 Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
@@ -82,12 +82,13 @@ def permutation_test(
     outcome: Outcome,
     n_permutations: int,
     random_state: int,
+    blocks: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Trend over the groups against that of the same procedure with shuffled outcomes."""
+    """Trend over the groups against that of the same procedure with outcomes shuffled, within blocks if any."""
     rng, null = np.random.default_rng((random_state, 1)), np.empty(n_permutations)
     observed = trend_z(outcome.time, outcome.event, codes, outcome.entry)
     for i in range(n_permutations):
-        order = rng.permutation(len(rows))
+        order = shuffled_order(len(rows), rng, blocks)
         time, event = outcome.time[order], outcome.event[order]
         entry = None if outcome.entry is None else outcome.entry[order]
         null[i] = trend_z(time, event, place(time, event, entry)[rows], entry)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..cohort.signature_patients import SignaturePatients
 from ..stats.folds import fold_masks
+from ..stats.permutation import shuffled_order
 from ..stats.signature_outcome import Outcome, multivariate, univariate
 from . import signature_clusters as clustering
 
@@ -163,7 +164,7 @@ def shuffled(
     from .._progress import progress_bar
 
     def once(i: int) -> tuple[float, float, float]:
-        order = _order(len(outcome), blocks, np.random.default_rng((random_state, 5, i)))
+        order = shuffled_order(len(outcome), np.random.default_rng((random_state, 5, i)), blocks)
         outcomes = outcome.take(order)
         model = published_score(published, outcomes, plan, random_state)
         scores = chosen_clusters(ranks, outcomes, plan, random_state).scores
@@ -200,14 +201,3 @@ def interval_of(predictions: np.ndarray, outcome: Outcome, rng: np.random.Genera
             scores.append(outcome.take(drawn).discrimination_of(values[drawn]))
         draws.append(mean_score(np.array(scores)))
     return tuple(float(q) for q in np.nanquantile(draws, [0.025, 0.975]))
-
-
-def _order(n: int, blocks: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """Places of ``n`` patients shuffled, within blocks where there are any."""
-    if blocks is None:
-        return rng.permutation(n)
-    order = np.arange(n)
-    for block in np.unique(blocks):
-        rows = np.flatnonzero(blocks == block)
-        order[rows] = rng.permutation(rows)
-    return order

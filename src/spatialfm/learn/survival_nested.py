@@ -13,14 +13,16 @@ import pandas as pd
 from .._errors import SurvivalError, counted
 from .._keys import layer_names
 from .._logging import logger
+from ..cohort.adjusted import survival_blocks
 from ..cohort.checks import check_anndata, check_split, listed, order_of_names
 from ..cohort.depth import N_CELLS, survival_depth
 from ..cohort.design import design_matrix
-from ..cohort.outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
+from ..cohort.outcome import EventValue, OnMissing, Outcome, column_as, read_block, read_outcome, value_column
 from ..cohort.representation import representation
 from ..cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of
 from ..cohort.survival_record import describe_columns
 from ..stats.concordance import concordant_pairs
+from ..stats.permutation import shuffled_order
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,14 +44,15 @@ class SurvivalCases:
     selected: Selected = Selected()  # who made which of the features with an outcome of these patients
     columns: str = "{}"  # JSON, what the covariates among the features were made of
     n_covariates: int = 0  # features that come from them, the last ones
+    blocks: np.ndarray | None = None  # (n,) sites within which outcomes are shuffled
 
     def part(self, rows: np.ndarray) -> SurvivalCases:
         """Some of the patients."""
         return SurvivalCases(self.x[rows], self.time[rows], self.event[rows], self.features, self.rows[rows], 0)
 
     def shuffled(self, rng: np.random.Generator) -> SurvivalCases:
-        """Outcomes shuffled between patients."""
-        order = rng.permutation(len(self.time))
+        """Outcomes shuffled between patients, within blocks where there are any."""
+        order = shuffled_order(len(self.time), rng, self.blocks)
         return SurvivalCases(self.x, self.time[order], self.event[order], self.features, self.rows, 0)
 
 
@@ -105,6 +108,8 @@ def read_survival_cases(
     patient_key: str | None,
     on_missing: OnMissing,
     on_selected: OnSelected = "raise",
+    block_key: str | None = None,
+    n_permutations: int = 0,
 ) -> SurvivalCases:
     """Features and outcomes of the patients, after all refusals."""
     check_anndata(patients, what)
@@ -121,7 +126,7 @@ def read_survival_cases(
     rests_on = columns_of(patients, taken) | matrix_of(patients, use_rep)
     selected = check_selected(patients, what, rests_on, on_selected)
     values = {name: value_column(patients, name, "covariates") for name in taken}
-    columns = pd.DataFrame(values, index=patients.obs_names)
+    columns = pd.DataFrame(values | read_block(patients, block_key), index=patients.obs_names)
     columns[_ROW] = np.arange(patients.n_obs)
     outcome: Outcome = read_outcome(
         patients,
@@ -161,7 +166,9 @@ def read_survival_cases(
             "nothing can be learned."
         )
     _tell_depth(patients, rows, time, event, (time_key, event_key))
-    return SurvivalCases(x, time, event, features, rows, outcome.n_dropped, selected, columns, n_covariates)
+    blocks = survival_blocks(outcome, block_key, n_permutations)
+    blocks = None if blocks is None else blocks[order]
+    return SurvivalCases(x, time, event, features, rows, outcome.n_dropped, selected, columns, n_covariates, blocks)
 
 
 def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:

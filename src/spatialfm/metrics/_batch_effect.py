@@ -15,7 +15,7 @@ from .._keys import PATIENT_KEY
 from .._optional import need
 from .._preparation import preparation, prepare
 from .._public import public
-from .._spelling import order_of_names
+from .._spelling import check_spelling, order_of_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -228,6 +228,7 @@ def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> n
             f"{missing} of {adata.n_obs} rows have no value in obs[{patient_key!r}] (patient_key=), and would count as "
             f'one patient. Fill them, or leave them out: adata[adata.obs["{patient_key}"].notna()].'
         )
+    check_spelling(adata.obs[patient_key], "patient_key")
     patients = adata.obs[patient_key].astype(str).to_numpy()
     table = pd.crosstab(patients, batches) > 0
     if not table.all(axis=None):

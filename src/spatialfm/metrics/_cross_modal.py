@@ -14,7 +14,7 @@ from .._keys import PATIENT_KEY, UNS
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .._public import public
-from .._spelling import as_read, order_of_names
+from .._spelling import check_spelling, order_of_names
 from ..stats.pair_ranks import beaten, scores
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
             f"{missing} of {adata.n_obs} rows have no value in obs[{patient_key!r}] (patient_key=). Fill them, or "
             f'leave them out: adata[adata.obs["{patient_key}"].notna()].copy().'
         )
+    check_spelling(column, "patient_key")
     if patient_key != PATIENT_KEY and PATIENT_KEY in adata.obs:
         pairs = adata.obs[[patient_key, PATIENT_KEY]].astype(object).dropna().drop_duplicates()
         if several := int(pairs[PATIENT_KEY].duplicated(keep=False).sum()):
@@ -200,12 +201,6 @@ def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
                 f"patient_key={patient_key!r}, of which {several} are of patients (obs[{PATIENT_KEY!r}]) that have "
                 f"others: intervals take them for independent, and are too narrow. Pass patient_key={PATIENT_KEY!r}."
             )
-    names = pd.unique(column.astype(str))
-    if len({as_read(name) for name in names}) < len(names):
-        raise TableError(
-            f"obs[{patient_key!r}] (patient_key=) spells patients in several ways, each of which would count as one. "
-            "Write them alike."
-        )
     return column.astype(str).to_numpy()
 
 

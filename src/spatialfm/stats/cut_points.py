@@ -50,12 +50,30 @@ def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: st
     return Candidates(order, n_low, low / 2 + high / 2, -_standardised(scores[order][None], n_low)[0])
 
 
-def permuted_maxima(scores: np.ndarray, n_low: np.ndarray, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
-    """Largest statistic ``(n_permutations,)`` over the cuts when outcomes are shuffled between patients."""
+def permuted_maxima(
+    scores: np.ndarray,
+    n_low: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+    blocks: np.ndarray | None = None,
+) -> np.ndarray:
+    """Largest statistic ``(n_permutations,)`` over the cuts when outcomes are shuffled between patients.
+
+    Parameters
+    ----------
+    scores
+        Of the patients; with `blocks` in the order of the value that is cut.
+    blocks
+        Codes of the patients within which they change places.
+    """
+    everyone = np.zeros(scores.size, int) if blocks is None else blocks
+    places = [np.flatnonzero(everyone == code) for code in np.unique(everyone)]
     maxima, size = [], max(1, AT_ONCE // scores.size)
     for start in range(0, n_permutations, size):
         block = np.tile(scores, (min(size, n_permutations - start), 1))
-        maxima.append(np.abs(_standardised(rng.permuted(block, axis=1), n_low)).max(axis=1))
+        for columns in places:
+            block[:, columns] = rng.permuted(block[:, columns], axis=1)
+        maxima.append(np.abs(_standardised(block, n_low)).max(axis=1))
     return np.concatenate(maxima)
 
 

@@ -1,4 +1,4 @@
-"""The p-value of a permutation test, for all tests of the package. Arrays in, numbers out."""
+"""Shuffles and the p-value of a permutation test, for all tests of the package. Arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -36,3 +36,21 @@ def permutation_p(null: np.ndarray, observed: float | np.ndarray, exact: bool = 
     own = 0 if exact else 1
     share = np.divide(hits + own, n + own, out=np.full(hits.shape, np.nan), where=n > 0)
     return np.where(np.isnan(observed), np.nan, share)
+
+
+def shuffled_order(n: int, rng: np.random.Generator, blocks: np.ndarray | None = None) -> np.ndarray:
+    """Places of ``n`` units at random, within blocks (codes) where there are any.
+
+    Examples
+    --------
+    >>> blocks = np.array([0, 0, 1, 1, 1])
+    >>> blocks[shuffled_order(5, np.random.default_rng(0), blocks)].tolist()
+    [0, 0, 1, 1, 1]
+    """
+    if blocks is None:
+        return rng.permutation(n)
+    order = np.arange(n)
+    for block in np.unique(blocks):
+        rows = np.flatnonzero(blocks == block)
+        order[rows] = rng.permutation(rows)
+    return order

@@ -468,24 +468,26 @@ def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[False] = False
+    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group',
+    copy: Literal[False] = False
 ) -> None: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[True]
+    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group',
+    copy: Literal[True]
 ) -> pd.Series: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
+    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
 ) -> pd.Series | None: ...
 
 @overload
@@ -692,7 +694,7 @@ def tissue_clusters(
 def classify_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
     n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
-    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    n_permutations: int = 0, block_key: str | None = None, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
     on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
@@ -702,7 +704,7 @@ def classify_samples(
 def classify_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
     n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
-    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    n_permutations: int = 0, block_key: str | None = None, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
     on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
@@ -712,7 +714,7 @@ def classify_samples(
 def classify_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
     n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
-    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    n_permutations: int = 0, block_key: str | None = None, C: float = 1.0, scale_components: bool = False,
     class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
     on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
@@ -779,28 +781,29 @@ def distribution_shift(
 def few_shot_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
-    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
-    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[False] = False
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, block_key: str | None = None,
+    metric: Metric = 'euclidean', cells_per_patient: CasesDepth = 'auto', positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples',
+    copy: Literal[False] = False
 ) -> None: ...
 @overload
 def few_shot_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
-    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
-    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[True]
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, block_key: str | None = None,
+    metric: Metric = 'euclidean', cells_per_patient: CasesDepth = 'auto', positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[True]
 ) -> ClassifiedRecord: ...
 @overload
 def few_shot_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
     cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
-    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
-    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
-    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: bool
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, block_key: str | None = None,
+    metric: Metric = 'euclidean', cells_per_patient: CasesDepth = 'auto', positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: bool
 ) -> ClassifiedRecord | None: ...
 
 @overload
@@ -810,13 +813,13 @@ def mil(
     task: TaskName | None = None,
     head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
-    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
-    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
-    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
-    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[False] = False
+    block_key: str | None = None, cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None,
+    n_layers: int = 2, dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16,
+    max_epochs: int = 100, patience: int = 10, validation_size: float = 0.2, max_cells: int = 512,
+    weight_decay: float = 0.0, one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked',
+    gradients: bool = False, positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', device: str | None = None,
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def mil(
@@ -825,13 +828,13 @@ def mil(
     task: TaskName | None = None,
     head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
-    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
-    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
-    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
-    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[True]
+    block_key: str | None = None, cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None,
+    n_layers: int = 2, dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16,
+    max_epochs: int = 100, patience: int = 10, validation_size: float = 0.2, max_cells: int = 512,
+    weight_decay: float = 0.0, one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked',
+    gradients: bool = False, positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', device: str | None = None,
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: Literal[True]
 ) -> MilRecord: ...
 @overload
 def mil(
@@ -840,13 +843,13 @@ def mil(
     task: TaskName | None = None,
     head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
-    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
-    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
-    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
-    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
-    on_missing: OnMissing_ = 'raise', device: str | None = None, random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: bool
+    block_key: str | None = None, cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None,
+    n_layers: int = 2, dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16,
+    max_epochs: int = 100, patience: int = 10, validation_size: float = 0.2, max_cells: int = 512,
+    weight_decay: float = 0.0, one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked',
+    gradients: bool = False, positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing_ = 'raise', device: str | None = None,
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'mil', copy: bool
 ) -> MilRecord | None: ...
 
 @overload
@@ -1055,26 +1058,26 @@ def cumulative_incidence(
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str | None = None, copy: Literal[False] = False
+    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str | None = None, copy: Literal[True]
+    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[True]
 ) -> CutPointRecord: ...
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str | None = None, copy: bool
+    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str | None = None, copy: bool
 ) -> CutPointRecord | None: ...
 
 @overload
@@ -1211,30 +1214,30 @@ def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str = 'coxnet', copy: Literal[False] = False
+    n_repeats: int = 5, n_permutations: int = 0, block_key: str | None = None, n_bootstrap: int = 1000,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'coxnet', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str = 'coxnet', copy: Literal[True]
+    n_repeats: int = 5, n_permutations: int = 0, block_key: str | None = None, n_bootstrap: int = 1000,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'coxnet', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
 @overload
 def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
-    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
-    key_added: str = 'coxnet', copy: bool
+    n_repeats: int = 5, n_permutations: int = 0, block_key: str | None = None, n_bootstrap: int = 1000,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'coxnet', copy: bool
 ) -> SurvivalModelRecord | None: ...
 
 @overload
@@ -1242,8 +1245,8 @@ def survival_forest(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
-    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, block_key: str | None = None,
+    n_bootstrap: int = 1000, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[False] = False
 ) -> None: ...
@@ -1252,8 +1255,8 @@ def survival_forest(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
-    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, block_key: str | None = None,
+    n_bootstrap: int = 1000, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
@@ -1262,8 +1265,8 @@ def survival_forest(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
-    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, block_key: str | None = None,
+    n_bootstrap: int = 1000, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: bool
 ) -> SurvivalModelRecord | None: ...

@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.adjusted import survival_blocks
 from ...cohort.batches import STANDARDIZE, tell_batches
 from ...cohort.checks import check_anndata, check_split, listed
 from ...cohort.circular import fractions_of
@@ -26,6 +27,7 @@ from ...cohort.outcome import (
     column_as,
     named_outcome,
     observed_expected,
+    read_block,
     read_outcome,
 )
 from ...cohort.replaced import remove_earlier
@@ -53,6 +55,7 @@ def stratify(
     use_outcome: bool = True,
     entry_key: str | None = None,
     n_permutations: int = 0,
+    block_key: str | None = None,
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -106,6 +109,9 @@ def stratify(
     n_permutations
         Number of times that outcomes are shuffled between patients and groups are ordered and merged again, for a
         p-value that holds for any use of the outcome; needs the outcome.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both survival and tissue then makes no small p-value. Groups stay as they are.
     random_state
         Seed of k-means, which is started 20 times, of folds and of permutations.
     patient_key
@@ -162,8 +168,9 @@ def stratify(
     values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
-    if n_permutations and time_key is None:
-        raise SurvivalError(f"n_permutations={n_permutations} needs time_key= and event_key=. Pass both, or 0.")
+    if (n_permutations or block_key is not None) and time_key is None:
+        what = f"n_permutations={n_permutations}" if n_permutations else f"block_key={block_key!r}"
+        raise SurvivalError(f"{what} needs time_key= and event_key=. Pass both, or leave it out.")
     if cross_fit is not None:
         check_split(patients, patient_key, None, SurvivalError)
     selected = None if time_key is None else check_selected(patients, "stratify", matrix_of(patients), on_selected)
@@ -172,10 +179,11 @@ def stratify(
         outcome = read_outcome(
             patients, "stratify (order of the groups)", **keys.arguments(),
             entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
-            columns=pd.DataFrame({_ROW: at}, index=patients.obs_names),
+            columns=pd.DataFrame({_ROW: at} | read_block(patients, block_key), index=patients.obs_names),
         )  # fmt: skip
 
-    grouping = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state)
+    blocks = None if outcome is None else survival_blocks(outcome, block_key, n_permutations)
+    grouping = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state, blocks)
     groups = pd.Series(
         pd.Categorical.from_codes(grouping.codes[at], grouping.names, ordered=outcome is not None),
         index=patients.obs_names,
@@ -198,6 +206,7 @@ def stratify(
         "cross_fit": cross_fit or 0,
         "layer": layer or "X",
         "n_permutations": n_permutations,
+        "block_key": block_key or "",
         "random_state": random_state,
         **(NO_OUTCOME if keys is None else keys.params()),
         "entry_key": entry_key or "",
@@ -229,6 +238,7 @@ def _grouped(
     cross_fit: int | None,
     n_permutations: int,
     random_state: int,
+    blocks: np.ndarray | None,
 ) -> _Grouping:
     """K-means, whose clusters are ordered or merged by the outcome, if there is one."""
     clusters = kmeans_by_size(values, n_groups, random_state)
@@ -246,7 +256,7 @@ def _grouped(
         decides = "others' partition"
     test = None
     if n_permutations:
-        test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
+        test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state, blocks)
     return _Grouping(clusters, codes, elsewhere, _risk_names(merge_into or n_groups), decides, test)
 
 

@@ -17,10 +17,11 @@ from ..._preparation import BY_TRAINING
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.adjusted import shuffling_blocks
 from ...cohort.batches import STANDARDIZE, TANGLED, batches_of, tell_batches
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows
-from ...cohort.checks import check_anndata
+from ...cohort.checks import as_names, check_anndata
 from ...cohort.circular import made_of_tissue, repeated
 from ...cohort.fitted import fitted_on_all
 from ...cohort.records import ClassifiedRecord
@@ -29,7 +30,7 @@ from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apa
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
 from ...stats.folds import stratified_draws
-from ...stats.permutation import permutation_p
+from ...stats.permutation import permutation_p, shuffled_order
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,6 +49,7 @@ def classify_samples(
     n_draws: int = 100,
     test_size: float = 0.2,
     n_permutations: int = 0,
+    block_key: str | None = None,
     C: float = 1.0,
     scale_components: bool = False,
     class_weight: Literal["balanced"] | None = None,
@@ -92,6 +94,9 @@ def classify_samples(
         Share of each class (at least one patient) that is held out.
     n_permutations
         Shuffles of the labels between patients, each with as many splits, for the ``p_value`` of the AUROC.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which labels are shuffled: what a site has of
+        both label and tissue then makes no small p-value. Scores stay as they are.
     C
         Inverse strength of the penalty: on components as they are, or on columns with standard deviation 1 over
         training patients where `n_components` is None.
@@ -169,32 +174,34 @@ def classify_samples(
     sizes = [n_components] if n_components is None or isinstance(n_components, int) else list(n_components)
     _check(sizes, n_draws, max_rows)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
-    cases = read_cases(adata, {label_key: "label_key"}, **common)
+    cases = read_cases(adata, {label_key: "label_key"}, block_key=block_key, **common)
     classes = read_classes(cases, label_key, positive, need=2, why="a split into training and test")
+    blocks = shuffling_blocks(cases.table.get(block_key), block_key, cases.table[[label_key]], n_permutations)
     selected = check_cases(adata, "classify_samples", use_rep, len(cases.names), on_selected)
     names = classes.names
     cases, numbers = class_cases(adata, cases, classes.codes, names, label_key, cells_per_patient, random_state)
     batches = batches_of(adata.obs.iloc[cases.rows], cases.codes)
     labels = pd.Series(np.array(names, dtype=object)[classes.codes])
-    tell_batches(f"The values of obs[{label_key!r}]", labels, batches, TANGLED)
+    tell_batches(f"The values of obs[{label_key!r}]", labels, batches, TANGLED, as_names(block_key))
     values, how = each_representation(cases.part(adata), use_rep), ClassifierOptions(C, scale_components, class_weight)
     rng = np.random.default_rng(random_state)
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
     part = even_part(cases.codes, adata.obs_names[cases.rows], max_rows, rng)
-    runs, means, null = [], {}, {}
+    runs, means, null, averages = [], {}, {}, []
     with progress_bar(
         total=len(values) * n_draws * (1 + n_permutations),
         desc="draws",
     ) as bar:
         for rep, matrix in values.items():
-            average = case_means(matrix, cases.codes, len(cases.names))
+            averages.append(average := case_means(matrix, cases.codes, len(cases.names)))
             matrices = average, matrix[part], cases.codes[part]
             scored, held_out = _run(*matrices, classes, draws, sizes, how, bar)
             runs.append(scored.assign(use_rep=rep))
             for size, probability in held_out.items():
                 means |= {f"{rep}_{size}:{name}": probability[:, i] for i, name in enumerate(classes.names)}
             shuffles = (np.random.default_rng((random_state, 1, shuffle)) for shuffle in range(n_permutations))
-            null[rep] = [_shuffled(*matrices, classes, test_size, n_draws, sizes, how, bar, rng) for rng in shuffles]
+            plan = classes, blocks, test_size, n_draws, sizes, how, bar
+            null[rep] = [_shuffled(*matrices, *plan, rng) for rng in shuffles]
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, len(draws[0][1]))
     record["patients"] = record["patients"].assign(**means)
     record["summary"]["p_value"] = [
@@ -206,7 +213,7 @@ def classify_samples(
     scores = pd.DataFrame(means)
     tell_batches("The scores", scores, batches, STANDARDIZE)
     record["params"] = {"label_key": label_key, "use_rep": list(values), "n_draws": n_draws, "test_size": test_size}
-    record["params"] |= {"n_permutations": n_permutations, "preparation": BY_TRAINING}
+    record["params"] |= {"n_permutations": n_permutations, "block_key": block_key or "", "preparation": BY_TRAINING}
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}
     record["params"] |= {"scale_components": scale_components, "class_weight": class_weight or "", **numbers}
     record["params"] |= {"random_state": random_state, **cases.params()}
@@ -217,7 +224,9 @@ def classify_samples(
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, **selected.params(), "fitted_on_all": fitted_on_all(adata, use_rep)}
     origin = Origin("classify_samples", "held out", (label_key,), column=key_added)
-    remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
+    remember_cases(
+        None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"], averages
+    )
     if copy:
         return record
     write_uns(adata, key_added, record)
@@ -333,6 +342,7 @@ def _shuffled(
     rows: np.ndarray,
     case_of_row: np.ndarray,
     classes: Classes,
+    blocks: np.ndarray | None,
     test_size: float,
     n_draws: int,
     sizes: Sequence[int | None],
@@ -341,7 +351,7 @@ def _shuffled(
     rng: np.random.Generator,
 ) -> dict[int, float]:
     """Mean AUROC over draws with shuffled labels, for each number of components."""
-    codes = rng.permutation(classes.codes)
+    codes = classes.codes[shuffled_order(len(classes.codes), rng, blocks)]
     scores: dict[int, list[float]] = {size or ALL: [] for size in sizes}
     for train, test in stratified_draws(codes, test_size, n_draws, rng):
         predictions = fit_predict(average, rows[np.isin(case_of_row, train)], codes, train, test, sizes, how)

@@ -16,6 +16,7 @@ from ..._preparation import preparation
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.adjusted import shuffling_blocks
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes
 from ...cohort.checks import as_names, check_anndata, codes_of, obs_column
@@ -27,7 +28,7 @@ from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apa
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
 from ...stats.folds import support_draws
-from ...stats.permutation import permutation_p
+from ...stats.permutation import permutation_p, shuffled_order
 from ..phenotypes.cell_states import cell_states
 from .classify_samples import case_means
 from .composition import cross_count
@@ -50,6 +51,7 @@ def few_shot_samples(
     n_support: int = 5,
     n_draws: int = 100,
     n_permutations: int = 0,
+    block_key: str | None = None,
     metric: Metric = "euclidean",
     cells_per_patient: CasesDepth = "auto",
     positive: str | None = None,
@@ -89,6 +91,9 @@ def few_shot_samples(
         Number of draws.
     n_permutations
         Shuffles of the labels between patients, each with as many draws, for the ``p_value`` of the AUROC.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which labels are shuffled: what a site has of
+        both label and tissue then makes no small p-value. Scores stay as they are.
     metric
         Distance between distributions: ``"euclidean"`` as published, ``"cityblock"`` (twice the total variation), or
         ``"jensenshannon"``.
@@ -163,8 +168,9 @@ def few_shot_samples(
     if metric == "jensenshannon" and (n_clusters is None or None in np.atleast_1d(np.array(n_clusters, dtype=object))):
         raise TableError("metric='jensenshannon' compares shares, and n_clusters=None has averages. Pass 'euclidean'.")
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
-    cases = read_cases(adata, {label_key: "label_key"}, **common)
+    cases = read_cases(adata, {label_key: "label_key"}, block_key=block_key, **common)
     classes = read_classes(cases, label_key, positive, need=n_support + 1, why=f"n_support={n_support} and one to test")
+    blocks = shuffling_blocks(cases.table.get(block_key), block_key, cases.table[[label_key]], n_permutations)
     keys = as_names(cluster_key)
     selected = check_cases(adata, "few_shot_samples", use_rep, len(cases.names), on_selected, keys)
     names = classes.names
@@ -180,14 +186,15 @@ def few_shot_samples(
         scored, mean = _run(distance, classes, draws)
         runs.append(scored.assign(representation=rep, n_clusters=k))
         means |= {f"{rep}_{k}:{name}": mean[:, code] for code, name in enumerate(classes.names)}
-        null = _shuffled(distance, classes, n_support, n_draws, n_permutations, random_state)
+        null = _shuffled(distance, classes, blocks, n_support, n_draws, n_permutations, random_state)
         p_values.append(float(permutation_p(null, scored["auroc"].mean())))
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, n_support)
     record["summary"]["p_value"] = np.nan
     record["summary"].loc[record["summary"]["score"] == "auroc", "p_value"] = p_values
     record["patients"] = record["patients"].assign(**means)
     record["params"] = {"label_key": label_key, "n_support": n_support, "n_draws": n_draws, "metric": metric}
-    record["params"] |= {"n_permutations": n_permutations, "positive": classes.positive_name}
+    record["params"] |= {"n_permutations": n_permutations, "block_key": block_key or ""}
+    record["params"] |= {"positive": classes.positive_name}
     record["params"] |= {"random_state": random_state, **numbers, **cases.params()}
     record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in as_names(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
@@ -198,7 +205,14 @@ def few_shot_samples(
     record = repeated(record, circle)
     record["params"] |= {"circular": circle, **selected.params(), "fitted_on_all": ", ".join(fitted)}
     origin = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
-    remember_cases(None if copy else adata, origin, record["patients"], told_apart(means, classes.names), ["label"])
+    remember_cases(
+        None if copy else adata,
+        origin,
+        record["patients"],
+        told_apart(means, classes.names),
+        ["label"],
+        shares.values(),
+    )
     if copy:
         return record
     write_uns(adata, key_added, record)
@@ -282,13 +296,19 @@ def _run(
 
 
 def _shuffled(
-    distance: np.ndarray, classes: Classes, n_support: int, n_draws: int, n_permutations: int, random_state: int
+    distance: np.ndarray,
+    classes: Classes,
+    blocks: np.ndarray | None,
+    n_support: int,
+    n_draws: int,
+    n_permutations: int,
+    random_state: int,
 ) -> np.ndarray:
     """Mean AUROC over draws for each shuffle of the labels."""
     k, null = len(classes.names), []
     for shuffle in range(n_permutations):
         rng = np.random.default_rng((random_state, 1, shuffle))
-        codes = rng.permutation(classes.codes)
+        codes = classes.codes[shuffled_order(len(classes.codes), rng, blocks)]
         scores = [
             auroc(codes[test], nearest_support(distance[np.ix_(test, support)], codes[support], k), classes.positive)
             for support, test in support_draws(codes, n_support, n_draws, rng)

@@ -17,6 +17,7 @@ from ..._preparation import BY_TRAINING
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_obsm, write_uns
+from ...cohort.adjusted import shuffling_blocks
 from ...cohort.case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ...cohort.cases import Cases, OnMissing, in_order, read_cases
 from ...cohort.checks import check_anndata
@@ -57,6 +58,7 @@ def mil(
     n_folds: int = 5,
     n_seeds: int = 5,
     n_permutations: int = 0,
+    block_key: str | None = None,
     cells_per_patient: CasesDepth = "auto",
     n_heads: int = 8,
     hidden: int | None = None,
@@ -130,6 +132,9 @@ def mil(
         Networks for each fold; their predictions and attention are averaged.
     n_permutations
         Shuffles of what is predicted between patients; for each, all is done again (``n_folds * n_seeds`` networks).
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both outcome and tissue then makes no small p-value. Scores stay as they are.
     cells_per_patient
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
         ``"auto"``: all, unless their numbers go with what is predicted; then, with a warning, equally many are drawn.
@@ -287,7 +292,8 @@ def mil(
     )  # fmt: skip
     _check_recipe(recipe, name)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
-    cases = read_cases(adata, columns, **common)
+    cases = read_cases(adata, columns, block_key=block_key, **common)
+    blocks = shuffling_blocks(cases.table.get(block_key), block_key, cases.table[list(columns)], n_permutations)
     selected = check_cases(adata, "mil", use_rep, len(cases.names), on_selected)
     task_read = read_task(name, cases, list(columns), positive, n_folds, event_value)
     cases, numbers = _equal(adata, cases, task_read, list(columns), cells_per_patient, random_state)
@@ -303,14 +309,14 @@ def mil(
         desc="networks",
     ) as bar:
         held = cross_validate(values, cases, task_read, plan, bar)
-        null = shuffled_scores(values, cases, task_read, plan, n_permutations, bar)
+        null = shuffled_scores(values, cases, task_read, plan, n_permutations, bar, blocks)
     if held.columns is not None:
         held.columns[..., :-2] = held.columns[..., np.argsort(columns_in)]  # as they stand in the table
     record = record_of(held, cases, task_read, null, column_names(adata, use_rep, values.shape[1]))
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
     record["params"] |= {"preparation": BY_TRAINING, "n_seeds": n_seeds, "n_permutations": n_permutations}
-    record["params"] |= {"validation_size": validation_size, "random_state": random_state}
-    record["params"] |= vars(recipe) | cases.params()
+    record["params"] |= {"block_key": block_key or "", "validation_size": validation_size}
+    record["params"] |= {"random_state": random_state} | vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     circle = made_of_tissue(adata, list(columns), [patient_key, library_key])

@@ -16,7 +16,7 @@ from ..._logging import logger
 from ..._origin import Origin, remember
 from ..._public import public
 from ..._storable import write_obsm, write_uns
-from ...cohort.adjusted import lacking, read_adjustment
+from ...cohort.adjusted import lacking, read_adjustment, shuffling_blocks
 from ...cohort.batches import TANGLED, batches_of, tell_batches
 from ...cohort.checks import by_name, check_anndata, order_of_names
 from ...cohort.circular import remember_groups
@@ -290,14 +290,7 @@ def _blocks(adata: AnnData, patients: SignaturePatients, block_key: str | None) 
     cells = adata[patients.rows]
     adjustment = read_adjustment(cells, np.array(patients.names, dtype=object)[patients.codes], None, block_key)
     lacking(adjustment, block_key, "raise")
-    blocks = pd.factorize(adjustment.blocks.loc[patients.names])[0]
-    outcomes = patients.table.reset_index(drop=True).astype(str).agg("\n".join, axis=1)
-    if outcomes.groupby(blocks).nunique().max() < 2:
-        raise TableError(
-            f"obs[{block_key!r}] (block_key=) determines the outcome: within none of its levels is there anything to "
-            "shuffle. Leave it out, and state it."
-        )
-    return blocks
+    return shuffling_blocks(adjustment.blocks.loc[patients.names], block_key, patients.table, 1)
 
 
 def _tell_batches(

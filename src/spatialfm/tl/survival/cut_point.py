@@ -13,9 +13,19 @@ from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import default_key, write_uns
+from ...cohort.adjusted import survival_blocks
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
-from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, outcome_keys, read_outcome, value_column
+from ...cohort.outcome import (
+    EventValue,
+    OnMissing,
+    Outcome,
+    column_as,
+    outcome_keys,
+    read_block,
+    read_outcome,
+    value_column,
+)
 from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
@@ -38,6 +48,7 @@ def cut_point(
     layer: str | None = None,
     min_share: float = 0.2,
     n_permutations: int = 10_000,
+    block_key: str | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
     event_value: EventValue = None,
@@ -70,6 +81,10 @@ def cut_point(
         Least share of patients on each side of the cut, above 0 and below one half.
     n_permutations
         Number of permutations, at least 100; the least p-value is one by this number plus one.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both survival and the value then makes no small p-value. The cut and the other
+        p-values stay as they are.
     time_key
         Column of ``obs``: time to event or censoring, from 0 on
         (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
@@ -137,19 +152,24 @@ def cut_point(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({score_key: values, _ROW: np.arange(patients.n_obs)}),
+        columns=pd.DataFrame({score_key: values, _ROW: np.arange(patients.n_obs)} | read_block(patients, block_key)),
     )
     values = _numbers(outcome.columns[score_key], score_key)
     scores = _scores(outcome, keys.time, keys.event)
 
     candidates_of_cut = candidates(values, scores, min_share, score_key)
-    null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, np.random.default_rng(random_state))
+    blocks, order = survival_blocks(outcome, block_key, n_permutations), candidates_of_cut.order
+    if blocks is not None:
+        scores, blocks = scores[order], blocks[order]
+    rng = np.random.default_rng(random_state)
+    null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, rng, blocks)
     params = {
         **selected.params(),
         "score_key": score_key,
         "layer": layer or "",
         "min_share": float(min_share),
         "n_permutations": n_permutations,
+        "block_key": block_key or "",
         "outcome_decides": "partition",
         **keys.params(),
         "entry_key": entry_key or "",

@@ -45,6 +45,7 @@ def coxnet(
     n_inner_folds: int = 5,
     n_repeats: int = 5,
     n_permutations: int = 0,
+    block_key: str | None = None,
     n_bootstrap: int = 1000,
     time_key: str | None = None,
     event_key: str | None = None,
@@ -93,6 +94,9 @@ def coxnet(
     n_permutations
         Number of times that the whole procedure is repeated with outcomes shuffled between patients, for a p-value; 0
         for none.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both survival and tissue then makes no small p-value. Scores stay as they are.
     n_bootstrap
         Number of resamplings of patients for the intervals.
     time_key
@@ -165,7 +169,7 @@ def coxnet(
     cohort = read_survival_cases(
         patients, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
         patient_key=patient_key, on_missing=on_missing,
-        on_selected=on_selected,
+        on_selected=on_selected, block_key=block_key, n_permutations=n_permutations,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
     model = CoxnetModel(n_components, ratios, n_alphas)
@@ -185,6 +189,7 @@ def coxnet(
         "l1_ratio": ratios,
         "n_alphas": n_alphas,
         "n_permutations": n_permutations,
+        "block_key": block_key or "",
         "n_bootstrap": n_bootstrap,
     }
     return _write(patients, key_added, result, copy, cohort, "coxnet")
@@ -205,6 +210,7 @@ def survival_forest(
     n_inner_folds: int = 3,
     n_repeats: int = 3,
     n_permutations: int = 0,
+    block_key: str | None = None,
     n_bootstrap: int = 1000,
     time_key: str | None = None,
     event_key: str | None = None,
@@ -252,6 +258,9 @@ def survival_forest(
     n_permutations
         Number of times that the whole procedure is repeated with outcomes shuffled between patients, for a p-value; 0
         for none.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both survival and tissue then makes no small p-value. Scores stay as they are.
     n_bootstrap
         Number of resamplings of patients for the intervals.
     time_key
@@ -321,7 +330,7 @@ def survival_forest(
     cohort = read_survival_cases(
         patients, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
         patient_key=patient_key, on_missing=on_missing,
-        on_selected=on_selected,
+        on_selected=on_selected, block_key=block_key, n_permutations=n_permutations,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
     model = ForestModel(n_components, [int(leaf) for leaf in leaves], n_trees, n_importance, random_state)
@@ -342,6 +351,7 @@ def survival_forest(
         "min_samples_leaf": np.array(leaves),
         "n_importance": n_importance,
         "n_permutations": n_permutations,
+        "block_key": block_key or "",
         "n_bootstrap": n_bootstrap,
     }
     return _write(patients, key_added, result, copy, cohort, "survival_forest")
