@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
-from ._results import by_outcome, check_result
+from ._results import by_outcome, check_result, corrected
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,6 +62,9 @@ def compare_composition(
     axis is a square root, so that rare and frequent types can both be read and a fraction of 0 has its place.
     ``"effect"``: the rank-biserial correlation of each type with its 95 % interval; significant ones are coloured.
     ``"reference"``: the log2 fold change against the frame, whose types are marked by a ring.
+
+    After :func:`spatialfm.tl.correct_together` q-values and marks are those of all tests together, and the figure
+    states so.
 
     Parameters
     ----------
@@ -113,7 +116,8 @@ def compare_composition(
     check_result(record, f"uns[{key!r}]", "compare_composition")
     if set(record["table"].index) <= set(patients.var_names):
         check_unchanged(patients, record, key, "compare_composition")
-    table, params = _shown(record["table"], types, sort), record["params"]
+    whole, level = corrected(record)
+    table, params = _shown(whole, types, sort), record["params"]
     own = ax is None
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
@@ -124,13 +128,18 @@ def compare_composition(
         if params.get("model") == "pairs":
             _draw_pairs(ax, patients, table, groups, params)
         ax.annotate(
-            _explained(params), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
+            _explained(params, level), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
             fontsize="x-small", color="0.4", va="bottom", annotation_clip=False,
         )  # fmt: skip
     else:
         columns = _effect_columns(table, kind)
         ax = new_axes(ax, figsize or (5.6, 1.5 + 0.34 * len(table)))
         _draw_effects(ax, table, columns, params)
+        if "together" in level:
+            ax.annotate(
+                f"coloured: {level}", (1, 0), (0, -38), xycoords="axes fraction", textcoords="offset points",
+                fontsize="x-small", color="0.4", ha="right", va="top", annotation_clip=False,
+            )  # fmt: skip
     if title is not None:
         ax.set_title(title, loc="left", fontsize="medium", pad=36 if kind == "dots" else None)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
@@ -282,11 +291,11 @@ def _group_legend(ax: Axes, sizes: dict[str, int], color_of: dict[str, str], gro
     )  # fmt: skip
 
 
-def _explained(params: dict[str, Any]) -> str:
+def _explained(params: dict[str, Any], level: str) -> str:
     """What the q-values are of, for the margin of a figure."""
     test = TESTS.get(str(params["method"]), MODELS.get(str(params.get("model", "groups")), ""))
     adjusted = [str(name) for name in params.get("covariates", ())]
-    lines = [f"q: {test},", "Benjamini-Hochberg"]
+    lines = [f"q: {test},", f"bold: {level}" if "together" in level else "Benjamini-Hochberg"]
     if adjusted:
         lines.append(f"adjusted for {listed(adjusted, 3)}")
     if params.get("block_key"):

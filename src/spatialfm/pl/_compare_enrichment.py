@@ -13,7 +13,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import finish, new_axes
-from ._results import check_result
+from ._results import check_result, corrected
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,7 +90,8 @@ def compare_enrichment(
         )
     check_result(record, f"uns[{key!r}]", "compare_enrichment")
     check_unchanged(adata, record, key, "compare_enrichment")
-    table, params = _of_groups(record["table"], groups), record["params"]
+    whole, level = corrected(record)
+    table, params = _of_groups(whole, groups), record["params"]
     types = list(dict.fromkeys([*map(str, table["cell_type"]), *map(str, table["neighbour"])]))
     values, stars = _square(table, types, "difference"), _square(table, types, "significant").fillna(0).astype(bool)
     values = values.where(_square(table, types, "p_value").notna())
@@ -109,7 +110,7 @@ def compare_enrichment(
     ax.spines[:].set_visible(False)
     one, two = str(table["group_1"].iloc[0]), str(table["group_2"].iloc[0])
     ax.get_figure().colorbar(image, ax=ax, shrink=0.8, label=f"log2 ratio, {two} minus {one}")
-    ax.set_title(title or _title(table, params, one, two), loc="left", fontsize="medium")
+    ax.set_title(title or _title(table, params, one, two, level), loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -134,10 +135,10 @@ def _square(table: pd.DataFrame, types: list[str], column: str) -> pd.DataFrame:
     return square.combine_first(square.T).loc[types, types]
 
 
-def _title(table: pd.DataFrame, params: dict, one: str, two: str) -> str:
+def _title(table: pd.DataFrame, params: dict, one: str, two: str, level: str) -> str:
     n = f"{one} ({int(table['n_1'].max())}) and {two} ({int(table['n_2'].max())} patients)"
     covariates = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
     equal = f", at equal {listed(filter(None, covariates), quoted=False)}" if any(covariates) else ""
     paired = ", within patients" if params.get("pair_key") else ""
     grey = ", grey: not tested" if table["p_value"].isna().any() else ""
-    return f"{n}{equal}{paired}\n* q < {float(params['alpha']):g}{grey}"
+    return f"{n}{equal}{paired}\n* {level}{grey}"

@@ -12,7 +12,7 @@ from .._errors import TableError, counted, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
-from ._results import check_result
+from ._results import check_result, corrected
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,7 +91,7 @@ def neighborhood_contrast(
         )
     check_result(record, f"uns[{key!r}]", "neighborhood_contrast")
     check_unchanged(adata, record, key, "neighborhood_contrast")
-    table, params = record["table"], record["params"]
+    (table, level), params = corrected(record), record["params"]
     if params["tested"] == "nothing":
         table = table.assign(significant=False)
     shown = _most_frequent(table, n_types)
@@ -105,7 +105,7 @@ def neighborhood_contrast(
         _leaf(ax, row, str(name), values, color)
     ax.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    _legend(ax, table, params)
+    _legend(ax, table, params, level)
     inside = f" = {params['inside']}" if params["inside"] else ""
     ax.set_title(title or f"Neighbours inside and outside of {params['within']}{inside}", loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
@@ -172,7 +172,7 @@ def _leaf(ax: Axes, row: int, name: str, values: pd.Series, color: str) -> None:
     )  # fmt: skip
 
 
-def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
+def _legend(ax: Axes, table: pd.DataFrame, params: dict, level: str) -> None:
     """What lines mean, and who was tested: patients, or cells that are far from independent."""
     from matplotlib.lines import Line2D
 
@@ -187,7 +187,7 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
     if params["tested"] == "patients":
         covariates = [str(name) for name in np.atleast_1d(params.get("covariates", []))]
         equal = f" at equal {listed(covariates, quoted=False)}" if covariates else ""
-        text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients{equal}"
+        text = f"* {level}, tested over {n_patients} patients{equal}"
     elif params["tested"] == "cells":
         text = f"no stars: {n_cells:,} cells are not independent, and patients were not tested"
     elif params.get("circular"):

@@ -251,6 +251,29 @@ def comparison(params: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
+def corrected(record: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+    """The table with the q-values and marks that hold, and the level of its marks in words.
+
+    After :func:`spatialfm.tl.correct_together` these are those of all its tests.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"q_value": [0.04], "significant": True, "q_together": 0.2, "significant_together": False})
+    >>> how = {"p_column": "p_value", "alpha": 0.05, "n_tests": 85}
+    >>> corrected({"table": table, "params": {"alpha": 0.05}, "together": how})[1]
+    'q < 0.05 of 85 tests together'
+    """
+    table, how = record["table"], record.get("together")
+    if not isinstance(how, Mapping) or not {"q_together", "significant_together"} <= set(table):
+        return table, f"q < {float(record['params']['alpha']):g}"
+    column = str(how["p_column"])
+    mark = "significant_reference" if column == "p_reference" else "significant"
+    held = {column.replace("p_", "q_", 1): table["q_together"]}
+    if mark in table and column != "p_cells":  # which no figure marks by
+        held[mark] = table["significant_together"].astype(bool)
+    return table.assign(**held), f"q < {float(how['alpha']):g} of {int(how['n_tests'])} tests together"
+
+
 def default_output(record: object, outputs: Sequence[str]) -> str:
     """The output of `spatialfm.tl.mil` that is drawn where none is asked for: the positive class of two, or the last.
 

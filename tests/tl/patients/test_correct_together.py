@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, TableError
+from spatialfm.pl._compare_composition import q_text
 
 
 def compared(p, names=None, key="compare_composition") -> AnnData:
@@ -70,7 +72,38 @@ def test_real_comparisons_are_saved_and_drawn(tmp_path):
     back = ad.read_h5ad(tmp_path / "p.h5ad").uns["compare_composition"]["table"]
     mine = table[table["analysis"] == "type"].set_index("name")["q_together"]
     np.testing.assert_allclose(back["q_together"], mine[back.index])
-    sfm.pl.compare_composition(results["type"], show=False)
+    ps = [one.uns["compare_composition"]["table"]["p_value"].dropna() for one in results.values()]
+    right = pd.Series(multipletests(pd.concat(ps), method="fdr_bh")[1], pd.concat(ps).index)
+    for kind, words in (("dots", "bold: q < 0.05 of"), ("effect", "coloured: q < 0.05 of")):
+        ax = sfm.pl.compare_composition(results["type"], kind=kind, show=False)
+        texts = [text.get_text() for text in ax.texts]
+        assert q_text(right["CD8 T"]) in texts
+        assert any(f"{words} {len(right)} tests together" in text for text in texts)
+    plt.close("all")
+
+
+def test_stars_are_those_of_all_tests_together():
+    cells = sfm.datasets.simulate_cells(8, cells_per_patient=150, random_state=0)
+    cells.obs["arm"] = cells.obs["patient"].isin(cells.obs["patient"].unique()[:4]).map({True: "a", False: "b"})
+    cells.obs["left"] = cells.obsm["spatial"][:, 0] < np.median(cells.obsm["spatial"][:, 0])
+    sfm.tl.compare_enrichment(cells, "type", "arm", n_neighbors=6)
+    sfm.tl.neighborhood_contrast(cells, "type", cell_type="Tumor", within="left")
+    for key, column, draw in (
+        ("compare_enrichment", "p_value", sfm.pl.compare_enrichment),
+        ("neighborhood_contrast", "p_patients", sfm.pl.neighborhood_contrast),
+    ):
+        table = cells.uns[key]["table"]
+        table.iloc[0, table.columns.get_loc(column)] = 1e-4
+        table["significant"] = table[column] < 0.001
+        others = pd.DataFrame({column: np.ones(5000)})
+        for results, stars in (({"own": cells}, True), ({"own": cells, "others": others}, False)):
+            sfm.tl.correct_together(results, key=key, p_column=column)
+            n = int(cells.uns[key]["together"]["n_tests"])
+            ax = draw(cells, show=False)
+            texts = [text.get_text() for text in ax.texts]
+            assert any(text.strip().endswith("*") for text in texts) == stars
+            assert any(f"q < 0.05 of {n} tests together" in text for text in [*texts, ax.get_title(loc="left")])
+            plt.close("all")
 
 
 def test_what_holds_no_p_values_is_refused():
