@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spatialfm.stats.permutation import permutation_p
+from spatialfm.stats.permutation import permutation_p, shuffled_order
 
 
 def differences(values: np.ndarray, n_first: int) -> np.ndarray:
@@ -59,3 +59,16 @@ def test_one_null_serves_several_statistics():
     best = np.array([0.1, 0.4, 0.7, 0.2])
     # 1, 2 and 4 of the four are as large, and the one that was seen counts as another
     np.testing.assert_allclose(permutation_p(best[:, None], np.array([0.7, 0.4, 0.0])), [2 / 5, 3 / 5, 5 / 5])
+
+
+def test_units_change_places_within_blocks_as_often_as_with_each_other():
+    blocks = np.array([0, 1, 0, 1, 1])
+    places = np.zeros((5, 5))
+    for seed in range(3000):
+        order = shuffled_order(5, np.random.default_rng(seed), blocks)
+        assert sorted(order) == list(range(5))
+        places[np.arange(5), order] += 1 / 3000
+    same = blocks[:, None] == blocks
+    assert not places[~same].any()
+    expected = same / same.sum(axis=1, keepdims=True)  # a half among two, a third among three
+    np.testing.assert_allclose(places, expected, atol=0.04)  # four standard errors

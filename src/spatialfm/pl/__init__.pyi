@@ -54,23 +54,23 @@ __all__ = [
 @overload
 def annotation_scores(
     adata: AnnData, *, key: str = 'annotation',
-    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
-    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
-    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error', 'calibration_error_debiased'] = 'f1',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> Axes | None: ...
 @overload
 def annotation_scores(
     adata: AnnData, *, key: str = 'annotation',
-    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
-    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
-    save: str | PathLike | None = None, return_fig: Literal[True]
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error', 'calibration_error_debiased'] = 'f1',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def annotation_scores(
     adata: AnnData, *, key: str = 'annotation',
-    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
-    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
-    save: str | PathLike | None = None, return_fig: bool | None
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error', 'calibration_error_debiased'] = 'f1',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 
 @overload

@@ -444,23 +444,24 @@ def risk_ratio(
     patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
     given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio',
-    copy: Literal[False] = False
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_ratio', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def risk_ratio(
     patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
     given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio',
-    copy: Literal[True]
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_ratio', copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def risk_ratio(
     patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
     given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
-    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', key_added: str = 'risk_ratio', copy: bool
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_ratio', copy: bool
 ) -> pd.DataFrame | None: ...
 
 @overload

@@ -131,3 +131,34 @@ def test_nothing_asked_and_values_that_are_missing():
         sfm.tl.risk_ratio(samples, "group", "B")
     table = sfm.tl.risk_ratio(samples, "group", "B", threshold=0.5, on_missing="drop", copy=True)
     assert table.loc["B", ["n_group", "n_others"]].sum() == 39
+
+
+def of_outcome(seed: int) -> AnnData:
+    """Compositions and an outcome that have nothing to do with each other."""
+    rng = np.random.default_rng(seed)
+    time, censored = rng.exponential(size=60), rng.exponential(2, 60)
+    obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "nest": rng.random(60) < 0.4})
+    obs["died"] = np.where(obs["event"], "yes", "no")
+    obs["relapse"] = obs["event"].astype(int)
+    obs.index = [f"R{seed}_{i}" for i in range(60)]
+    return AnnData(rng.dirichlet(np.full(4, 2.0), 60), obs=obs, var=pd.DataFrame(index=list("ABCD")))
+
+
+@pytest.mark.parametrize("name", ["event", "relapse"])
+def test_an_outcome_is_not_compared_in_groups_that_it_made(name):
+    samples = of_outcome(0)
+    sfm.tl.stratify(samples, 4, merge_into=2, time_key="time", event_key="event")
+    with pytest.raises(TableError, match=r"obs\['risk_group'\] was made by sfm\.tl\.stratify.*risk_ratio would take"):
+        sfm.tl.risk_ratio(samples, "risk_group", name, copy=True)
+    sfm.tl.risk_ratio(samples, "risk_group", name, on_selected="mark")
+    assert samples.uns["risk_ratio"]["params"]["by_outcome"] == "yes"
+    sfm.tl.risk_ratio(samples, "risk_group", "nest")  # another structure, as published
+    assert samples.uns["risk_ratio"]["params"]["by_outcome"] == "no"
+
+
+def test_structures_that_an_outcome_made_are_refused():
+    samples = of_outcome(1)
+    sfm.tl.cut_point(samples, "A", n_permutations=100)
+    samples.obs["many"] = samples.obs["A_group"] == "high"
+    with pytest.raises(TableError, match=r"obs\['many'\] was made by sfm\.tl\.cut_point"):
+        sfm.tl.risk_ratio(samples, "died", "many", group="yes", copy=True)

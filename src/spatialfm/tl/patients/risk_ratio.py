@@ -10,13 +10,16 @@ import pandas as pd
 
 from ..._errors import TableError
 from ..._keys import PATIENT_KEY
+from ..._origin import FEW
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment, check_adjustment
 from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.circular import made_of_fractions, say
+from ...cohort.known_origins import origins
 from ...cohort.one_value import leave_out
 from ...cohort.outcome import OnMissing, check_patients
+from ...cohort.selected import OnSelected, Selected, check_selected, columns_of
 from ...stats.linear import shuffled_within
 from ...stats.patient_groups import SHUFFLES, benjamini_hochberg
 from ...stats.stratified_ratio import exact_p, mantel_haenszel, poisson_ratio
@@ -43,6 +46,7 @@ def risk_ratio(
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
     key_added: str = "risk_ratio",
     copy: bool = False,
 ) -> pd.DataFrame | None:
@@ -86,6 +90,10 @@ def risk_ratio(
     on_missing
         What becomes of patients without group, structure, covariate or block: ``"raise"``, or ``"drop"``, which leaves
         them out of the rows of the table that they lack something for.
+    on_selected
+        What becomes of structures that an outcome of these same patients made, as of signatures, and of an outcome in
+        groups that it made: ``"raise"``, or ``"mark"``: go on; ``params`` record it. Other structures may be compared
+        in groups that an outcome made.
     key_added
         Key of ``uns``.
     copy
@@ -128,6 +136,7 @@ def risk_ratio(
     names = [features] if isinstance(features, str) else list(features)
     if not names:
         raise TableError(f"features= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
+    selected = _check_selected(patients, group_key, names, on_selected)
     adjusting = {key: _column(patients, key, "covariates", on_missing == "drop") for key in as_names(covariates)}
     block = None if block_key is None else _column(patients, block_key, "block_key", on_missing == "drop")
     complete = (
@@ -162,8 +171,23 @@ def risk_ratio(
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
     params |= {"circular": circle, "covariates": np.array(list(adjusting), dtype=object), "block_key": block_key or ""}
+    params |= selected.params()
     write_uns(patients, key_added, {"table": table, "params": params})
     return None
+
+
+def _check_selected(patients: AnnData, group_key: str, features: list[str], on_selected: OnSelected) -> Selected:
+    """Refuse structures that an outcome made, and an outcome that made the groups."""
+    selected = check_selected(patients, "risk_ratio", columns_of(patients, features), on_selected, error=TableError)
+    groups = columns_of(patients, [group_key])
+    keys = {key for made in origins(patients, groups).values() for one in made for key in one.origin.outcome}
+    outcomes = [patients.obs[key] for key in keys if key in patients.obs and patients.obs[key].nunique() <= FEW]
+    parts = [patients.obs[name] for name in features if name in patients.obs]
+    repeats = any(part.groupby(outcome).nunique().max() == 1 for part in parts for outcome in outcomes)
+    of_groups = check_selected(patients, "risk_ratio", groups, on_selected if repeats else "mark", error=TableError)
+    if not repeats:
+        return selected
+    return of_groups if of_groups.by_outcome != "no" else selected
 
 
 def adjusted_row(outcome: np.ndarray, side: np.ndarray, adjustment: Adjustment, alpha: float) -> dict[str, float]:
