@@ -216,9 +216,11 @@ def called(function: str, cells, few: bool) -> dict[str, Callable[[], object]]:
 def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> None:
     """Seconds of each size, smallest first, in one process: what is compiled is compiled before."""
     import spatialfm as sfm
+    from spatialfm import _origin
 
     sfm.settings.cache_dir = Path(cache)
     for n in [min(sizes[0], COMPILES), *sizes]:
+        _origin.forget()  # results of the size before: its cells have the same names, and would be compared with these
         for name, work in called(function, simulated(n), few).items():
             # in seconds that other processes, which share the processor's cache, may double
             timed_step(name, work, REPEATS if name == "search" else 1, n=n)

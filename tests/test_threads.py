@@ -81,8 +81,8 @@ from spatialfm.cohort import sketch
 sketch.EXACT_UP_TO = 100
 values = np.random.default_rng(0).normal(size=(2500, 20)).astype(np.float32)
 found = sketch.Nearest(values[:2000], 15, 0)._query(values[2000:], 15)
-from spatialfm.learn.search_index import _pynndescent_graph
-print(found.tolist(), _pynndescent_graph(values, 0).neighbor_graph[0].tolist())
+from spatialfm.learn.search_index import _PynndescentGraph
+print(found.tolist(), _PynndescentGraph(values, 0).neighbor_graph[0].tolist())
 """
 
 

@@ -17,6 +17,8 @@ from .._optional import need
 from .._public import public
 
 N_MEASURED = 200  # queries that the recall of the graph is measured on
+LEAF, MOST_COLUMNS = 64, 16  # rows of a leaf, and columns, of the tree by which rows are put in order
+MOST_ROWS = 2**24  # up to which float32 holds each whole number
 
 
 @dataclass(frozen=True)
@@ -192,16 +194,53 @@ class _UsearchGraph:
         return places, distances
 
 
-def _pynndescent_graph(values: np.ndarray, random_state: int) -> object:
-    from pynndescent import NNDescent
+class _PynndescentGraph:
+    """A graph of pynndescent, made of the rows leaf by leaf of a tree.
 
-    # each thread draws numbers of its own: with several, the graph would depend on how many
-    graph = NNDescent(values, metric="euclidean", n_neighbors=30, random_state=random_state, n_jobs=1)
-    graph.prepare()
-    return graph
+    Rows that are near in space are then near in memory, and whoever is compared is more often in the processor's cache.
+    """
+
+    def __init__(self, values: np.ndarray, random_state: int) -> None:
+        from pynndescent import NNDescent
+
+        if len(values) > MOST_ROWS:
+            raise TableError(
+                f"pynndescent tells {MOST_ROWS:,} rows apart (it has their numbers as float32), and there are "
+                f'{len(values):,}. Pass method="usearch".'
+            )
+        order = self.order = order_in_space(values)
+        # each thread draws numbers of its own: with several, the graph would depend on how many
+        self.graph = NNDescent(values[order], metric="euclidean", n_neighbors=30, random_state=random_state, n_jobs=1)
+        places, distances = self._as_in_table(*self.graph.neighbor_graph)
+        self.neighbor_graph = np.empty_like(places), np.empty_like(distances)
+        self.neighbor_graph[0][order], self.neighbor_graph[1][order] = places, distances
+        self.graph.compress_index()  # makes it ready to be asked, without the neighbours, which are kept here
+
+    def query(self, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places ``(n, k)`` and distances; -1 and NaN where fewer were reached."""
+        return self._as_in_table(*self.graph.query(values, k=k))
+
+    def _as_in_table(self, places: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reached = np.isfinite(distances)  # pynndescent gives any place where there is none
+        return np.where(reached, self.order[places], -1), np.where(reached, distances, np.nan).astype(np.float32)
 
 
-GRAPHS = {"pynndescent": _pynndescent_graph, "usearch": lambda values, random_state: _UsearchGraph(values)}
+def order_in_space(values: np.ndarray) -> np.ndarray:
+    """Rows ``(n,)`` so that near ones follow each other: leaf by leaf of a tree of the columns that vary most.
+
+    Examples
+    --------
+    >>> order = order_in_space(np.tile([[5.0], [-5.0]], (100, 1)))
+    >>> bool((order[:100] % 2 == 1).all())
+    True
+    """
+    from scipy.spatial import KDTree
+
+    widest = np.sort(np.argsort(-values.var(axis=0), kind="stable")[:MOST_COLUMNS])
+    return KDTree(values[:, widest], leafsize=LEAF).indices.astype(np.int32)
+
+
+GRAPHS = {"pynndescent": _PynndescentGraph, "usearch": lambda values, random_state: _UsearchGraph(values)}
 
 
 def with_graph(index: Index, method: str, random_state: int) -> Index:
