@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TRIED = ("2024.8.30", "2026.11.8")  # the first and the last version that all tests of `io` were run with
 
 UNCOMPRESSED, LZW = 1, 5
-_JPEG = (6, 7)
+_JPEG = (6, 7, 33007, 34892)
 
 
 class PlaneShape(NamedTuple):
@@ -161,6 +161,10 @@ def decoder_of(page: TiffPage, n_bytes: int) -> Callable:
 
     `n_bytes` are those of a decoded segment.
     """
+    if page.compression in _JPEG:
+        from ._jpeg import jpeg_checked
+
+        return jpeg_checked(page.decode, page.samplesperpixel if page.planarconfig == 1 else 1)
     if page.compression != LZW:
         return page.decode
     from ._lzw import lzw_checked
