@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from spatialfm import _errors
-from spatialfm._errors import SpatialfmError, SpatialfmWarning, counted, listed, warn
+from spatialfm._errors import SpatialfmError, SpatialfmWarning, counted, listed, repeated_names, warn
 
 
 @pytest.mark.parametrize(("n", "text"), [(0, "0 cells"), (1, "1 cell"), (2, "2 cells"), (1234, "1,234 cells")])
@@ -43,3 +43,10 @@ def test_a_warning_points_to_the_users_line():
     (one,) = caught
     assert one.category is SpatialfmWarning
     assert one.filename == __file__
+
+
+def test_repeated_names_are_found_without_comparing_all_with_all():
+    """A header of 100,000 names: comparing each with all others would take minutes."""
+    assert repeated_names(["CD8", "CD3", "CD8", "CD4", "CD3", "CD8"]) == ["CD8", "CD3"]
+    assert repeated_names(str(number) for number in [*range(100_000), 7]) == ["7"]
+    assert repeated_names([]) == []

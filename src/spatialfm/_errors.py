@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from ._wording import worded
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -115,6 +119,17 @@ def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> s
     if not texts:
         return "none"
     return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+
+
+def repeated_names(names: Iterable[_Name]) -> list[_Name]:
+    """Names that come more than once, each of them once, in their order.
+
+    Examples
+    --------
+    >>> repeated_names(["CD3", "CD8", "CD3"])
+    ['CD3']
+    """
+    return [name for name, n in Counter(names).items() if n > 1]
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

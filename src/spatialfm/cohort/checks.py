@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError, counted, warn
+from .._errors import SpatialfmError, TableError, counted, repeated_names, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, by_reading, check_label_names, order_of_names
@@ -198,7 +198,7 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
     floats = all(isinstance(level, float | np.floating) for level in levels)
     as_integers = whole and floats and all(float(level).is_integer() for level in levels)
     names = [str(int(level)) if as_integers else str(level) for level in levels]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    if twice := repeated_names(names):
         alike = [repr(level) for level, name in zip(levels, names, strict=True) if name == twice[0]]
         raise TableError(
             f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .._errors import ArgumentError, InputFileError, TableError, counted, listed
+from .._errors import ArgumentError, InputFileError, TableError, counted, listed, repeated_names
 from ..pp.joins import whole_numbers
 from ..pp.tables import read_table
 from ._cell_columns import number_columns
@@ -237,7 +237,8 @@ def frame_of_image(
     named = [(channels.get(called, called), name) for called, name in means.items()]
     chosen = {marker: name for marker, name in named if marker is not None}
     if len(chosen) < sum(marker is not None for marker, _ in named):
-        twice = [name for marker, name in named if [one for one, _ in named].count(marker) > 1 and marker is not None]
+        alike = set(repeated_names(marker for marker, _ in named if marker is not None))
+        twice = [name for marker, name in named if marker in alike]
         raise TableError(f"Columns {listed(twice)} would be one marker by channel_names=. Give each a name of its own.")
     values = pd.DataFrame(number_columns(rows, list(chosen.values()), f"'{tables.sources[1]}'"), columns=list(chosen))
     dropped = {_IMAGE, _OBJECT, "Number_Object_Number", *chosen.values(), *_PLACES[0]}

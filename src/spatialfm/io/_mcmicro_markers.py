@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from .._errors import InputFileError, PanelError, counted, listed
+from .._errors import InputFileError, PanelError, counted, listed, repeated_names
 from ..pp.table_columns import is_missing
 from ..pp.tables import read_text_cells
 from ._panel_file import FALSE_WORDS, TRUE_WORDS
@@ -71,7 +72,7 @@ def read_markers(path: Path, *, is_subtracted: bool = False) -> MarkerSheet:
                 f"'{path}' has no column {_NAME!r}; it has {listed(header, 12)}. Name the column of the markers so."
             )
         rows, lower = [[header[0]], *rows], [_NAME]
-    if twice := [name for name in lower if name and lower.count(name) > 1]:
+    if twice := repeated_names(filter(None, lower)):
         raise PanelError(f"'{path}' has two columns called {twice[0]!r}. Rename one.")
     columns = {name: [row[i].strip() for row in rows] for i, name in enumerate(lower)}
     names = columns[_NAME]
@@ -96,12 +97,13 @@ def read_markers(path: Path, *, is_subtracted: bool = False) -> MarkerSheet:
         remove=tuple(remove),
         background=tuple(background),
         cycles=tuple("" if is_missing(text) else text for text in cycles),
-        repeated=tuple(dict.fromkeys(name for name in names if names.count(name) > 1)),
+        repeated=tuple(repeated_names(names)),
     )
 
 
 def _unique(names: list[str]) -> list[str]:
-    return [f"{name}_{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    numbers = {name: count(1) for name in repeated_names(names)}
+    return [f"{name}_{next(numbers[name])}" if name in numbers else name for name in names]
 
 
 def _is_true(text: str, path: Path) -> bool:

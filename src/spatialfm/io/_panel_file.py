@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import InputFileError, PanelError, counted, listed
+from .._errors import InputFileError, PanelError, counted, listed, repeated_names
 from ..pp.table_columns import is_missing
 from ..pp.tables import parse_cells, read_text
 
@@ -122,7 +122,7 @@ def read_names(path: Path) -> PanelNames:
         return PanelNames(_checked(header, f"'{path}'"))
     if len(header) == 1 and not _is_name_column(header[0]):
         return PanelNames(_checked([header[0], *(row[0] for row in rows)], f"'{path}'"))
-    if twice := [name for name in header if name and header.count(name) > 1]:
+    if twice := repeated_names(filter(None, header)):
         raise PanelError(f"'{path}' has two columns called {twice[0]!r}. Rename one.")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
     return _names_in(columns, f"'{path}'", f"pandas.read_csv({str(path)!r}, sep=None, engine='python')")

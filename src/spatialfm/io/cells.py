@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import ArgumentError, ClinicalError, TableError, warn
+from .._errors import ArgumentError, ClinicalError, TableError, repeated_names, warn
 from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE, UNS
 from .._logging import logger
 from .._outcome import EventValue, remember_outcome
@@ -189,8 +189,7 @@ def _check_columns(frame, source, libraries, patient_key, instance_key, xy, mark
     need_columns(frame, wanted, source)
     if xy[0] == xy[1]:
         raise ArgumentError(f"x and y are both {xy[0]!r}. Pass the columns of both coordinates.")
-    if len(set(markers.values())) < len(markers):
-        twice = [name for name in markers.values() if list(markers.values()).count(name) > 1]
+    if twice := repeated_names(markers.values()):
         raise ArgumentError(f"markers= gives two columns the name {twice[0]!r}. Give each marker one of its own.")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError, counted
+from .._errors import SurvivalError, counted, repeated_names
 from .._keys import layer_names
 from .._logging import logger
 from ..cohort.adjusted import survival_blocks
@@ -157,7 +157,7 @@ def read_survival_cases(
         parts.append(design.to_numpy(dtype=np.float64))
         features += list(design.columns)
         columns, n_covariates = describe_columns(outcome_columns[taken], {}), design.shape[1]
-    if twice := sorted({str(name) for name in features if features.count(name) > 1}):
+    if twice := sorted(map(str, repeated_names(features))):
         raise SurvivalError(f"{listed(twice)} is among the features twice. Leave it out of covariates=, or rename it.")
     x = np.concatenate(parts, axis=1)
     if not x.size or (x.std(axis=0) <= 1e-12).all():

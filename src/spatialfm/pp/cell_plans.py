@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import ElementError, PanelError, TableError, warn
+from .._errors import ElementError, PanelError, TableError, repeated_names, warn
 from .._errors import listed as _listed
 from .._keys import cell_name
 from .._wording import takes
@@ -63,7 +63,7 @@ def _check_kind(sdata: SpatialData, pair: SampleElements, on_pieces: OnPieces) -
 
 def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
     channels = channel_names(sdata, pair.image)
-    if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
+    if repeated := repeated_names(channels):
         raise PanelError(
             f"Image {pair.image!r} has more than one channel {repeated[0]!r}. Rename them, for example with "
             f"sdata.set_channel_names({pair.image!r}, names), with {counted(len(channels), 'name')}."

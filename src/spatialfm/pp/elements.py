@@ -14,7 +14,7 @@ import pandas as pd
 from spatialdata.models import TableModel
 from spatialdata.transformations import Identity, get_transformation
 
-from .._errors import CoordinateError, ElementError, counted, listed
+from .._errors import CoordinateError, ElementError, counted, listed, repeated_names
 from .._keys import (
     ATTRS,
     CELLS_PREFIX,
@@ -225,7 +225,7 @@ def _as_mapping(given, elements, prefix: str, what: str) -> dict[str, str]:
 def _chosen(images: dict[str, str], samples: list[str]) -> dict[str, str]:
     if missing := [sample for sample in samples if sample not in images]:
         raise ElementError(f"No sample {missing[0]!r} in sdata; found {listed(images)}.")
-    if repeated := [sample for sample in samples if samples.count(sample) > 1]:
+    if repeated := repeated_names(samples):
         raise ElementError(f"Sample {repeated[0]!r} comes twice in samples={samples}. Name it once.")
     return {sample: images[sample] for sample in samples}
 

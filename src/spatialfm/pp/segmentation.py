@@ -11,7 +11,7 @@ import numpy as np
 from spatialdata.models import Labels2DModel
 from spatialdata.transformations import get_transformation
 
-from .._errors import ArgumentError, ElementError, PanelError, counted, listed, warn
+from .._errors import ArgumentError, ElementError, PanelError, counted, listed, repeated_names, warn
 from .._keys import ATTRS, SEGMENTATION
 from .._logging import logger
 from .._progress import progress_bar
@@ -248,7 +248,7 @@ def plan_job(
 ) -> SegmentJob:
     """What is to be done to one image, checked; `period` as of `StitchGrid`, in pixels of the image."""
     names = channel_names(sdata, pair.image)
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(repeated_names(names)):
         raise PanelError(f"Image {pair.image!r} has several channels {repeated[0]!r}. Rename one of them.")
     for argument, asked in (("nuclear", nuclear), ("membrane", membrane)):
         if missing := [name for name in asked or () if name not in names]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._errors import ClinicalError, ElementError, PanelError, counted, listed
+from .._errors import ClinicalError, ElementError, PanelError, counted, listed, repeated_names
 from .._keys import SAMPLES
 from ..embed.call import Elements, Panel
 from ..embed.inputs import ranges_of
@@ -291,7 +291,8 @@ def _ranges(groups: Sequence[ImageGroup], wishes: Wishes) -> dict[tuple[str, str
         for pair in group.pairs
     }
     samples = [sample for _, sample in dtypes]
-    name_of = {key: key[1] if samples.count(key[1]) == 1 else f"{key[0]}/{key[1]}" for key in dtypes}
+    ambiguous = set(repeated_names(samples))
+    name_of = {key: key[1] if key[1] not in ambiguous else f"{key[0]}/{key[1]}" for key in dtypes}
     given = wishes.recipe.intensity_max
     if isinstance(given, Mapping):  # a sample's name may stand for images of several objects
         named = {name: given.get(name, given.get(key[1])) for key, name in name_of.items()}

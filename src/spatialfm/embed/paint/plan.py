@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..._errors import ArgumentError, ModelError, PanelError, listed
+from ..._errors import ArgumentError, ModelError, PanelError, listed, repeated_names
 from ...models.preparation import Preparation
 from ...pp.panel import known_as, match_markers
 from ..inputs import Inputs, prepare_inputs
@@ -105,7 +105,7 @@ def find_targets(inputs: Inputs, markers: Sequence[str] | None) -> PaintTargets:
     if not len(markers):
         raise PanelError("markers= is empty. Name the markers that are to be predicted.")
     names = [_name_of(marker, inputs) for marker in markers]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := repeated_names(names):
         raise PanelError(f"Marker {twice[0]!r} is asked for twice in markers=.")
     added = tuple(name for name in names if name not in panel.markers)
     every = [*panel.markers, *added]

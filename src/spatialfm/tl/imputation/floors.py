@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._errors import ArgumentError, ElementError, PanelError, counted, listed, warn
+from ..._errors import ArgumentError, ElementError, PanelError, counted, listed, repeated_names, warn
 from ..._identity import fingerprint
 from ..._settings import settings
 from ..._storable import check_key
@@ -72,7 +72,7 @@ def check_markers(markers: Sequence[str]) -> list[str]:
     names = [str(marker) for marker in markers]
     if not names:
         raise PanelError("markers= is empty. Name the markers that are to be predicted.")
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := repeated_names(names):
         raise PanelError(f"Marker {twice[0]!r} is asked for twice in markers=.")
     return names
 

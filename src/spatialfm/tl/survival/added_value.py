@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from ..._errors import SurvivalError, warn
+from ..._errors import SurvivalError, repeated_names, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
@@ -202,7 +202,7 @@ def _check_call(new: list[str], old: list[str], n_bootstrap: int) -> None:
         raise SurvivalError(
             "features= and covariates= each name at least one column. A model without covariates is sfm.tl.cox's."
         )
-    if twice := [name for name in dict.fromkeys([*new, *old]) if [*new, *old].count(name) > 1]:
+    if twice := repeated_names([*new, *old]):
         raise SurvivalError(f"{listed(twice)} is named twice among features= and covariates=. Name it once.")
     if n_bootstrap != 0 and n_bootstrap < 100:
         raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more, or 0 for none.")

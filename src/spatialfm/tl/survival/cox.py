@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from ..._errors import SurvivalError, counted, warn
+from ..._errors import SurvivalError, counted, repeated_names, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
@@ -256,7 +256,7 @@ class _Rows:
 def _check_call(names: list[str], strata: list[str], distribution: str, se_cluster_key: str | None) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(patients, [...]).")
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1 or name in strata]:
+    if repeated := repeated_names([*names, *dict.fromkeys(strata)]):
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates= and strata=. Name it once.")
     if distribution != "auto" and se_cluster_key is not None:
         raise SurvivalError(

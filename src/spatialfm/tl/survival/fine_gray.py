@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f
 
-from ..._errors import SurvivalError, counted, warn
+from ..._errors import SurvivalError, counted, repeated_names, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
@@ -253,7 +253,7 @@ def larger_variance(model: np.ndarray, robust: np.ndarray) -> np.ndarray:
 def _check_call(names: list[str], event_value: EventValue) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var.")
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    if repeated := repeated_names(names):
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates=. Name it once.")
     if event_value is None:
         raise SurvivalError("event_value=None: of which event? Pass its value in the column of events.")
