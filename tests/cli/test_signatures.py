@@ -85,6 +85,7 @@ def test_figures_and_tables_are_written_and_known_to_the_stage(searched):
     assert {"signature", "type", "log2_enrichment", "q_value"} <= set(types)
     patients = pd.read_csv(out / "tables" / "signatures_patients.csv", index_col=0)
     assert len(patients) == 24
+    assert patients["origin"].str.contains("chosen by the outcome of these patients").all()
     assert {"tables/signatures.csv", "figures/signatures.png", "stages/signatures.h5ad"} <= set(analysis.files)
 
 

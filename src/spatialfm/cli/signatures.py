@@ -25,6 +25,10 @@ SIGNATURES, TYPES = "signatures", "signature_types"
 # what the stage decides; without the nested score there would be no honest one
 OURS = ("adata", "use_rep", "outcome", "patient_key", "library_key", "nested", "random_state", "key_added", "copy")
 MOST_TYPES = 2  # of a signature, in the sentence on it
+ORIGIN = (
+    "fraction_ and rank_: signatures were chosen by the outcome of these patients, so that a test of these columns on "
+    "them is optimistic; nested: predicted in cross-validation"
+)
 
 
 def signatures(
@@ -108,8 +112,10 @@ def _write(analysis: Analysis, table: AnnData, types: pd.DataFrame) -> None:
     from .. import pl
 
     record = table.uns[SIGNATURES]
-    for name in ("scores", "clusters", "signatures", "patients"):
+    for name in ("scores", "clusters", "signatures"):
         analysis.write_csv(f"signatures_{name}" if name != "signatures" else name, record[name])
+    # a file does not remember where its columns come from: it says so in words
+    analysis.write_csv("signatures_patients", record["patients"].assign(origin=ORIGIN))
     analysis.write_figure("signatures_scores", lambda: pl.signature_scores(table, show=False, return_fig=True))
     if len(types):
         analysis.write_csv("signatures_types", types, index=False)
