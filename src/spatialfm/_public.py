@@ -146,9 +146,13 @@ def meant(name: str, known: Iterable[str]) -> str:
     --------
     >>> meant("marker", ["markers", "mapping"])
     "Did you mean 'markers'?"
+    >>> meant("cluster", ["cluster_se", "se_cluster_key", "ties"])
+    "Did you mean 'cluster_se' or 'se_cluster_key'?"
     >>> meant("zoom", ["markers", "mapping"])
     'There are: markers, mapping.'
     """
     known = list(known)
+    of_the_word = [one for one in known if name in one.split("_")]
     close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known) or 'none'}."
+    close = list(dict.fromkeys([*close, *(of_the_word if len(of_the_word) < 3 else [])]))
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"There are: {', '.join(known) or 'none'}."

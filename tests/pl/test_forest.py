@@ -80,3 +80,54 @@ def test_labels_of_ratios_over_many_decades_do_not_run_into_each_other(patients,
     labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
     assert "1" in [label.get_text() for label in labels]
     check_boxes(figure, [label.get_window_extent() for label in labels])
+
+
+@pytest.fixture
+def structures() -> AnnData:
+    """30 of 265 patients against 6 of 276, whose ratio in VirTues' paper is 5.2; and none against three."""
+    obs = pd.DataFrame({"risk": ["high"] * 265 + ["low"] * 276})
+    obs["follicle"] = [1] * 30 + [0] * 235 + [1] * 6 + [0] * 270
+    obs["rare"] = [0] * 265 + [1] * 3 + [0] * 273
+    adata = AnnData(obs=obs.set_index("P" + obs.index.astype(str)))
+    sfm.tl.risk_ratio(adata, "risk", ["follicle", "rare"])
+    return adata
+
+
+def test_risk_ratios_are_drawn_with_their_patients(structures):
+    ax = sfm.pl.forest(structures, key="risk_ratio", show=False)
+    (points,) = [line for line in ax.get_lines() if line.get_marker() == "s"]
+    np.testing.assert_allclose(points.get_xdata(), [30 / 265 * 276 / 6, 0])
+    first, second = (segment[:, 0] for segment in ax.collections[0].get_segments())
+    np.testing.assert_allclose(first, [2.20, 12.31], atol=0.005)
+    assert second[0] == ax.get_xlim()[0]  # open to the side of 0
+    assert second[1] > 1
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[0] == "5.21 (2.20 to 12.31), p < 0.001; 30 of 265 against 6 of 276"
+    assert texts[1].endswith("0 of 265 against 3 of 276")
+    assert ax.get_xlabel() == "Risk ratio (95 % interval)"
+    assert ax.get_title(loc="left") == "risk: high against all others"
+
+
+def test_the_other_question_and_what_it_is_adjusted_for_are_named(structures):
+    structures.obs["age"] = np.random.default_rng(0).normal(60, 9, structures.n_obs)
+    sfm.tl.risk_ratio(structures, "risk", "follicle", given="structure", covariates="age", alpha=0.1)
+    ax = sfm.pl.forest(structures, key="risk_ratio", show=False)
+    assert ax.get_xlabel() == "Risk ratio at equal age (90 % interval)"
+    assert ax.get_title(loc="left") == "risk: high, with a structure against without"
+    assert ax.texts[0].get_text().endswith("30 of 36 against 235 of 505")
+
+
+def test_what_an_outcome_made_and_circles_are_named(structures):
+    record = structures.uns["risk_ratio"]
+    record["params"] |= {"by_outcome": "yes", "circular": "groups were made from these fractions"}
+    record["table"]["p_value"] = np.nan
+    ax = sfm.pl.forest(structures, key="risk_ratio", show=False)
+    assert "optimistic: the outcome made a feature" in ax.get_xlabel()
+    assert "circular: no p-values" in ax.get_xlabel()
+    assert ax.texts[0].get_text() == "5.21 (2.20 to 12.31), 30 of 265 against 6 of 276"
+
+
+def test_risk_ratios_that_were_changed_are_refused(structures):
+    del structures.uns["risk_ratio"]["table"]["n_group"]
+    with pytest.raises(TableError, match=r"is not as sfm\.tl\.risk_ratio writes it"):
+        sfm.pl.forest(structures, key="risk_ratio", show=False)

@@ -1,11 +1,11 @@
-"""Hazard ratios of a Cox regression."""
+"""Hazard ratios of a Cox regression, and risk ratios of structures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,14 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._kaplan_meier import format_p
-from ._results import check_result
+from ._results import check_result, comparison, optimistic
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NARROW = 24  # letters of a line of a structure's name
 WIDE = 56  # letters of a line below the axis, which has the names of terms on its left and ratios on its right
 
 
@@ -40,18 +41,20 @@ def forest(
 ) -> Axes | Figure | None:
     """Hazard ratios with their intervals, on a logarithmic axis, as written by :func:`spatialfm.tl.cox`.
 
-    With ``key="fine_gray"`` those of the subdistribution, as written by :func:`spatialfm.tl.fine_gray`.
+    With ``key="fine_gray"`` those of the subdistribution, as written by :func:`spatialfm.tl.fine_gray`; with
+    ``key="risk_ratio"`` the ratios of :func:`spatialfm.tl.risk_ratio`, one line a structure, with the patients that
+    have it in the group and among the others.
 
     Parameters
     ----------
     patients
         AnnData with ``uns[key]``.
     key
-        Key of ``uns`` with the regression.
+        Key of ``uns`` with the regression, or the risk ratios.
     xlim
         Lowest and highest ratio of the axis, for several figures on one scale (default: what the intervals need).
     title
-        Title (default: numbers of patients and events).
+        Title (default: numbers of patients and events, or the groups).
     figsize
         Width and height in inches of a new figure (default: from the number of terms).
     ax
@@ -70,7 +73,7 @@ def forest(
     Raises
     ------
     TableError
-        If there is no regression under `key`.
+        If there is no regression under `key`, and no risk ratios.
 
     Examples
     --------
@@ -86,6 +89,11 @@ def forest(
     """
     record = patients.uns.get(key)
     table = record.get("table") if isinstance(record, dict) else None
+    if xlim is not None and not 0 < xlim[0] < 1 < xlim[1] < np.inf:
+        raise TableError(f"xlim={xlim!r} are not ratios on either side of 1. Pass for example xlim=(0.1, 10).")
+    if isinstance(table, pd.DataFrame) and "risk_ratio" in table:
+        own, ax = _risk_ratios(patients, record, key, xlim, title, figsize, ax)
+        return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
     if not isinstance(table, pd.DataFrame) or "hazard_ratio" not in table:
         raise TableError(
             f"No Cox regression in uns[{key!r}]; uns has {listed(patients.uns)}. Make one with "
@@ -96,8 +104,6 @@ def forest(
     check_unchanged(patients, record, key, "fine_gray" if subdistribution else "cox")
     if not np.isfinite(table[["ci_low", "ci_high"]].to_numpy(dtype=float)).all(axis=1).any():
         raise TableError(f"No term in uns[{key!r}] has a finite interval: there is nothing to draw.")
-    if xlim is not None and not 0 < xlim[0] < 1 < xlim[1] < np.inf:
-        raise TableError(f"xlim={xlim!r} are not ratios on either side of 1. Pass for example xlim=(0.1, 10).")
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
     names = [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()]
     draw_ratios(ax, table, names, [format_p(p) for p in table["p_value"]], xlim)
@@ -112,6 +118,45 @@ def forest(
     others = f", {record['other_events']} competing" if subdistribution else ""
     ax.set_title(title or f"{who}, {record['events']} events{others}", loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _risk_ratios(
+    patients: AnnData,
+    record: dict[str, Any],
+    key: str,
+    xlim: tuple[float, float] | None,
+    title: str | None,
+    figsize: tuple[float, float] | None,
+    ax: Axes | None,
+) -> tuple[bool, Axes]:
+    """Whether the axes are new, and the axes with the ratios of each structure."""
+    check_result(record, f"uns[{key!r}]", "risk_ratio")
+    check_unchanged(patients, record, key, "risk_ratio")
+    params, table = record["params"], record["table"].rename(columns={"risk_ratio": "hazard_ratio"})
+    limits = table[["ci_low", "ci_high"]].replace([np.inf, 0], np.nan)
+    if not limits.notna().any(axis=None):
+        raise TableError(f"No structure in uns[{key!r}] has an interval with an end: there is nothing to draw.")
+    of_group = params["given"] == "group"
+    columns = (
+        ["with_group", "n_group", "with_others", "n_others"]
+        if of_group
+        else ["in_group_with", "n_with", "in_group_without", "n_without"]
+    )
+    counts = [f"{a} of {b} against {c} of {d}" for a, b, c, d in table[columns].astype(int).to_numpy()]
+    notes = [f"{'' if np.isnan(p) else f'{format_p(p)}; '}{n}" for n, p in zip(counts, table["p_value"], strict=True)]
+    names = [fill(str(name), NARROW) for name in table.index]
+    own, ax = ax is None, new_axes(ax, figsize or (9.0, 1.4 + 0.17 * sum(1 + len(n.split("\n")) for n in names)))
+    draw_ratios(ax, table, names, notes, xlim)
+    adjusted = comparison({"covariates": params["covariates"], "strata": params["block_key"] or []})
+    doubts = [optimistic(params), "circular: no p-values" if params["circular"] else ""]
+    lines = [f"Risk ratio{adjusted} ({100 * (1 - params['alpha']):g} % interval)", *filter(None, doubts)]
+    ax.set_xlabel("\n".join(fill(line, WIDE) for line in lines))
+    of = f"{params['group_key']}: {params['group']}"
+    ax.set_title(
+        title or (f"{of} against all others" if of_group else f"{of}, with a structure against without"),
+        loc="left", fontsize="medium",
+    )  # fmt: skip
+    return own, ax
 
 
 def draw_ratios(

@@ -141,6 +141,17 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
             | dict.fromkeys(("mean", "low", "high"), float)
         ),
     },
+    "risk_ratio": {
+        "table": TableWith(
+            dict.fromkeys(("risk_ratio", "ci_low", "ci_high", "p_value"), float)
+            | dict.fromkeys(("n_group", "n_others", "with_group", "with_others"), int)
+            | dict.fromkeys(("n_with", "n_without", "in_group_with", "in_group_without"), int)
+        ),
+        "params": {
+            "group_key": str, "group": str, "given": str, "alpha": float, "circular": str, "covariates": list,
+            "block_key": str,
+        },
+    },
     "select_panel": {
         "curve": TableWith(
             {"size": int, "enters": object, "leaves": object}

@@ -57,7 +57,8 @@ def risk_ratio(
     276 are 5.2. With ``given="structure"`` the other question is answered: how often patients that have the structure
     are in the group, over those that have not.
 
-    The paper gives ratios with 95 % intervals, of which it does not name the method, and no test.
+    The paper gives ratios with 95 % intervals, of which it does not name the method, and no test. They are drawn by
+    :func:`spatialfm.pl.forest` with ``key="risk_ratio"``.
 
     Parameters
     ----------
