@@ -120,6 +120,26 @@ def test_reasons():
         check_jpeg(whole[: frame + 12], 1)
 
 
+def parted(data: bytes) -> tuple[bytes, bytes]:
+    """A stream without its first Huffman table, and that table as a stream."""
+    at = data.index(HUFFMAN)
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] + data[end:], b"\xff\xd8" + data[at:end] + b"\xff\xd9"
+
+
+def test_tables_of_a_page_are_right_for_the_process_of_its_tiles():
+    """Lossless ones may have a difference of 16 bits, as between 0 and 32768."""
+    pixels = np.random.default_rng(0).choice(np.array([0, 1, 32768], np.uint16), (32, 40))
+    data, tables = parted(imagecodecs.jpeg8_encode(pixels, bitspersample=16, lossless=True))
+    assert 16 in tables[23:-2]
+    np.testing.assert_array_equal(imagecodecs.jpeg8_decode(data, tables=tables), pixels)
+    check_jpeg(data, 1, tables)
+    data, tables = parted(STREAMS["grey"][0])
+    check_jpeg(data, 1, tables)
+    with pytest.raises(ValueError, match="a difference of 16 bits"):
+        check_jpeg(data, 1, changed(tables, 0, _17=16))
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_an_image_with_such_a_tile_is_refused(tmp_path, shared):
     """Without the check this writes beyond memory, which ends the process now or later."""

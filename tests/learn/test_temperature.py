@@ -277,3 +277,9 @@ def test_too_few_cells_are_left_as_they_are():
     probe = fit_head(values, labels, "linear")
     assert calibrated(probe, values, labels) is probe
     assert probe.calibration == Calibration() or np.isnan(probe.calibration.error)
+
+
+def test_probabilities_that_rounding_put_above_1_count_as_1_and_none_have_no_error():
+    above = np.tile(np.array([1 + 1e-7, 0], np.float32), (20, 1))
+    assert debiased_calibration_error(above, np.zeros(20, int)) == pytest.approx(0, abs=1e-6)
+    assert np.isnan(debiased_calibration_error(np.empty((0, 2)), np.empty(0, int)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")  # FF 00 is a byte of coded pixels
@@ -31,16 +32,24 @@ def jpeg_checked(decode: Callable, n_samples: int) -> Callable:
     """
 
     def checked(data: bytes, index: int, **options: Any) -> tuple:
-        if options.get("jpegtables"):
-            check_jpeg(options["jpegtables"])
-        check_jpeg((options.get("jpegheader") or b"") + data, n_samples)
+        header, tables = options.get("jpegheader") or b"", options.get("jpegtables") or b""
+        check_jpeg(header + data, n_samples, tables)
         return decode(data, index, **options)
 
     return checked
 
 
-def check_jpeg(data: bytes, n_samples: int | None = None) -> None:
-    """Look at all markers of a JPEG stream; of one that holds tables alone without `n_samples`.
+def check_jpeg(data: bytes, n_samples: int, tables: bytes = b"") -> None:
+    """Look at all markers of a JPEG stream.
+
+    Parameters
+    ----------
+    data
+        The stream.
+    n_samples
+        Of a pixel.
+    tables
+        Stream of the tables that all streams of a page share, if any; whether one is right depends on the process.
 
     Raises
     ------
@@ -48,7 +57,7 @@ def check_jpeg(data: bytes, n_samples: int | None = None) -> None:
         If libjpeg would refuse it for its tables, precision, process or number of samples.
     """
     frame, largest = 0, 0
-    for marker, content in _segments(data):
+    for marker, content in chain(_segments(tables), _segments(data)):
         if marker in _NOT_READ:
             raise ValueError(f"its JPEG process {marker:02X} is not read")
         if marker == _HUFFMAN:
@@ -58,7 +67,7 @@ def check_jpeg(data: bytes, n_samples: int | None = None) -> None:
             precisions = range(2, 17) if frame == _LOSSLESS else (8, 12)
             if len(content) < 6 or content[0] not in precisions:
                 raise ValueError(f"its JPEG frame states {content[0] if content else 0} bits a sample")
-            if n_samples is not None and content[5] != n_samples:
+            if content[5] != n_samples:
                 raise ValueError(f"its JPEG frame has {content[5]} samples a pixel, the page {n_samples}")
     if largest > (16 if frame == _LOSSLESS else 15):
         raise ValueError(f"its JPEG table has a difference of {largest} bits")

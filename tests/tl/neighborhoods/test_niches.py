@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 
 
 @pytest.fixture
@@ -75,3 +77,20 @@ def test_parts_of_many_cells_find_the_niches_of_all():
     assert adjusted_rand_score(truth, model.fit_predict(values)) > 0.95
     assert k_means(6, 2_000_000, 10, 0).max_iter * 2_000_000 <= MOST_PARTS * BATCH
     assert k_means(6, 1000, 10, 0).max_iter == 300  # all cells, as before
+
+
+def test_a_niche_that_no_part_of_the_cells_held_is_none(monkeypatch):
+    """Parts of many cells can miss the one that has a neighborhood of its own: two of three niches have cells."""
+    cells = AnnData(obs=pd.DataFrame(index=[str(i) for i in range(2001)]))
+    cells.obsm["neighborhood_composition"] = np.eye(3, dtype=np.float32)[np.r_[np.arange(2000) % 2, 2]]
+    monkeypatch.setattr("spatialfm.learn.k_means.MINI_BATCH_FROM", 1000)
+    monkeypatch.setattr("spatialfm.learn.k_means.BATCH", 20)
+    monkeypatch.setattr("spatialfm.learn.k_means.MOST_PARTS", 3)
+    with pytest.warns(SpatialfmWarning, match="n_niches=3, of which k-means found 2"):
+        sfm.tl.niches(cells, 3)
+    record = cells.uns["niche"]
+    assert list(cells.obs["niche"].cat.categories) == ["1", "2"]
+    assert record["sizes"]["n"].sum() == 2001
+    for table in ("sizes", "composition", "enrichment"):
+        assert list(record[table].index) == ["1", "2"]
+        assert np.isfinite(record[table]).all(axis=None)

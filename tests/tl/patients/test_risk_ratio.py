@@ -144,10 +144,13 @@ def of_outcome(seed: int) -> AnnData:
     return AnnData(rng.dirichlet(np.full(4, 2.0), 60), obs=obs, var=pd.DataFrame(index=list("ABCD")))
 
 
-@pytest.mark.parametrize("name", ["event", "relapse"])
-def test_an_outcome_is_not_compared_in_groups_that_it_made(name):
+@pytest.mark.filterwarnings("error::FutureWarning")
+@pytest.mark.parametrize(("name", "event"), [("event", "event"), ("relapse", "event"), ("event", "died")])
+def test_an_outcome_is_not_compared_in_groups_that_it_made(name, event):
     samples = of_outcome(0)
-    sfm.tl.stratify(samples, 4, merge_into=2, time_key="time", event_key="event")
+    samples.obs["died"] = samples.obs["died"].astype("category")
+    options = {"event_value": "yes"} if event == "died" else {}
+    sfm.tl.stratify(samples, 4, merge_into=2, time_key="time", event_key=event, **options)
     with pytest.raises(TableError, match=r"obs\['risk_group'\] was made by sfm\.tl\.stratify.*risk_ratio would take"):
         sfm.tl.risk_ratio(samples, "risk_group", name, copy=True)
     sfm.tl.risk_ratio(samples, "risk_group", name, on_selected="mark")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._errors import TableError
+from ..._errors import TableError, warn
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._preparation import preparation, prepare
@@ -72,6 +72,11 @@ def niches(
     TableError
         If compositions are missing, or fewer cells have different ones than there are niches.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If a niche has no cells, and is left out.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -103,9 +108,16 @@ def niches(
     order = np.argsort(-np.bincount(codes, minlength=n_niches), kind="stable")
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)
-    codes, names = rank[codes], [str(i + 1) for i in range(n_niches)]
+    codes = rank[codes]
+    n_found = int(codes.max()) + 1  # those without cells are the last
+    if n_found < n_niches:
+        warn(
+            f"n_niches={n_niches}, of which k-means found {n_found}: it can pass over neighborhoods of few cells. Pass "
+            "fewer niches, or another random_state=."
+        )
+    names = [str(i + 1) for i in range(n_found)]
     niche = pd.Series(pd.Categorical.from_codes(codes[place], names), index=adata.obs_names, name=key_added)
-    logger.info("%d cells in %d niches", len(niche), n_niches)
+    logger.info("%d cells in %d niches", len(niche), n_found)
     remember_groups(adata, "niches", use_rep, niche, written=not copy)
     if copy:
         return niche
@@ -113,7 +125,7 @@ def niches(
     index = pd.Index(names, name="niche")
     means = class_means(values, codes)
     record = {
-        "sizes": pd.DataFrame({"n": np.bincount(codes, minlength=n_niches)}, index=index),
+        "sizes": pd.DataFrame({"n": np.bincount(codes)}, index=index),
         "composition": pd.DataFrame(means, index=index, columns=columns.astype(str)),
         "params": {"n_niches": n_niches, "use_rep": use_rep, "random_state": random_state, "preparation": how},
     }

@@ -57,7 +57,7 @@ def correct_together(
     -------
     One table of all tests, by corrected p-value: ``analysis``, ``name`` (the row), ``p_value``, ``q_together``,
     ``significant_together``. Without `copy` the last two columns are also written into each table; tests without
-    p-value are NaN and do not count. Figures of the results then mark by ``q_together``.
+    p-value are NaN and do not count. Figures of comparisons then mark by ``q_together``.
 
     Raises
     ------

@@ -184,7 +184,7 @@ def _check_selected(patients: AnnData, group_key: str, features: list[str], on_s
     keys = {key for made in origins(patients, groups).values() for one in made for key in one.origin.outcome}
     outcomes = [patients.obs[key] for key in keys if key in patients.obs and patients.obs[key].nunique() <= FEW]
     parts = [patients.obs[name] for name in features if name in patients.obs]
-    repeats = any(part.groupby(outcome).nunique().max() == 1 for part in parts for outcome in outcomes)
+    repeats = any(part.groupby(outcome, observed=True).nunique().max() == 1 for part in parts for outcome in outcomes)
     of_groups = check_selected(patients, "risk_ratio", groups, on_selected if repeats else "mark", error=TableError)
     if not repeats:
         return selected

@@ -83,8 +83,7 @@ def cut_point(
         Number of permutations, at least 100; the least p-value is one by this number plus one.
     block_key
         Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
-        both survival and the value then makes no small p-value. The cut and the other
-        p-values stay as they are.
+        both survival and the value then makes no small p-value. The cut and the other p-values stay as they are.
     time_key
         Column of ``obs``: time to event or censoring, from 0 on
         (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
