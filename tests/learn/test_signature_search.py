@@ -9,7 +9,6 @@ from sklearn.metrics import roc_auc_score
 from spatialfm.learn.signature_search import (
     RankedFold,
     SearchPlan,
-    _order,
     chosen_clusters,
     fold_scores,
     interval_of,
@@ -20,6 +19,7 @@ from spatialfm.learn.signature_search import (
     shuffled,
     usable_clusters,
 )
+from spatialfm.stats.permutation import shuffled_order
 from spatialfm.stats.signature_outcome import Binary
 
 PLAN = SearchPlan(n_signatures=1, n_folds=2, n_repeats=2, n_repeats_model=3, min_patients=4)
@@ -110,10 +110,10 @@ def test_a_perfect_score_stays_perfect_when_patients_are_drawn_again(ranks, outc
 
 def test_outcomes_change_places_within_blocks():
     blocks = np.array([0, 1, 0, 1, 0, 2])
-    order = _order(6, blocks, np.random.default_rng(3))
+    order = shuffled_order(6, np.random.default_rng(3), blocks)
     assert sorted(order) == list(range(6))
     assert (blocks[order] == blocks).all()
-    assert sorted(_order(6, None, np.random.default_rng(0))) == list(range(6))
+    assert sorted(shuffled_order(6, np.random.default_rng(0))) == list(range(6))
 
 
 def test_shuffles_within_blocks_of_one_repeat_what_was_seen(ranks, outcome):

@@ -121,7 +121,7 @@ def test_what_is_refused_before_the_first_step(run, cells, tmp_path):
     cells.obsm["X_one"] = cells.obsm["X_latent"][:, :1]
     for changes, error, problem in (
         ({"batch_size": 5}, RunError, r"batch_size=5, and there are 4 pieces of slices to train on"),
-        ({"options": {"rate": 1}}, ArgumentError, r"options= has 'rate'. There are: cells, pairs"),
+        ({"options": {"speed": 1}}, ArgumentError, r"options= has 'speed'. There are: cells, pairs"),
         ({"options": {"learning_rate": 0}}, ArgumentError, r"options\(learning_rate=0\)"),
         ({"options": {"cells": 0}}, ArgumentError, r"options\(cells=0\)"),
         ({"shape": {"width": 4}}, ArgumentError, r"shape= has 'width'"),

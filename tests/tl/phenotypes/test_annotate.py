@@ -295,7 +295,8 @@ def test_too_few_patients_or_classes_are_refused(cells):
 def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
     cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
     table = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
-    assert table["low"].min() >= 0
+    bounded = table[~table["score"].eq("calibration_error_debiased")]  # which may be below 0: its mean is right
+    assert bounded["low"].min() >= 0
     assert table["high"].max() <= 1
     names = cells.obs["patient"].astype(str).to_numpy()
     cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)

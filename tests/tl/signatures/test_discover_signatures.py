@@ -309,10 +309,10 @@ def null_cohort(seed: int) -> dict[str, float]:
 
 
 def test_outcomes_are_shuffled_within_sites():
-    from spatialfm.learn.signature_search import _order
+    from spatialfm.stats.permutation import shuffled_order
 
     blocks = np.array([0, 1, 0, 1, 1, 0, 2])
-    orders = np.array([_order(7, blocks, np.random.default_rng(i)) for i in range(60)])
+    orders = np.array([shuffled_order(7, np.random.default_rng(i), blocks) for i in range(60)])
     assert (blocks[orders] == blocks).all()
     for block in (0, 1):  # all six orders of three
         assert len(np.unique(orders[:, blocks == block], axis=0)) == 6
