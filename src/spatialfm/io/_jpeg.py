@@ -15,7 +15,7 @@ from typing import Any
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")  # FF 00 is a byte of coded pixels
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
-_END, _SCAN, _HUFFMAN, _LOSSLESS = 0xD9, 0xDA, 0xC4, 0xC3
+_END, _HUFFMAN, _LOSSLESS = 0xD9, 0xC4, 0xC3
 _FRAMES = {0xC0, 0xC1, 0xC2, _LOSSLESS, 0xC9, 0xCA}
 _NOT_READ = {*range(0xC5, 0xC9), 0xCB, *range(0xCD, 0xD0)}  # hierarchical processes and others that nobody writes
 

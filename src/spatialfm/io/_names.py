@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._errors import InputFileError, PanelError, counted, listed
+from .._errors import InputFileError, PanelError, counted, listed, repeated_names
 from .._public import public
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
@@ -190,7 +190,7 @@ def _renamed(names: list[str], mapping: dict[str | int, str], file: str, needs_a
 
 
 def _refuse_duplicates(names: Sequence[str], file: str, given: list[str] | dict[str | int, str] | None) -> None:
-    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    duplicates = repeated_names(names)
     if not duplicates:
         return
     where = "; ".join(f"{name!r} at positions {[i for i, n in enumerate(names) if n == name]}" for name in duplicates)

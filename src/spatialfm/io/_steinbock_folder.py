@@ -5,13 +5,14 @@ The layout is that of https://bodenmillergroup.github.io/steinbock/latest/file-t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .._errors import InputFileError, PanelError, counted, listed, repeated_names, warn
+from .._errors import InputFileError, PanelError, counted, listed, warn
 from ..pp.tables import read_table, read_text_cells
 from ._cohort_table import refuse_all
 from ._names import is_tiff_name, natural_key, sample_name, sample_name_or_empty, stem
@@ -124,8 +125,8 @@ def read_panel(path: Path) -> SteinbockPanel:
     names = [text for text, kept in zip(columns["name"], keep, strict=True) if kept]
     problems += [f"channel {i!r} is kept, but has no name" for i, name in zip(ids, names, strict=True) if not name]
     for what, values in (("name", names), ("channel", ids)):
-        twice = sorted(repeated_names(filter(None, values)))
-        problems += [f"{what} {value!r} occurs {values.count(value)} times" for value in twice[:12]]
+        times = sorted(Counter(filter(None, values)).items())
+        problems += [f"{what} {value!r} occurs {n} times" for value, n in times if n > 1]
     if not names:
         problems.append("it keeps no channel")
     if problems:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import tifffile
 
+from ._jpeg import jpeg_checked
+
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
@@ -162,8 +164,6 @@ def decoder_of(page: TiffPage, n_bytes: int) -> Callable:
     `n_bytes` are those of a decoded segment.
     """
     if page.compression in _JPEG:
-        from ._jpeg import jpeg_checked
-
         return jpeg_checked(page.decode, page.samplesperpixel if page.planarconfig == 1 else 1)
     if page.compression != LZW:
         return page.decode

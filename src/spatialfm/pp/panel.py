@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 import pandas as pd
 
-from .._errors import PanelError, listed
+from .._errors import PanelError, listed, repeated_names
 from .._public import public
 from .panel_index import AMBIGUOUS, Match, Species, facts_of, known_markers
 from .panel_match import match_name
@@ -241,11 +240,9 @@ def _checked_channels(channel_names: Sequence[str]) -> list[str]:
                 "sfm.io.read_tiff(..., channel_names=[...])."
             )
     names = [str(name) for name in names]  # numpy's strings print and compare like str, but are not
-    times = Counter(names)
-    doubled = sorted(name for name in times if times[name] > 1)
-    if doubled:
+    if doubled := sorted(repeated_names(names)):
         raise PanelError(
-            f"Channel {doubled[0]!r} is there {times[doubled[0]]} times"
+            f"Channel {doubled[0]!r} is there {names.count(doubled[0])} times"
             + (f" ({len(doubled)} names are doubled)" if len(doubled) > 1 else "")
             + ". Give every channel its own name, e.g. sfm.io.read_tiff(..., channel_names=[...])."
         )

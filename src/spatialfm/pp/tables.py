@@ -7,7 +7,6 @@ import csv
 import gc
 import io
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .._errors import InputFileError, listed, warn
+from .._errors import InputFileError, listed, repeated_names, warn
 from .table_columns import converted, has_decimal_commas
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
@@ -128,7 +127,7 @@ def read_table(path: Path, identifiers: Iterable[str] = (), *, n_lines: int | No
     header, cells, separator = parse_columns(_text_of(path, n_lines), path)
     keep = [i for i, name in enumerate(header) if name or any(cells[i])]  # spreadsheets leave empty ones
     names = [header[i] or f"Unnamed: {i}" for i in keep]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if twice := repeated_names(names):
         where = [i + 1 for i in keep if header[i] == twice[0]]
         raise InputFileError(
             f"'{path}' has {len(where)} columns named {twice[0]!r} (columns {listed(where, quoted=False)}). Rename "
