@@ -55,10 +55,11 @@ def nearest_of_others(
     def keep(asked: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
         """Hits of the queries for which there are `k` of other groups, and which queries these are."""
         other = (near >= 0) & (group_of[near] != own[asked, None])
-        first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
-        enough = other.sum(axis=1) >= k
-        places[asked[enough]] = np.take_along_axis(near, first, 1)[enough]
-        distances[asked[enough]] = np.take_along_axis(far, first, 1)[enough]
+        counts = other.cumsum(axis=1, dtype=np.int32)
+        enough = counts[:, -1] >= k
+        first = other & (counts <= k) & enough[:, None]  # k hits of others of each row, in their order
+        places[asked[enough]] = near[first].reshape(-1, k)
+        distances[asked[enough]] = far[first].reshape(-1, k)
         return enough
 
     left = np.arange(len(values))  # queries without k hits so far

@@ -274,25 +274,28 @@ def _recall(
 def _hits(
     index: Index, names: np.ndarray, patients: np.ndarray | None, places: np.ndarray, distances: np.ndarray
 ) -> pd.DataFrame:
-    is_hit = places >= 0
-    rows, ranks = np.nonzero(is_hit)
-    at = places[is_hit]
+    is_hit, ranks = places >= 0, np.broadcast_to(np.arange(1, places.shape[1] + 1), places.shape)
+    n_hits = is_hit.sum(axis=1)
+    # millions of hits: memory that the system hands out anew takes as long as what is put into it
+    at, distance, rank = (one.ravel() if is_hit.all() else one[is_hit] for one in (places, distances, ranks))
     # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes.
     # Hits touch these at random: where rows look for each other there is one set, which fits the cache longer
     own = names.astype(object)
     hit_names = own if np.array_equal(names, index.names) else index.names.astype(object)
-    columns = {"query": own[rows], "rank": ranks + 1, "hit": hit_names[at], "distance": distances[is_hit]}
+    columns = {"query": own.repeat(n_hits), "rank": rank, "hit": hit_names[at], "distance": distance}
     if patients is not None and index.patients is not None:
-        columns["query_patient"] = _names_at(patients, rows)
-        columns["hit_patient"] = _names_at(index.patients, at)
+        codes, levels = _coded(patients)
+        columns["query_patient"] = levels[codes].repeat(n_hits)
+        codes, levels = _coded(index.patients)
+        columns["hit_patient"] = levels[codes[at]]
     # a copy would touch each object again, and of millions of names most are outside of the processor's cache
     return pd.DataFrame(columns, copy=False)
 
 
-def _names_at(names: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Names of some rows as objects, one object a name; what is read at random are small numbers, not pointers."""
+def _coded(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A number of each row, and the names as objects, one each: small numbers are read at random faster than pointers."""
     codes, levels = pd.factorize(names)
-    return levels.astype(object)[codes.astype(np.int32)[rows]]
+    return codes.astype(np.int32), levels.astype(object)
 
 
 def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
