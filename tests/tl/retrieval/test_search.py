@@ -57,6 +57,21 @@ def test_rows_of_the_same_group_are_left_out(values):
     assert sfm.tl.search(sfm.tl.build_index(alone, "X_m"), alone).empty
 
 
+def test_fewer_hits_where_other_patients_have_fewer_rows(values):
+    patients = np.array(["A"] * 7 + ["B"] * 3)
+    cells = table(values[:10], patient=patients)
+    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_m"), cells, k=5)
+    distance = cdist(values[:10], values[:10])
+    expected = [
+        (f"c{i}", rank, f"c{j}", distance[i, j], patients[i], patients[j])
+        for i in range(10)
+        for rank, j in enumerate([j for j in distance[i].argsort() if patients[j] != patients[i]][:5], 1)
+    ]
+    assert len(expected) == 7 * 3 + 3 * 5
+    expected = pd.DataFrame(expected, columns=["query", "rank", "hit", "distance", "query_patient", "hit_patient"])
+    pd.testing.assert_frame_equal(hits, expected, check_exact=False, rtol=1e-3, check_dtype=False)
+
+
 def test_the_own_patient_is_found_only_if_that_is_asked_for(values, tmp_path):
     cells = table(values, patient=np.repeat(["a", "b", "c"], 100))
     sfm.tl.build_index(cells, "X_m").save(tmp_path / "index.npz")

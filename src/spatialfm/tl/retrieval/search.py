@@ -274,8 +274,8 @@ def _recall(
 def _hits(
     index: Index, names: np.ndarray, patients: np.ndarray | None, places: np.ndarray, distances: np.ndarray
 ) -> pd.DataFrame:
-    is_hit, ranks = places >= 0, np.broadcast_to(np.arange(1, places.shape[1] + 1), places.shape)
-    n_hits = is_hit.sum(axis=1)
+    is_hit = places >= 0
+    n_hits, ranks = is_hit.sum(axis=1), np.broadcast_to(np.arange(1, places.shape[1] + 1), places.shape)
     # millions of hits: memory that the system hands out anew takes as long as what is put into it
     at, distance, rank = (one.ravel() if is_hit.all() else one[is_hit] for one in (places, distances, ranks))
     # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes.
