@@ -89,7 +89,7 @@ def test_there_are_as_many_as_there_are_functions_that_take_one():
         (AnnData(np.zeros((1, 1))), "Encoder", "The data goes first, then the model."),
         ([AnnData(np.zeros((1, 1)))], "AnnData", "anndata.concat([...], label='sample')"),
         ({"a": AnnData(np.zeros((1, 1)))}, "AnnData", "anndata.concat({<name>: ...}, label='sample')"),
-        ([SpatialData(), SpatialData()], "SpatialData", "spatialdata.concatenate([...])"),
+        ([SpatialData(), SpatialData()], "SpatialData", "spatialdata.concatenate([...], attrs_merge='unique')"),
         (pd.DataFrame({"a": [1]}), "AnnData", "anndata.AnnData(obs=frame)"),
         (pd.DataFrame({"a": [1]}), "SpatialData", "sfm.io.read_cohort(table) opens the files"),
         (np.zeros((1, 2, 2)), "SpatialData", "Image2DModel.parse(array"),

@@ -31,7 +31,7 @@ def _spatialdata(value: Any) -> str:
     if isinstance(value, str | os.PathLike):
         return _read(os.fspath(value), table=False)
     if several := _several(value, "SpatialData", "spatialdata"):
-        return f"Pass one of them, or one of all: spatialdata.concatenate({several})."
+        return f"Pass one of them, or one of all: spatialdata.concatenate({several}, attrs_merge='unique')."
     if _is(value, "DataFrame", "pandas"):
         return "A data frame has no images: sfm.io.read_cohort(table) opens the files that one names."
     if _is(value, "DataArray", "xarray") or _is(value, "DataTree", "xarray"):

@@ -15,6 +15,7 @@ IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
 PANORAMA_PREFIX = "panorama_"  # pictures of a slide, which are not samples: attrs[ATTRS][PANORAMAS] names them
+SURPRISE_PREFIX = "surprise_"  # maps of `spatialfm.tl.surprise`, under its usual key
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 TRUE_TISSUE_PREFIX = "true_tissue_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
@@ -59,7 +60,7 @@ OUTCOME = "outcome"  # uns["spatialfm"][OUTCOME]: columns of obs with time and e
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 PANORAMAS = "panoramas"  # attrs[ATTRS][PANORAMAS]: images that are not samples
-IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that a model predicted, which are not samples
+IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that were predicted or painted, which are not samples
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from spatialdata.transformations import Identity, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
@@ -217,3 +218,40 @@ def test_the_unit_that_a_file_states_is_the_one_that_it_is_read_in(tmp_path):
         sfm.io.read_features_h5(path)
     write("um", tile_size_um=256.0)
     np.testing.assert_array_equal(sfm.io.read_features_h5(path).obsm["spatial"], [[128, 128], [640, 128]])
+
+
+@pytest.mark.parametrize("layout", ["stamp", "trident"])
+def test_places_in_pixels_are_written_in_the_unit_of_the_file(make_sdata, tmp_path, layout):
+    """The same image, with its size of pixels in its transformation and told in the call."""
+    image = np.random.default_rng(0).integers(50, 200, (1, 64, 96)).astype(np.uint8)
+    told, known = (make_sdata({"a": (image, None)}, ["DAPI"]) for _ in range(2))
+    set_transformation(told["image_a"], Identity(), "a")
+    sfm.tl.embed_tiles(known, "mean-intensity", size=32, min_tissue=0.0)  # 0.5 µm
+    sfm.tl.embed_tiles(told, "mean-intensity", size=32, min_tissue=0.0, elements={"mpp": 0.5})
+    written = []
+    for name, sdata in {"told": told, "known": known}.items():
+        (file,) = sfm.io.write_features_h5(
+            sdata["tiles"], tmp_path / name, use_rep="X_mean_intensity", layout=layout, patient_key=None
+        )
+        with h5py.File(file) as content:
+            written.append(content["coords"][:].tolist())
+    corners = [[x, y] for y in (0, 32) for x in (0, 32, 64)]  # pixels
+    assert written[0] == written[1] == (corners if layout == "trident" else (np.array(corners) / 2).tolist())
+    read = sfm.io.read_features_h5(tmp_path / "told")
+    np.testing.assert_allclose(read.obsm["spatial"], known["tiles"].obsm["spatial"])
+
+
+def test_cells_in_pixels_need_their_size(make_sdata, tmp_path):
+    labels = np.zeros((64, 96), np.int32)
+    labels[10:20, 30:40] = 1
+    sdata = make_sdata({"a": (np.full((1, 64, 96), 90, np.uint8), labels)}, ["DAPI"])
+    for name in ("image_a", "cells_a"):
+        set_transformation(sdata[name], Identity(), "a")
+    with pytest.warns(SpatialfmWarning, match="No pixel size is known"):
+        sfm.pp.cell_table(sdata)
+    cells = sdata["table"]
+    arguments = {"use_rep": "X", "tile_um": 10, "patient_key": None}
+    with pytest.raises(TableError, match="Places of sample 'a' are in pixels, whose size is not known"):
+        sfm.io.write_features_h5(cells, tmp_path, **arguments)
+    sfm.io.write_features_h5(cells, tmp_path, **arguments, mpp=0.5)
+    np.testing.assert_allclose(sfm.io.read_features_h5(tmp_path).obsm["spatial"], [[17.5, 7.5]])  # of 35, 15 pixels

@@ -113,6 +113,21 @@ def test_only_the_crops_are_read(cohort, hits):
     assert 0 < image.n <= 4 * 20 * 20
 
 
+def test_a_crop_that_would_show_another_cell_is_refused(cohort, hits):
+    """Positions in pixels beside a coordinate system in µm, and y before x as spatialdata-io's steinbock has it."""
+    right = cohort["table"].obsm["spatial"].copy()
+    cohort["table"].obsm["spatial"] = right * 2
+    with pytest.raises(
+        TableError, match=r"The mask of 'a_1' is not within 10 µm around its place in obsm\['spatial'\]"
+    ):
+        sfm.pl.search_results(hits, cohort, channels="CD3", size=10, show=False)
+    cohort["table"].obsm["spatial"] = right[:, ::-1]
+    cohort["table"].obs[["centroid-0", "centroid-1"]] = right[:, ::-1]
+    with pytest.raises(TableError, match="holds y before x"):
+        sfm.pl.search_results(hits, cohort, channels="CD3", outline=False, show=False)
+    assert not plt.get_fignums()
+
+
 def test_tiles_are_shown_whole_and_queries_may_be_of_another_cohort():
     sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)

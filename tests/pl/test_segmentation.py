@@ -6,7 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from geopandas import GeoDataFrame
 from matplotlib.colors import to_rgb
+from shapely import box
+from spatialdata.models import ShapesModel
+from spatialdata.transformations import Identity
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, PanelError, TableError
@@ -62,6 +66,15 @@ def test_a_flag_gives_its_colour_and_the_first_of_several_counts(sdata):
     assert outlines(ax) == expected(None, None, "at_border")
     ax = sfm.pl.segmentation(sdata, "a", frame, palette={"merged": "#010203"}, show=False)
     assert outlines(ax)[1] == tuple(np.round(to_rgb("#010203"), 3))
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2], ["x-1", "y-1", "z-1"]])
+def test_outlines_of_polygons_are_found_by_their_ids(sdata, ids):
+    squares = GeoDataFrame(geometry=[box(left, 10, left + 10, 20) for left in (5, 25, 45)], index=ids)  # µm
+    sdata["drawn_a"] = ShapesModel.parse(squares, transformations={"a": Identity()})
+    frame = quality(no_nucleus=[False, True, False]).assign(labels="drawn_a", cell_id=ids)
+    ax = sfm.pl.segmentation(sdata, "a", frame, labels="drawn_a", show=False)
+    assert outlines(ax) == expected(None, "no_nucleus", None)
 
 
 def test_flags_that_are_not_known_count_as_none(sdata):

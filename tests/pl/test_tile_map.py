@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.path import Path as Outline
+from spatialdata.transformations import Identity, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
@@ -55,6 +56,7 @@ def test_numbers_are_those_of_the_tile_on_top(sdata):
 @pytest.mark.parametrize(("sizes", "unit"), [({"a": 0.5, "b": None}, "µm"), ({"a": None}, "pixel"), (None, "")])
 def test_axes_have_the_unit_of_the_tiles(sdata, sizes, unit):
     record = sdata["tiles"].uns["spatialfm"]["X_mean_intensity"]
+    del sdata["tiles"].uns["spatialfm"]["table"]  # as of an earlier version
     assert json.loads(record["mpp_image"]) == {"a": 0.5}
     if sizes is None:
         del sdata["tiles"].uns["spatialfm"]
@@ -62,6 +64,16 @@ def test_axes_have_the_unit_of_the_tiles(sdata, sizes, unit):
         record["mpp_image"] = json.dumps(sizes)
     ax = sfm.pl.tile_map(sdata, "a", "share", show=False)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ((f"x ({unit})", f"y ({unit})") if unit else ("x", "y"))
+
+
+@pytest.mark.parametrize("mpp", [None, 0.5])
+def test_a_size_of_pixels_that_was_told_changes_no_coordinate_and_no_unit(make_sdata, mpp):
+    """An image that lies in pixels has its tiles there, whatever size of pixels an embedding is told."""
+    sdata = make_sdata({"a": (np.full((1, 64, 96), 90, np.uint8), None)}, ["DAPI"])
+    set_transformation(sdata["image_a"], Identity(), "a")
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, min_tissue=0.0, elements={"mpp": mpp})
+    ax = sfm.pl.tile_map(sdata, "a", "tissue", show=False)
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("x (pixel)", (0, 96))
 
 
 def test_tiles_side_by_side_are_drawn_once(make_sdata):

@@ -14,7 +14,14 @@ from spatialdata.transformations import Affine, Identity, Scale, Sequence, Trans
 import spatialfm
 from spatialfm._errors import CoordinateError, ElementError
 from spatialfm.pp.arrays import AxisAffine, channel_names, image_array, labels_array
-from spatialfm.pp.elements import SampleElements, axis_affine, labels_to_image, match_elements, pixel_size
+from spatialfm.pp.elements import (
+    SampleElements,
+    axis_affine,
+    labels_to_image,
+    match_elements,
+    pixel_size,
+    sample_images,
+)
 
 XY = {"axes": ("x", "y")}
 
@@ -132,6 +139,42 @@ def test_no_common_coordinate_system(cohort):
 
 
 # ---- maps ----
+
+
+@pytest.mark.parametrize("join", ["list", "dict", "by hand"])
+def test_what_was_made_of_images_is_no_sample_where_its_record_is_lost(join):
+    """`spatialdata.concatenate` leaves attrs out, and with a dict it renames elements."""
+    parts = {}
+    for name in "ab":
+        one = sd.SpatialData(images={f"image_{name}": image(scale(name), c_coords=["CD3", "DAPI"])})
+        names = [f"image_{name}{ending}" for ending in ("_imputed", "_reconstructed", "_reconstructed_hidden")]
+        for made in (*names, f"surprise_{name}"):
+            one.images[made] = image(scale(name), c_coords=["CD3", "DAPI"])
+        one.images[f"panorama_{name}_001"] = Image2DModel.parse(
+            np.zeros((3, 8, 8), np.uint8), dims=("c", "y", "x"), c_coords=["r", "g", "b"]
+        )
+        one.attrs["spatialfm"] = {"imputed": dict.fromkeys(names, {}), "panoramas": [f"panorama_{name}_001"]}
+        parts[name] = one
+    if join == "by hand":
+        images = {name: element for one in parts.values() for name, element in one.images.items()}
+        sdata = sd.SpatialData(images=images)
+    else:
+        sdata = sd.concatenate(parts if join == "dict" else list(parts.values()))
+    assert "spatialfm" not in sdata.attrs
+    assert len(sdata.images) == 12
+    expected = ["image_a-a", "image_b-b"] if join == "dict" else ["image_a", "image_b"]
+    assert sample_images(sdata) == expected
+    table = spatialfm.pp.marker_statistics(sdata)
+    assert table.loc["CD3", "n_pixels"] == 2 * 8 * 8
+
+
+def test_records_of_two_objects_are_kept_as_messages_advise():
+    parts = []
+    for name in "ab":
+        parts.append(sd.SpatialData(images={f"image_{name}": image(scale(name))}))
+        parts[-1].attrs["spatialfm"] = {"samples": {name: {"mpp": 1.0, "mpp_source": "assumed"}}}
+    records = sd.concatenate(parts, attrs_merge="unique").attrs["spatialfm"]["samples"]
+    assert {name: record["mpp_source"] for name, record in records.items()} == {"a": "assumed", "b": "assumed"}
 
 
 def test_axis_affine_composes_and_inverts():

@@ -160,6 +160,28 @@ def test_polygons_are_judged_and_are_a_reference_as_labels_are(planted):
     assert (row["n_cells"], row["n_reference"]) == (6, 3)
 
 
+@pytest.mark.parametrize("ids", [[0, 1, 2], ["aab-1", "aac-1", "aad-1"], [40, 7, 9]])
+def test_polygons_keep_the_ids_of_their_element(planted, ids):
+    """The first lies on label 1 and the second on 2 of the labels, as planted; the third on nothing."""
+    squares = [box(x, y, x + 9, y + 9) for x, y in ((10, 10), (35, 10), (10, 48))]  # µm
+    planted["drawn_a"] = ShapesModel.parse(GeoDataFrame(geometry=squares, index=ids), transformations={"a": Identity()})
+    labels = planted["cells_a"].values
+    below = [int(labels[2 * y + 9, 2 * x + 9]) for x, y in ((10, 10), (35, 10))]
+    cells = sfm.pp.segmentation_quality(planted, {"a": "drawn_a"}, image="image_a", by="cell")
+    assert sorted(cells["cell_id"], key=ids.index) == ids
+    back = sfm.pp.segmentation_quality(planted, {"a": "cells_a"}, image="image_a", reference="drawn_a", by="cell")
+    back = back.set_index("cell_id")["reference_id"]
+    assert back.loc[below].tolist() == ids[:2]
+    nothing = back.drop(below)
+    assert (nothing == 0).all() if ids[0] == 40 else nothing.isna().all()
+    sfm.pp.cell_table(planted, labels={"a": "drawn_a"}, image={"a": "image_a"})
+    sfm.pp.segmentation_quality(planted, {"a": "drawn_a"}, image="image_a", by="cell", table_name="table")
+    obs = planted["table"].obs.set_index("cell_id")
+    flags = cells.set_index("cell_id").loc[obs.index]
+    assert obs["segmentation_no_nucleus"].tolist() == flags["no_nucleus"].tolist()
+    assert obs.loc[ids[2], "segmentation_no_nucleus"]
+
+
 def test_positions_alone_are_refused(planted):
     spots = PointsModel.parse(np.array([[10.0, 10], [30, 30]]), transformations={"a": Identity()})
     planted["spots_a"] = spots

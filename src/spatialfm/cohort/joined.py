@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DECIDING = (*OF_IMAGES, "normalization_mean", "normalization_std", "markers", "feature_names")
 KEPT = ("recipe", "normalization_source", "mpp_image", "mpp_used")  # one of these is left of a joined record
 MEASURED = ("X_classical", "X_mean_intensity")  # columns in several units: their record says how they are compared
-ONE_CALL = "Embed all samples in one call, in one SpatialData: spatialdata.concatenate([...])."
+ONE_CALL = "Embed all samples in one call, in one SpatialData: spatialdata.concatenate([...], attrs_merge='unique')."
 
 
 def say_joined(adata: AnnData, use_rep: str) -> None:

@@ -21,6 +21,7 @@ from .._public import public
 from .._record import record
 from .._storable import storable_names
 from .._version import __version__
+from ..pp.units import unit_of_sample
 from ._features_file import FeaturesFile, read_file
 
 if TYPE_CHECKING:
@@ -63,14 +64,15 @@ def write_features_h5(
         Side of a tile in µm. Default: that of the record of the embedding; of cells it must be given, and a square of
         this size around each is its tile.
     mpp
-        µm per pixel at full resolution, ``"trident"`` only. Default: that of the record.
+        µm per pixel at full resolution, for ``"trident"`` and for a table whose places are in pixels. Default: that of
+        the record.
     patient_key
         Column of ``obs`` with the patient, for ``slide_table.csv``, STAMP's table of patients and files; None: no such
         table.
     library_key
         Column of ``obs`` with the sample.
     spatial_key
-        Key of ``obsm`` with the centre of each tile or cell in µm.
+        Key of ``obsm`` with the centre of each tile or cell in µm, or in pixels if the table says so.
     overwrite
         Whether files that are there are replaced, ``slide_table.csv`` among them.
 
@@ -103,7 +105,8 @@ def write_features_h5(
     owner = adata.obs[library_key].astype(str).to_numpy()
     samples = list(pd.unique(owner))
     notes = record(adata, use_rep) if use_rep in adata.uns.get(UNS, {}) else {}
-    sizes = {sample: _sizes(notes, sample, tile_um, mpp, layout) for sample in samples}
+    in_pixels = {sample: unit_of_sample(adata.uns, sample) == "pixel" for sample in samples}
+    sizes = {sample: _sizes(notes, sample, tile_um, mpp, layout, in_pixels[sample]) for sample in samples}
     rows_of = {sample: np.flatnonzero(owner == sample) for sample in samples}
     patients = {sample: _patient(adata, rows, patient_key, sample) for sample, rows in rows_of.items()}
     paths = [Path(folder).expanduser() / f"{name}.h5" for name in storable_names(samples)]
@@ -113,7 +116,8 @@ def write_features_h5(
     told = {"extractor": str(notes.get("model", use_rep)), "written_by": f"spatialfm {__version__}"}
     for (sample, rows), path in zip(rows_of.items(), paths, strict=True):
         attrs = told | {"sample": sample} | ({"patient": patients[sample]} if patients[sample] else {})
-        _write(path, values[rows], centres[rows], adata.obs_names[rows], layout, sizes[sample], attrs)
+        places = centres[rows] * (sizes[sample]["mpp"] if in_pixels[sample] else 1)
+        _write(path, values[rows], places, adata.obs_names[rows], layout, sizes[sample], attrs)
     for path in table:
         slides = pd.DataFrame({"PATIENT": list(patients.values()), "FILENAME": [one.name for one in paths]})
         with written_beside(path) as partial:
@@ -206,7 +210,7 @@ def _values(adata: AnnData, use_rep: str) -> np.ndarray:
 
 
 def _sizes(
-    notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str
+    notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str, in_pixels: bool
 ) -> dict[str, float]:
     """Side of a tile in µm, and what is known of it in pixels of the model and of the image."""
     sizes: dict[str, float] = {}
@@ -221,6 +225,10 @@ def _sizes(
         sizes["mpp"] = float(mpp if mpp is not None else own)  # type: ignore[arg-type]
     if not sizes["tile_um"] > 0:
         raise TableError(f"tile_um={tile_um:g} is not the side of a tile. Pass µm above 0.")
+    if in_pixels and "mpp" not in sizes:
+        raise TableError(
+            f"Places of sample {sample!r} are in pixels, whose size is not known: pass mpp=<µm per pixel of the image>."
+        )
     if layout == "trident" and "mpp" not in sizes:
         raise TableError("TRIDENT's coordinates are pixels, whose size is not known: pass mpp=<µm per pixel>.")
     if layout == "trident" and round(sizes["tile_um"] / sizes["mpp"]) < 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from .._coordinates import coordinates
 from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE, UNS
 from ..pp.units import coordinate_unit
@@ -39,7 +40,7 @@ def points(
             f"{listed(table.obs[library_key].astype(str).unique())}."
         )
     rows = in_random_order(rows)
-    xy = places_in(np.asarray(table.obsm[SPATIAL], dtype=float)[rows], sample, SPATIAL)
+    xy = places_in(coordinates(table, finite=False)[rows], sample, SPATIAL)
     colors = _colors(table, rows, color)
     window = _around(xy)
     ax = new_axes(None, _figsize(window, colors))

@@ -11,13 +11,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .._dense import dense
+from .._coordinates import coordinates
 from .._errors import ElementError, PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY
 from .._public import public
 from ..pp.arrays import channel_names, image_array
 from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_rows
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements
+from ..pp.joins import whole_numbers
 from ..pp.units import kinds_of_pixels, length_unit
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SAME, OTHER = OKABE_ITO[5], OKABE_ITO[4]  # light blue and orange: apart with colour blindness, and seen on black
 CELL_SIDE = 40.0  # µm around a cell
+WHOLE = 2**31  # pixels: none is left out
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def search_results(
     Raises
     ------
     TableError, ElementError, PanelError
-        If columns, tables, rows, images or channels are missing; the message names them.
+        If columns, tables, rows, images or channels are missing, or the mask of a cell is not around its position;
+        the message names them.
 
     Examples
     --------
@@ -197,6 +200,7 @@ class _Reader:
                 raise TableError(f"No column {key!r} in table {table_name!r} ({argument}); found {listed(obs, 12)}.")
         if SPATIAL not in self.table.obsm:
             raise TableError(f"Table {table_name!r} has no obsm[{SPATIAL!r}]: the places of its rows are unknown.")
+        self.places = coordinates(self.table, finite=False)[:, :2]
         self.channels, self.label_key, self.size = channels, label_key, size
         self.outline, self.max_pixels = outline, max_pixels
         self.pairs: dict[str, SampleElements] = {}
@@ -247,7 +251,7 @@ class _Reader:
         return str(obs[attrs["region_key"]]), obs[attrs["instance_key"]]
 
     def _window(self, place: int, pair: SampleElements) -> SlideWindow:
-        x, y = map(float, dense(self.table.obsm[SPATIAL])[place][:2])
+        x, y = map(float, self.places[place])
         side, region = self.size, self._region(place)
         if (drawn := self._drawn(region, pair)) is not None and (number := self._number(region)) > 0:
             # a table that another package made may have its positions in other units than the image
@@ -256,7 +260,22 @@ class _Reader:
             bounds = self.sdata.shapes[region[0]].geometry.loc[region[1]].bounds
             side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
         half = (side or CELL_SIDE) / 2
-        return SlideWindow(x - half, y - half, x + half, y + half)
+        window = SlideWindow(x - half, y - half, x + half, y + half)
+        if region is not None and region[0] in self.sdata.labels and not self._is_below(region, pair, window):
+            raise TableError(
+                f"The mask of {self.table.obs_names[place]!r} is not within {2 * half:g} "
+                f"{length_unit(self.sdata, pair)} around its place in obsm[{SPATIAL!r}]: the picture "
+                "would show another cell. Is it in another unit than the coordinate system of the sample? "
+                "sfm.pp.cell_table(sdata, table_name=<new name>) makes a table whose positions fit."
+            )
+        return window
+
+    def _is_below(self, region: tuple[str, int], pair: SampleElements, window: SlideWindow) -> bool:
+        """Whether any pixel of a cell is in a window."""
+        pair = replace(pair, labels=region[0])
+        to_system = labels_to_system(self.sdata, pair)
+        labels, _ = read_raster(cells_array(self.sdata, pair), to_system, window, WHOLE)
+        return bool((labels == self._number(region)).any())
 
     def _outline(self, place: int, pair: SampleElements, window: SlideWindow) -> tuple[np.ndarray, Extent] | None:
         """Border of the cell itself ``(y, x)``, where the row is one of a labels element."""
@@ -280,7 +299,7 @@ class _Reader:
     def _number(self, region: tuple[str, int]) -> int:
         """Number in the label image of a cell, -1 where its element has none of this id."""
         if region[0] not in self.sdata.shapes:
-            return region[1]
+            return int(whole_numbers(pd.Series([region[1]]), "of the table with the labels of cells")[0])
         return int(numbers_of_rows(self.sdata, region[0], pd.Series([region[1]]), "of the table")[0])
 
     @property

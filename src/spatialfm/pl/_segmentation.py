@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgb
 
 from .._errors import PanelError, TableError, listed
 from .._public import public
-from ..pp.arrays import channel_names, image_array
+from ..pp.arrays import channel_names, drawn_kind, image_array
 from ..pp.channels import nuclear_channel
-from ..pp.drawn_cells import cells_array
+from ..pp.drawn_cells import cells_array, numbers_of_rows
 from ..pp.elements import image_to_system, labels_to_system, match_elements
 from ..pp.units import length_unit
 from ._cells import CellColors, _decorate, _figsize, _legends, _window
@@ -131,7 +131,7 @@ def segmentation(
     images, given = (None if name is None else {sample: name} for name in (image, labels))
     pair = match_elements(sdata, images, given, samples=[sample])[0]
     stains = _stains(channel_names(sdata, pair.image), nuclear, membrane, pair.image)
-    outlines = None if quality is None else _outlines(quality, sample, str(pair.labels), flags, palette or {})
+    outlines = None if quality is None else _outlines(sdata, quality, sample, str(pair.labels), flags, palette or {})
     to_um = image_to_system(sdata, pair)
     array = image_array(sdata, pair.image)
     window = _window(array, to_um, crop, pair.image)
@@ -168,7 +168,12 @@ def _stains(
 
 
 def _outlines(
-    quality: pd.DataFrame, sample: str, labels: str, flags: Sequence[str] | None, palette: Mapping[str, str]
+    sdata: SpatialData,
+    quality: pd.DataFrame,
+    sample: str,
+    labels: str,
+    flags: Sequence[str] | None,
+    palette: Mapping[str, str],
 ) -> CellColors:
     """Colour of each cell: that of its first flag, or white."""
     if missing := [name for name in ("labels", "cell_id") if name not in quality]:
@@ -196,6 +201,8 @@ def _outlines(
         if flagged.any():
             legend[text] = shade
     legend = dict(reversed(legend.items())) | {"none of these": PLAIN}
+    if drawn_kind(sdata, labels) is not None:  # shapes have ids of any kind
+        return CellColors(numbers_of_rows(sdata, labels, rows["cell_id"], "'cell_id' of quality="), rgb, legend)
     return CellColors(rows["cell_id"].to_numpy(np.int64), rgb, legend)
 
 

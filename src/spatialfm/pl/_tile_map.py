@@ -14,8 +14,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from .._errors import TableError, listed
-from .._keys import SAMPLE_KEY, TILES, UNS
+from .._keys import SAMPLE_KEY, TABLE, TILES, UNS
 from .._public import public
+from ..pp.units import unit_of_sample
 from ._figure import MISSING, Palette, axis_labels, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -121,8 +122,10 @@ def tile_map(
 
 
 def _unit(table: AnnData, sample: str) -> str:
-    """µm, or pixels where the embeddings of the tiles say that no pixel size was known; empty if nothing is said."""
+    """µm, or pixels where no pixel size was known; of tables of earlier versions as their embeddings say, or empty."""
     records = table.uns.get(UNS, {})
+    if TABLE in records:
+        return unit_of_sample(table.uns, sample)
     known = [
         json.loads(str(one["mpp_image"])).get(sample)
         for one in records.values()

@@ -20,14 +20,16 @@ from .._keys import (
     CELLS_PREFIX,
     IMAGE_PREFIX,
     IMPUTED,
+    PANORAMA_PREFIX,
     PANORAMAS,
     SAMPLE_KEY,
     SPATIAL,
+    SURPRISE_PREFIX,
     TABLE,
     TISSUE_PREFIX,
 )
 from .._wording import takes
-from .arrays import AxisAffine, cells_element, drawn_kind, image_array, labels_array
+from .arrays import AxisAffine, cells_element, channel_names, drawn_kind, image_array, labels_array
 from .stand_ins import check_stand_in, stand_ins
 
 if TYPE_CHECKING:
@@ -141,10 +143,24 @@ def match_elements(
 
 
 def sample_images(sdata: SpatialData) -> list[str]:
-    """Images that can be samples: all but pictures of whole slides, and what a model predicted."""
+    """Images that can be samples: all but pictures of whole slides, and what was predicted or painted.
+
+    `spatialdata.concatenate` leaves the records of these out, and so does who makes an object of elements: their usual
+    names tell them, too.
+    """
     records = sdata.attrs.get(ATTRS, {})
     others = {*records.get(PANORAMAS, ()), *records.get(IMPUTED, ())}
-    return [name for name in sdata.images if name not in others]
+    return [name for name in sdata.images if name not in others and not _is_made(sdata, name)]
+
+
+def _is_made(sdata: SpatialData, name: str) -> bool:
+    """Whether an image is one of those by its name, beside the image that it was made of."""
+    for ending in ("_imputed", "_reconstructed"):
+        if ending in name and name.replace("_hidden", "").replace(ending, "") in sdata.images:
+            return True
+    if name.startswith(SURPRISE_PREFIX) and IMAGE_PREFIX + name.removeprefix(SURPRISE_PREFIX) in sdata.images:
+        return True
+    return name.startswith(PANORAMA_PREFIX) and channel_names(sdata, name) == ["r", "g", "b"]
 
 
 def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:

@@ -130,7 +130,8 @@ def check_labels(
     - ``sample``, ``labels``: where.
     - ``finding``, ``severity`` (``"error"``, ``"warning"``, ``"note"``, ``"ok"``).
     - ``n``: numbers concerned (of ``"fractional"``: pixels), ``share`` of all.
-    - ``numbers``: all of them, as a list; of shapes whose index is text, places in the element, counted from 1.
+    - ``numbers``: all of them, as a list; of shapes whose ids are text or begin at 0, places in the element,
+      counted from 1.
     - ``n_cells``, ``n_pieces``, ``median_area`` in pixels: of the whole element.
     - ``message``: the finding in words.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,9 @@ from .agreement import Agreement, agreement
 from .annotated import annotated_cells
 from .arrays import AxisAffine, channel_names, drawn_kind, image_array
 from .channels import nuclear_channel
-from .drawn_cells import cells_data
+from .drawn_cells import DrawnCells, cells_data, drawn_cells
 from .elements import labels_to_image, match_elements
-from .labels import inspect_labels, report_labels
+from .labels import CheckedLabels, inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
 from .nuclei_in_cells import COVERED, Nuclei, nuclei_of
@@ -52,6 +52,8 @@ class _Judged:
     nuclei: Nuclei | None
     pixels_per_label: float
     compared: Agreement | None
+    drawn: DrawnCells | None  # where the cells are shapes
+    reference: DrawnCells | None
 
 
 @public
@@ -105,7 +107,7 @@ def segmentation_quality(
 
     Returns
     -------
-    With ``by="cell"``, one row per cell: ``sample``, ``labels``, ``cell_id``, and
+    With ``by="cell"``, one row per cell: ``sample``, ``labels``, ``cell_id`` (of shapes the ids of their index), and
 
     ``at_border``
         It touches the border of the image or of the label image, and may be cut there.
@@ -118,8 +120,9 @@ def segmentation_quality(
         It holds none, and less than a tenth of it is nucleus; it holds two or more (cells that were fused, or a cell
         with two nuclei); a quarter of a nucleus or more is in it and as much in another cell (a cell in two parts).
     ``reference_id``, ``iou``, ``merged``, ``split``
-        With `reference`: the cell with the largest intersection over union (0: none), and that; whether it holds more
-        than half of two reference cells; whether it is one of several that lie by more than half in one.
+        With `reference`: the cell with the largest intersection over union (0: none; of shapes whose ids are text or
+        begin at 0, missing), and that; whether it holds more than half of two reference cells; whether it is one of
+        several that lie by more than half in one.
 
     With ``by="sample"``, one row per sample: ``sample``, ``labels``, ``n_cells``, and of each of these the number of
     cells; ``n_seams``; ``n_nuclei``, and ``nuclei_outside``, those that are in no cell. With `reference`:
@@ -167,14 +170,14 @@ def segmentation_quality(
     report_labels(sdata, checked, on_pieces="keep", on_giants="keep")
     say_orientation(sdata, pairs, [check.pieces.by_label() for check in checked])
     judged = [
-        _judge(sdata, pair, check.pieces.by_label(), job, diameter, other)
+        _judge(sdata, pair, check, job, diameter, other)
         for pair, check, job, other in zip(
             progress_bar(pairs, desc="quality", unit="sample"), checked, jobs, references, strict=True
         )
     ]
     cells = pd.concat([_cells(one) for one in judged], ignore_index=True)
     if table_name is not None:
-        _write(sdata, table_name, cells)
+        _write(sdata, table_name, cells, np.concatenate([one.scan.ids for one in judged]))
     return cells if by == "cell" else pd.DataFrame([_sample(one, thresholds) for one in judged])
 
 
@@ -251,12 +254,12 @@ def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: fl
 def _judge(
     sdata: SpatialData,
     pair: SampleElements,
-    scan: LabelScan,
+    check: CheckedLabels,
     job: SegmentJob | None,
     diameter: float,
     reference: SampleElements | None,
 ) -> _Judged:
-    array = cells_data(sdata, pair)
+    array, scan = cells_data(sdata, pair), check.pieces.by_label()
     to_image = labels_to_image(sdata, pair)
     top, bottom, left, right = _on_image(array.shape, image_array(sdata, pair.image).shape[-2:], to_image)
     y0, y1, x0, x1 = scan.box.reshape(-1, 4).T
@@ -272,7 +275,20 @@ def _judge(
         to_reference = to_image.then(labels_to_image(sdata, reference).inverse())
         compared = agreement(array, LabelGrid(cells_data(sdata, reference), to_reference))
     n_seams = sum(len(one) for one in lines)
-    return _Judged(pair, scan, at_border, cut, n_seams, nuclei, to_image.scale_y * to_image.scale_x, compared)
+    other = None if reference is None else drawn_cells(sdata, reference)
+    per_label = to_image.scale_y * to_image.scale_x
+    return _Judged(pair, scan, at_border, cut, n_seams, nuclei, per_label, compared, check.drawn, other)
+
+
+def _named(drawn: DrawnCells | None, numbers: np.ndarray) -> Any:
+    """Ids in the element of cells of these numbers; of shapes whose ids are not label numbers, 0 (none) is missing."""
+    if drawn is None or not drawn.renamed:
+        return numbers
+    if (numbers > 0).all():
+        return drawn.ids_of(numbers)
+    ids = np.full(len(numbers), None, object)
+    ids[numbers > 0] = drawn.ids_of(numbers[numbers > 0])
+    return pd.array(ids, dtype="Int64") if drawn.ids.dtype.kind in "iu" else ids
 
 
 def _on_image(labels: tuple[int, int], image: tuple[int, int], to_image: AxisAffine) -> tuple[int, int, int, int]:
@@ -292,7 +308,7 @@ def _cells(judged: _Judged) -> pd.DataFrame:
         {
             "sample": judged.pair.sample,
             "labels": judged.pair.labels,
-            "cell_id": judged.scan.ids,
+            "cell_id": _named(judged.drawn, judged.scan.ids),
             "at_border": judged.at_border,
             "cut": judged.cut,
         }
@@ -307,7 +323,8 @@ def _cells(judged: _Judged) -> pd.DataFrame:
         frame["several_nuclei"] = nuclei.n > 1
         frame["shared_nucleus"] = nuclei.shares
     if compared is not None:
-        frame["reference_id"], frame["iou"] = compared.best()
+        numbers, frame["iou"] = compared.best()
+        frame.insert(frame.columns.get_loc("iou"), "reference_id", _named(judged.reference, numbers))
         frame["merged"], frame["split"] = compared.merged(), compared.parts()
     return frame
 
@@ -336,11 +353,11 @@ def _sample(judged: _Judged, thresholds: Sequence[float]) -> dict[str, object]:
     return row
 
 
-def _write(sdata: SpatialData, table_name: str, cells: pd.DataFrame) -> None:
-    """Flags of cells to the rows of a table that annotate them."""
+def _write(sdata: SpatialData, table_name: str, cells: pd.DataFrame, numbers: np.ndarray) -> None:
+    """Flags of cells, whose numbers in the label image are given, to the rows of a table that annotate them."""
     table = sdata.tables[table_name]
     rows = pd.MultiIndex.from_arrays(annotated_cells(table, table_name, sdata))
-    known = cells.set_index(["labels", "cell_id"])
+    known = cells.set_index([cells["labels"], numbers])
     place = known.index.get_indexer(rows)
     for flag in FLAGS:
         if flag not in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,18 @@ def length_unit(sdata: SpatialData, pair: SampleElements) -> str:
     if size is None:
         return "px"
     return "µm" if of_microscope(size) else "units"
+
+
+def record_of_units(sdata: SpatialData, pairs: Sequence[SampleElements]) -> dict[str, str]:
+    """What the table of a grid over images says of its coordinates, for `coordinate_unit`.
+
+    They are those of the coordinate system, whatever size of pixels an embedding was told (``mpp=``).
+    """
+    import json
+
+    known = {"px": "pixel", "µm": "µm"}
+    units = {pair.sample: {"unit": known.get(length_unit(sdata, pair), "")} for pair in pairs}
+    return {"samples": json.dumps(units, ensure_ascii=False)}
 
 
 def of_microscope(size: float) -> bool:
@@ -274,16 +286,9 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
     TableError
         If the record has both samples in µm and samples in pixels.
     """
-    import json
-
-    try:
-        record = uns["spatialfm"]["table"]
-        if "samples" not in record:  # a table that came without images has one unit
-            return str(record["unit"])
-        samples = json.loads(record["samples"])
-        units = {sample: str(entry["unit"]) for sample, entry in samples.items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return ""
+    units = _recorded_units(uns)
+    if isinstance(units, str):
+        return units
     if len(set(units.values())) > 1:
         in_pixels = [sample for sample, unit in units.items() if unit == "pixel"]
         raise TableError(
@@ -292,6 +297,32 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
             "table next to this one with sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     return next(iter(units.values()), "")
+
+
+def unit_of_sample(uns: Mapping[str, object], sample: str) -> str:
+    """Unit of the coordinates of one sample: ``"µm"``, ``"pixel"``, or empty if it is not recorded.
+
+    Examples
+    --------
+    >>> uns = {"spatialfm": {"table": {"samples": '{"a": {"unit": "pixel"}, "b": {"unit": "µm"}}'}}}
+    >>> unit_of_sample(uns, "a"), unit_of_sample(uns, "b"), unit_of_sample({}, "a")
+    ('pixel', 'µm', '')
+    """
+    units = _recorded_units(uns)
+    return units if isinstance(units, str) else units.get(sample, "")
+
+
+def _recorded_units(uns: Mapping[str, object]) -> str | dict[str, str]:
+    """One unit, empty if it is not recorded, or that of each sample."""
+    import json
+
+    try:
+        record: Any = uns["spatialfm"]["table"]  # type: ignore[index]
+        if "samples" not in record:  # a table that came without images has one unit
+            return str(record["unit"])
+        return {sample: str(entry["unit"]) for sample, entry in json.loads(record["samples"]).items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
 
 
 def nearest_distance(coordinates: np.ndarray) -> float | None:

@@ -10,6 +10,7 @@ import spatialdata as sd
 from spatialdata.models import Labels2DModel, TableModel
 
 from spatialfm._errors import ElementError
+from spatialfm.pp.elements import sample_images
 from spatialfm.tl.imputation.surprise_maps import map_names, paint_maps
 
 LABELS = np.array([[0, 3, 3], [7, 7, 0]], np.uint8)
@@ -55,3 +56,4 @@ def test_cells_have_their_own_numbers_by_all_markers_and_by_each(data):
     np.testing.assert_array_equal(found[0], [[np.nan, 3, 3], [1, 1, np.nan]])
     np.testing.assert_array_equal(found[1], [[np.nan, 30, 30], [10, 10, np.nan]])
     assert np.asarray(sdata.images["surprise_b"])[0, 0, 1] == 2
+    assert sample_images(sdata) == []  # maps are no samples

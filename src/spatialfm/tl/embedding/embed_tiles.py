@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..._coordinates import coordinates
 from ..._errors import ElementError, TableError, counted
-from ..._keys import REGION_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE, TILE_KEY, TILES
+from ..._keys import REGION_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE, TILE_KEY, TILES, UNS
 from ..._logging import logger
 from ..._outcome import carry_outcome
 from ..._public import public
@@ -27,6 +27,7 @@ from ...embed.session import (
     run_plan,
     write_result,
 )
+from ...pp.units import record_of_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -105,8 +106,8 @@ def embed_tiles(
     samples
         Samples to use (default: all).
     cluster_key
-        Column of the cell table: adds the commonest label among the cells whose centroid is in the tile, and its
-        share.
+        Column of the cell table: adds the number of labelled cells whose centroid is in the tile, the commonest of
+        their labels, and its share.
     table_name
         Table to write.
     cell_table_name
@@ -124,7 +125,8 @@ def embed_tiles(
         Squares in the sample's coordinate system (µm where the readers made it).
     ``[table_name]``
         One row per tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of
-        ``sdata["samples"]``, `tissue` (share), `n_cells`, `label`, `label_share`; ``obsm["spatial"]`` the centre;
+        ``sdata["samples"]``, `tissue` (share), `n_cells` (that have a label), `label`, `label_share`;
+        ``obsm["spatial"]`` the centre;
         ``obsm[key_added]`` and its record in ``uns["spatialfm"][key_added]``.
 
     Raises
@@ -278,7 +280,8 @@ def _table(
     obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=f"{table_name}_", instance_key=TILE_KEY, kind="tile")
     if cells is not None and cluster_key is not None:
         obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
-    table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
+    centers = np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)
+    table = AnnData(obs=obs, obsm={SPATIAL: centers}, uns={UNS: {TABLE: record_of_units(sdata, pairs)}})
     regions = [f"{table_name}_{pair.sample}" for number, pair in enumerate(pairs) if (grid.sample == number).any()]
     carry_outcome(sdata.tables.get(SAMPLES), table)
     return TableModel.parse(table, region=regions, region_key=REGION_KEY, instance_key=TILE_KEY)
@@ -287,13 +290,14 @@ def _table(
 def majority_labels(
     samples: np.ndarray, bounds: np.ndarray, cells: AnnData, cluster_key: str, index: pd.Index
 ) -> pd.DataFrame:
-    """Number of cells in each tile, their commonest label and its share.
+    """Number of labelled cells in each tile, their commonest label and its share.
 
-    A cell is in every tile that holds its centroid; of labels that are equally common the first category is taken.
+    A cell is in every tile that holds its centroid; cells without a label do not count, and of labels that are equally
+    common the first category is taken.
     """
     labels = named(cells.obs[cluster_key], "cluster_key")
     codes, names = labels.cat.codes.to_numpy(), labels.cat.categories
-    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(cells, finite=False)
+    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(cells, finite=False)[:, :2]
     counts = np.zeros((len(samples), len(names)), np.int64)
     for sample in np.unique(samples):
         in_sample = np.flatnonzero((of_cells == sample) & (codes >= 0))

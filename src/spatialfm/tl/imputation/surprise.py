@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, TableError, counted
-from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
+from ..._keys import ATTRS, IMPUTED, PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
@@ -187,6 +187,7 @@ def surprise(
     params["maps"] = list(targets.values())
     for name in earlier_maps(adata, key_added) if hasattr(data, "images") else ():
         data.images.pop(name, None)  # of another call: they would be read as this one's
+        data.attrs.get(ATTRS, {}).get(IMPUTED, {}).pop(name, None)
     medians = frame.median()
     tables = {"samples": medians, "apart": apart_from_others(medians), "far": far, "errors": parts.table()}
     if parts.inputs is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError
-from ..._keys import INSTANCE_KEY, REGION_KEY
+from ..._keys import ATTRS, CELLS_PREFIX, IMPUTED, INSTANCE_KEY, REGION_KEY
 from ...cohort.checks import listed
 from ...cohort.representation import named_columns
 from ...pp.cell_maps import painted_cells
@@ -28,7 +29,7 @@ def map_names(data: Any, adata: AnnData, key: str) -> dict[str, str]:
             f"No labels element {lacking[0]!r} in sdata, whose cells the table holds; found {listed(data.labels)}. "
             "Pass maps=False."
         )
-    names = {region: f"{key}_{region.removeprefix('cells_')}" for region in regions}
+    names = {region: f"{key}_{region.removeprefix(CELLS_PREFIX)}" for region in regions}
     own = earlier_maps(adata, key)
     if taken := [name for name in names.values() if name in data and name not in own]:
         raise ElementError(f"sdata has an element {taken[0]!r} already. Pass another key_added=.")
@@ -50,6 +51,14 @@ def paint_maps(
         rows = (adata.obs[_key(adata, "region_key", REGION_KEY)].astype(str) == region).to_numpy()
         instances = adata.obs[_key(adata, "instance_key", INSTANCE_KEY)].to_numpy()[rows]
         data.images[name] = painted_cells(data, region, instances, values[rows], ["all", *markers])
+        about = json.dumps({"method": "surprise", "key": key})
+        records = data.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})  # they are not samples
+        records[name] = {
+            "of": region,
+            "sample": region.removeprefix(CELLS_PREFIX),
+            "holds": "surprise",
+            "record": about,
+        }
 
 
 def _key(adata: AnnData, which: str, default: str) -> str:

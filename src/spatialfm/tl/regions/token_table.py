@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, SpatialfmError
-from ..._keys import REGION_KEY, SAMPLES, SPATIAL, TOKEN_KEY
+from ..._keys import REGION_KEY, SAMPLES, SPATIAL, TABLE, TOKEN_KEY, UNS
 from ..._outcome import carry_outcome
 from ..._storable import write_obsm, write_uns
 from ...cohort.patient_names import patients_of_rows
@@ -19,6 +19,7 @@ from ...embed.session import choose_components, embedding_record, grid_obs, outp
 from ...learn.probe import certainty, draw_per_class, fit_probe
 from ...pp.class_maps import check_names, natural_step, owners, record_map, smooth_classes
 from ...pp.maps import labels_element
+from ...pp.units import record_of_units
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ def plan_table(
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
     obs = grid_obs(sdata, samples, ids, grid.coverage, prefix=f"{table_name}_", instance_key=TOKEN_KEY, kind="token")
     centers = np.stack([boxes[:, [0, 2]].mean(axis=1), boxes[:, [1, 3]].mean(axis=1)], axis=1)
-    rows = AnnData(obs=obs, obsm={SPATIAL: centers})
+    rows = AnnData(obs=obs, obsm={SPATIAL: centers}, uns={UNS: {TABLE: record_of_units(sdata, pairs)}})
     carry_outcome(sdata.tables.get(SAMPLES), rows)
     table = TableModel.parse(
         rows,
