@@ -193,7 +193,10 @@ def _refuse_duplicates(names: Sequence[str], file: str, given: list[str] | dict[
     duplicates = repeated_names(names)
     if not duplicates:
         return
-    where = "; ".join(f"{name!r} at positions {[i for i, n in enumerate(names) if n == name]}" for name in duplicates)
+    places: dict[str, list[int]] = {name: [] for name in duplicates}
+    for i, name in enumerate(names):
+        places.get(name, []).append(i)
+    where = "; ".join(f"{name!r} at positions {at}" for name, at in places.items())
     if isinstance(given, list):
         raise PanelError(f"channel_names has duplicates: {where}. Give each channel of {file} a unique name.")
     seen: Counter[str] = Counter()
