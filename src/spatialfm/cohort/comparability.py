@@ -208,7 +208,8 @@ def another_scale(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple
     if not counts.any():
         return None
     wide = float(np.median(spread[counts] / sd[counts]))
-    away = float(np.median(np.abs(values[:, counts].mean(axis=0, dtype=np.float64) - mean[counts]) / sd[counts]))
+    middle = values.mean(axis=0, dtype=np.float64)
+    away = float(np.median(np.abs(middle - mean)[counts] / sd[counts]))
     same = (few or 1 / OTHER_SCALE <= wide) and wide <= OTHER_SCALE and away <= OTHER_SCALE
     return None if same else (wide, away)
 

@@ -333,7 +333,7 @@ def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tu
             )
     # two modalities in one space are apart without being in other units
     if use_rep == index.use_rep and index.moments is not None and len(values):
-        tell_another_scale(np.asarray(values, np.float64), *index.moments, f"{use_rep!r} (use_rep=) of the query")
+        tell_another_scale(values, *index.moments, f"{use_rep!r} (use_rep=) of the query")
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
