@@ -40,6 +40,9 @@ def test_what_was_measured_stays_and_gaps_are_filled(table):
     assert predicted_in_x(both) == ["CD3", "CD20"]
     assert np.isnan(table.X[1, 0])
     assert predicted_in_x(table) == []
+    more = ad.AnnData(np.ones((2, 1)), var=pd.DataFrame(index=["CD99"]), obs=pd.DataFrame(index=["x", "y"]))
+    for merge in ("first", "unique"):  # the mark of a marker that the other table lacks is missing
+        assert sorted(predicted_in_x(ad.concat([both, more], join="outer", merge=merge))) == ["CD20", "CD3"]
 
 
 def test_a_marker_that_was_measured_everywhere_holds_no_prediction(table):

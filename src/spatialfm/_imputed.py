@@ -28,9 +28,11 @@ def is_imputed(adata: AnnData, key: str) -> bool:
 
 def predicted_in_x(table: AnnData) -> list[str]:
     """Markers of which `with_imputed` put predictions into ``X``."""
-    if "imputed" not in table.var or table.var["imputed"].dtype != bool:
+    if "imputed" not in table.var:
         return []
-    return list(map(str, table.var_names[table.var["imputed"].to_numpy()]))
+    # joined to markers that another table lacks, truth values become objects beside missing ones
+    held = [isinstance(value, bool | np.bool_) and bool(value) for value in table.var["imputed"]]
+    return list(map(str, table.var_names[held]))
 
 
 @public

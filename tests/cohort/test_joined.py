@@ -44,6 +44,22 @@ def test_a_lost_record_of_columns_in_several_units_is_told(tables):
         representation(joined(tables), "X_classical")
 
 
+def test_fractions_of_types_that_nothing_names_are_told():
+    """Columns B, T and B, tumor would be one table of two columns."""
+    tables = []
+    for types in (("B", "T"), ("B", "tumor")):
+        cells = sfm.datasets.simulate_cells(n_patients=1, cells_per_patient=60, random_state=len(tables))
+        cells.obs["kind"] = np.where(np.arange(60) % 2, *types)
+        sfm.tl.neighborhood_composition(cells, "kind", n_neighbors=5)
+        representation(cells, "neighborhood_composition")
+        tables.append(cells)
+    for how in ({}, {"uns_merge": "same"}):
+        both = joined(tables, **how)
+        assert both.obsm["neighborhood_composition"].shape == (120, 2)
+        with pytest.warns(SpatialfmWarning, match="no record of the types that columns of 'neighborhood_composition'"):
+            sfm.tl.niches(both, 2, copy=True)
+
+
 def test_components_of_two_calls_are_told():
     reduced = [embedded(seed, "classical", reduce={"n_components": 3}) for seed in (0, 1)]
     with pytest.warns(SpatialfmWarning, match=f"'basis'.*{APART}"):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DECIDING = (*OF_IMAGES, "normalization_mean", "normalization_std", "markers", "feature_names")
 KEPT = ("recipe", "normalization_source", "mpp_image", "mpp_used")  # one of these is left of a joined record
 MEASURED = ("X_classical", "X_mean_intensity")  # columns in several units: their record says how they are compared
+OF_TYPES = "neighborhood_composition"  # its columns are types, which uns names
 ONE_CALL = "Embed all samples in one call, in one SpatialData: spatialdata.concatenate([...], attrs_merge='unique')."
 
 
@@ -27,8 +28,11 @@ def say_joined(adata: AnnData, use_rep: str) -> None:
     Warns
     -----
     SpatialfmWarning
-        If columns of the parts do not mean the same, or it is not known how columns in several units are compared.
+        If columns of the parts do not mean the same, or it is not known how columns in several units are compared, or
+        which types they are of.
     """
+    if use_rep == OF_TYPES and use_rep in adata.obsm and not hasattr(adata.obsm[use_rep], "columns"):
+        _say_types(adata)
     records = adata.uns.get(UNS)
     records = records if isinstance(records, Mapping) else {}
     notes = records.get(use_rep)
@@ -43,6 +47,17 @@ def say_joined(adata: AnnData, use_rep: str) -> None:
         warn(
             f"The record of {use_rep!r} lacks {listed(different)}, as after joining tables in which these differ: its "
             f"rows were not made alike and cannot be compared. {ONE_CALL}"
+        )
+
+
+def _say_types(adata: AnnData) -> None:
+    """Warn of fractions of neighbours of which nothing says any more what types they are of."""
+    record = adata.uns.get(OF_TYPES)
+    if not isinstance(record, Mapping) or "categories" not in record:
+        warn(
+            f"There is no record of the types that columns of {OF_TYPES!r} are of, as anndata.concat drops it: of "
+            "tables with other types, columns are of one here and of another there. Make it of the joined table: "
+            f"sfm.tl.{OF_TYPES}(adata, <types>, ...)."
         )
 
 

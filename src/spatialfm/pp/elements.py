@@ -20,6 +20,7 @@ from .._keys import (
     CELLS_PREFIX,
     IMAGE_PREFIX,
     IMPUTED,
+    MAPS,
     PANORAMA_PREFIX,
     PANORAMAS,
     SAMPLE_KEY,
@@ -27,6 +28,7 @@ from .._keys import (
     SURPRISE_PREFIX,
     TABLE,
     TISSUE_PREFIX,
+    TOKEN_KEY,
 )
 from .._wording import takes
 from .arrays import AxisAffine, cells_element, channel_names, drawn_kind, image_array, labels_array
@@ -272,8 +274,9 @@ def _labels_of(
         return CELLS_PREFIX + sample
     if annotated := _annotated_for(sdata, sample, image_name, chosen, table_name):
         return annotated
-    # where samples have tissue, and no cells
-    tissue = {TISSUE_PREFIX + name for name in (sample, *(one.removeprefix(IMAGE_PREFIX) for one in sdata.images))}
+    # where samples have tissue or regions, and no cells
+    others = {TISSUE_PREFIX + name for name in (sample, *(one.removeprefix(IMAGE_PREFIX) for one in sdata.images))}
+    others |= {*sdata.attrs.get(ATTRS, {}).get(MAPS, {}), *_tokens(sdata)}
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
     images = [
         name for name in sample_images(sdata) if systems & set(get_transformation(sdata.images[name], get_all=True))
@@ -281,7 +284,7 @@ def _labels_of(
     labels = [
         name
         for name in sdata.labels
-        if name not in {*replacements, *tissue} and systems & set(get_transformation(sdata.labels[name], get_all=True))
+        if name not in {*replacements, *others} and systems & set(get_transformation(sdata.labels[name], get_all=True))
     ]
     if not labels:
         return None
@@ -296,6 +299,16 @@ def _labels_of(
         f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images {listed(images)}: "
         f'which belong together? Pass labels={{"{sample}": "<element>"}}{alone}.'
     )
+
+
+def _tokens(sdata: SpatialData) -> set[str]:
+    """Labels elements of tokens, by the tables that annotate them."""
+    of_tokens = (
+        table_regions(table)
+        for table in sdata.tables.values()
+        if (table.uns.get(TableModel.ATTRS_KEY) or {}).get(TableModel.INSTANCE_KEY) == TOKEN_KEY
+    )
+    return {name for regions in of_tokens for name in regions}
 
 
 def _alone_with(sdata: SpatialData, image_name: str, images: Sequence[str], labels: Sequence[str]) -> str | None:

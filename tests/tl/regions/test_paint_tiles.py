@@ -53,6 +53,21 @@ def nearest(sdata, sample, shape, step):
     return out, tied
 
 
+def test_maps_of_regions_are_not_cells(make_sdata):
+    """Images without cells: what was tissue before a map was painted is tissue afterwards, and no cell is measured."""
+    image = np.random.default_rng(0).gamma(2, 2, (2, 256, 256))
+    image[:, 60:180, 60:180] += 150
+    sdata = make_sdata({"a": (image.astype(np.uint8), None)}, ["DAPI", "CD3"])
+    before = sfm.pp.marker_statistics(sdata)
+    assert before.attrs["tissue_kept"]["a"] < 0.4
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=64, stride=32, min_tissue=0.0)
+    sdata["tiles"].obs["kind"] = pd.Categorical(np.where(sdata["tiles"].obs["tissue"] > 0.5, "in", "out"))
+    sfm.tl.paint_tiles(sdata, "kind")
+    pd.testing.assert_frame_equal(sfm.pp.marker_statistics(sdata), before)
+    with pytest.raises(ElementError, match="No labels element for image 'image_a'"):
+        sfm.pp.cell_table(sdata)
+
+
 @pytest.mark.parametrize(("mpp", "step", "shape"), [(None, 8, (10, 14)), (0.5, 1, (80, 112)), (1.5, 3, (27, 38))])
 def test_a_pixel_belongs_to_the_tile_of_the_nearest_centre(sdata, mpp, step, shape):
     sfm.tl.paint_tiles(sdata, "kind", mpp=mpp)

@@ -59,6 +59,8 @@ def test_a_planted_border_is_found_where_nobody_drew(sdata, tmp_path):
         regions = np.asarray(sdata[f"regions_{sample}"])
         assert regions.shape == (24, 32)  # tokens of 16 pixels every 8: borders on multiples of 4
         assert (np.kron(regions, np.ones((4, 4), int)) == sdata.truth).mean() > 0.97
+    with pytest.raises(ElementError, match="No labels element for image 'image_a'"):
+        sfm.pp.cell_table(sdata)  # neither regions nor tokens are cells
     tokens = sdata["tokens"]
     assert tokens.n_obs == 3 * 11 * 15
     assert (
