@@ -31,6 +31,11 @@ _SIGNS = frozenset({"-", "."})  # of what is missing, or of no event where nothi
 NOT_KNOWN = (DOUBTFUL | TEXT_OF_MISSING | {"null", "unk", "not known", "not reported"}) - _SIGNS
 # words of one event in tables of several centres, each said without the number that cBioPortal puts before it
 _WORDS = (frozenset({"yes", "y", "true", "t", "1"}), frozenset({"dead", "died", "death", "deceased"}))
+# words of events, and of what else nobody wishes for
+EVENT_WORDS = frozenset({"event", "dead", "death", "died", "deceased", "relapse", "relapsed", "recurrence", "recurred"})
+EVENT_WORDS |= {"progression", "progressed"}
+_ADVERSE = EVENT_WORDS | {"progressor", "progressors", "metastasis", "metastatic", "failure", "failed"}
+_OTHERWISE = frozenset({"no", "non", "not", "free", "without", "alive", "response", "responder", "responded"})
 _PER_YEAR = {"day": 365.25, "week": 52.18, "month": 12.0, "year": 1.0}
 
 
@@ -205,9 +210,25 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
     return values
 
 
+def reads_adverse(name: object) -> bool:
+    """Whether a column, or a value in one, reads as an event that nobody wishes for.
+
+    Examples
+    --------
+    >>> reads_adverse("relapsed"), reads_adverse("relapse-free"), reads_adverse("nonprogressor"), reads_adverse("CR")
+    (True, False, False, False)
+    """
+    words = _words_in(name)
+    return bool(words & _ADVERSE) and not words & _OTHERWISE
+
+
+def _words_in(name: object) -> set[str]:
+    return set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)).lower()))
+
+
 def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
     """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
-    words = set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(key)).lower()))
+    words = _words_in(key)
     units = [unit for unit in _PER_YEAR if words & {unit, f"{unit}s"}]
     if len(units) != 1 or "age" in words or not values.size:
         return

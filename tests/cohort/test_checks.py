@@ -20,6 +20,7 @@ from spatialfm.cohort.checks import (
     named,
     obs_column,
     order_of_names,
+    states_order,
     tell_split,
 )
 from spatialfm.cohort.design import design_matrix
@@ -169,3 +170,31 @@ def test_values_that_differ_in_case_or_blanks_alone_are_said(read, recwarn):
     recwarn.clear()
     read(column.str.strip().str.lower())
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("read", [VALUES[name] for name in ("groups", "covariates", "strata")])
+@pytest.mark.parametrize("text", ["NA", "Unknown", "not reported"])
+def test_what_may_stand_for_missing_values_of_patients_is_said(read, text):
+    column = pd.Series(["treated", None, "control", "treated"], index=list("abcd"), name="arm")
+    with pytest.warns(SpatialfmWarning, match=f"holds '{text}', which counts as a value"):
+        read(column.fillna(text))
+
+
+def test_a_type_of_cells_may_be_called_unknown(recwarn):
+    codes_of(pd.Series(["T cell", "Unknown"], name="type"))
+    named(pd.Series(["T cell", "Unknown"], name="type"), "cluster_key")
+    design_matrix(pd.DataFrame({"arm": ["treated", "NA", "NA"]}), {"arm": "treated"})  # who names a level means levels
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("values", "stated"),
+    [(["post", "pre"], False), (pd.Categorical(["pre", "post"]), False), (["week 12", "week 4"], False),
+     (["C1D1", "C2D1"], True), (["1", "2"], True), ([14, 0], True), (pd.Categorical([0, 14]), True),
+     (pd.Categorical(["pre", "post"], ["pre", "post"]), True),
+     (pd.Categorical(["after", "before"], ["after", "before"], ordered=True), True)],
+)  # fmt: skip
+def test_which_time_points_have_an_order(values, stated):
+    column = pd.Series(values, name="when")
+    names = list(named(column, "time_key").cat.categories)
+    assert states_order(column, names) == stated

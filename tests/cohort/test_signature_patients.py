@@ -74,3 +74,13 @@ def test_equally_many_cells_or_all():
     assert np.bincount(few.patients.codes).tolist() == [20] * 20
     with pytest.warns(SpatialfmWarning, match="Numbers of cells per patient go with"):
         drawn(patients, "all", ["arm"], 0, None, adata.obs_names)
+
+
+def test_the_response_is_not_a_relapse_unless_it_is_said():
+    adata = cells(relapse=[0, 1, 1, 0], status=["progressor", "stable", "stable", "progressor"])
+    with pytest.raises(TableError, match=r"'relapse'\] reads as an adverse.*Pass positive='0'.*or positive='1'"):
+        read(adata, "relapse")
+    assert read(adata, "relapse", "0").outcome.y.tolist() == [True, False, False, True]
+    for outcome, positive in (("relapse", "1"), ("status", "progressor")):
+        with pytest.warns(SpatialfmWarning, match="reads as adverse"):
+            read(adata, outcome, positive)

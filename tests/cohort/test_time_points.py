@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import ClinicalError, SpatialfmWarning, TableError
 from spatialfm.cohort.time_points import read_time_points
 
 
@@ -82,3 +82,10 @@ def test_groups_are_of_patients():
 def test_what_cannot_be_asked(options, message):
     with pytest.raises(TableError, match=message):
         read(cells(ROWS), **options)
+
+
+def test_what_all_is_compared_with_comes_first_where_no_order_is_stated():
+    adata = cells([(patient, time, 2) for patient in "abc" for time in ("pre", "post")])
+    with pytest.warns(SpatialfmWarning, match="states no order of its time points.*'post', 'pre'"):
+        assert read(adata).times == ["post", "pre"]
+    assert read(adata, reference="pre").times == ["pre", "post"]

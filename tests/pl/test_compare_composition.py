@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import anndata
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import spatialfm as sfm
@@ -138,3 +140,35 @@ def test_a_group_without_a_type_points_out_of_the_axis(patients):
     ax = sfm.pl.compare_composition(samples, kind="reference", sort=False, show=False)
     arrows = [line for line in ax.get_lines() if line.get_marker() == "<"]
     assert [arrow.get_xdata()[0] for arrow in arrows] == [ax.get_xlim()[0]]
+
+
+def test_rows_that_were_not_compared_are_not_drawn(patients):
+    patients.obs["age"] = np.where(np.arange(patients.n_obs) < 5, np.nan, np.arange(patients.n_obs, dtype=float))
+    sfm.tl.compare_composition(patients, "response", covariates="age", on_missing="drop")
+    table = patients.uns["compare_composition"]["table"]
+    ax = sfm.pl.compare_composition(patients, types=["CD8 T"], show=False)
+    dots = [part.get_offsets()[:, 1] for part in ax.collections]
+    assert [len(part) for part in dots] == table.loc["CD8 T", ["n_1", "n_2"]].tolist() != [12, 12]
+    np.testing.assert_allclose(
+        [np.median(np.asarray(part)) for part in dots], table.loc["CD8 T", ["median_1", "median_2"]].astype(float)
+    )
+
+
+def test_changes_are_of_the_samples_whose_time_is_known(patients):
+    samples = patients.copy()
+    samples.obs["person"] = [f"P{i // 2}" for i in range(samples.n_obs)]
+    samples.obs["when"] = pd.Categorical(["pre", "post"] * (samples.n_obs // 2), ["pre", "post"])
+    samples.obs["arm"] = ["drug", "drug", "none", "none"] * (samples.n_obs // 4)
+    lone = samples[:2].copy()
+    lone.obs_names = ["other 1", "other 2"]
+    lone.obs["when"] = pd.Categorical([None, None], ["pre", "post"])  # of P0, at times that nobody knows
+    both = anndata.concat([samples, lone])
+    both.obs["when"] = pd.Categorical(both.obs["when"], ["pre", "post"])
+    both.layers["counts"][-2:] = np.array([1000.0] + [0.0] * (both.n_vars - 1))
+    both.X = both.layers["counts"] / both.layers["counts"].sum(axis=1, keepdims=True)
+    options = {"time_key": "when", "patient_key": "person", "on_missing": "drop"}
+    sfm.tl.compare_composition(both, "arm", **options)
+    ax = sfm.pl.compare_composition(both, sort=False, show=False)
+    first = samples[samples.obs["arm"] == "drug", both.var_names[0]].X.ravel()
+    np.testing.assert_allclose(np.sort(ax.collections[0].get_offsets()[:, 1]), np.sort(first[1::2] - first[::2]))
+    assert ax.get_ylabel() == "Change of the fraction of cells, pre to post"

@@ -131,3 +131,11 @@ def test_risk_ratios_that_were_changed_are_refused(structures):
     del structures.uns["risk_ratio"]["table"]["n_group"]
     with pytest.raises(TableError, match=r"is not as sfm\.tl\.risk_ratio writes it"):
         sfm.pl.forest(structures, key="risk_ratio", show=False)
+
+
+def test_risk_ratios_of_other_patients_are_refused(structures):
+    with pytest.raises(TableError, match="the rows .* changed since"):
+        sfm.pl.forest(structures[10:].copy(), key="risk_ratio", show=False)
+    structures.obs["follicle"] = ~structures.obs["follicle"].astype(bool)
+    with pytest.raises(TableError, match=r"obs\['follicle'\] changed since"):
+        sfm.pl.forest(structures, key="risk_ratio", show=False)

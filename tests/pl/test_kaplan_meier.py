@@ -9,7 +9,7 @@ from matplotlib.collections import PolyCollection
 from sksurv.nonparametric import kaplan_meier_estimator
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 from spatialfm.pl._kaplan_meier import at_risk_at, format_p
 
 
@@ -233,3 +233,18 @@ def test_covariates_of_the_test_are_named(patients):
     assert f"at equal age p {'<' if test['p_value'] < 0.001 else '='}" in text
     assert f"(unadjusted p {'<' if test['p_value_unadjusted'] < 0.001 else '='}" in text
     assert ("(permutation)" in text) == test["permuted"]
+
+
+def test_a_test_at_covariates_that_changed_is_not_shown(patients):
+    patients.obs["age"] = np.random.default_rng(0).normal(size=patients.n_obs)
+    group_key = patients.uns["kaplan_meier"]["params"]["group_key"]
+    sfm.tl.logrank(patients, group_key, covariates="age", n_permutations=999)
+    sfm.tl.rmst(patients, group_key, covariates="age", n_permutations=999)
+    patients.obs["age"] += np.random.default_rng(1).normal(size=patients.n_obs)
+    with pytest.warns(SpatialfmWarning) as said:
+        ax = sfm.pl.kaplan_meier(patients, show=False)
+    words = [str(one.message) for one in said if "Not shown beside the curves" in str(one.message)]
+    assert [key for key in ("logrank", "rmst") for text in words if f"uns['{key}']" in text] == ["logrank", "rmst"]
+    text = ax.get_legend().get_title().get_text()
+    assert "p = " not in text
+    assert "difference" not in text

@@ -79,3 +79,15 @@ def test_refuses_what_is_not_there(cells, tmp_path):
         sfm.pl.sample_scores(cells, key="mil")
     sfm.pl.sample_scores(cells, save=tmp_path / "scores.svg")
     assert "AUROC" in (tmp_path / "scores.svg").read_text()
+
+
+@pytest.mark.parametrize("key", ["classify_samples", "few"])
+def test_scores_of_other_patients_are_refused(cells, key):
+    some = cells[cells.obs["patient"] != cells.obs["patient"].iloc[0]].copy()
+    with pytest.raises(TableError, match="the rows .* changed since"):
+        sfm.pl.sample_scores(some, key=key, show=False)
+    swapped = {"responder": "non-responder", "non-responder": "responder"}
+    other = cells.copy()
+    other.obs["response"] = other.obs["response"].astype(str).map(swapped)
+    with pytest.raises(TableError, match=r"obs\['response'\] changed since"):
+        sfm.pl.sample_scores(other, key=key, show=False)

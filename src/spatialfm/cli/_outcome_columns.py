@@ -11,26 +11,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .._errors import listed
+from .._outcome import EVENT_WORDS
 from ._yaml import dump
 
 _ENDPOINTS = {"os", "pfs", "dfs", "rfs", "efs", "dss", "dmfs", "ttp", "survival", "follow", "followup"}
 _UNITS = {"time", "months", "month", "days", "weeks", "years"}
 _TIME = _ENDPOINTS | _UNITS
 _NO_TIME = {"age", "date", "year", "status", "event", "group", "born", "birth"}
-_EVENT = {
-    "event",
-    "dead",
-    "death",
-    "died",
-    "deceased",
-    "alive",
-    "vital",
-    "relapse",
-    "relapsed",
-    "recurrence",
-    "recurred",
-}
-_EVENT |= {"progression", "progressed", "censor", "censored", "censoring"}
+_EVENT = EVENT_WORDS | {"alive", "vital", "censor", "censored", "censoring"}
 _STATUS = _ENDPOINTS | {"last", "life"}  # beside "status", which alone may be of a receptor
 _NO_EVENT = _UNITS | {"date"}
 _VALUES = 4  # an event has few

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError, counted, repeated_names, warn
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._outcome import NOT_KNOWN
 from .._spelling import NO_NAME, TEXT_OF_MISSING, as_read, by_reading, check_label_names, order_of_names
 from .._storable import check_key
 from .patient_names import ask_for_patients, check_names, patients_of_rows, suggestion
@@ -204,7 +206,8 @@ def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series
             f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "
             f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); otherwise rename one.'
         )
-    tell_spellings(names, f"obs[{column.name!r}] ({argument}=)")
+    of_patients = argument in ("group_key", "covariates", "time_key")
+    tell_spellings(names, f"obs[{column.name!r}] ({argument}=)", unknown_is_one=not of_patients)
     codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
     return pd.Series(codes, index=column.index, name=column.name)
 
@@ -238,13 +241,50 @@ def refuse_text_of_missing(names: Iterable[str], where: str, error: type[Spatial
             )
 
 
-def tell_spellings(names: Sequence[str], where: str) -> None:
+def states_order(column: pd.Series, names: Sequence[str]) -> bool:
+    """Whether more than the alphabet says in which order time points, `names`, come.
+
+    Text as files keep it, and the categories that pandas makes of it, state none; numbers in names, as of weeks, do.
+
+    Examples
+    --------
+    >>> states_order(pd.Series(["post", "pre"]), ["post", "pre"]), states_order(pd.Series(["C1", "C2"]), ["C1", "C2"])
+    (False, True)
+    """
+    categories = getattr(column.dtype, "categories", None)
+    if pd.api.types.is_numeric_dtype(column.dtype if categories is None else categories.dtype):
+        return True
+    if categories is not None and (column.dtype.ordered or list(categories) != sorted(categories, key=str)):
+        return True  # which somebody arranged
+    numbers = [re.findall(r"\d+(?:\.\d+)?", name) for name in names]
+    alike = {re.sub(r"\d+(?:\.\d+)?", "#", name) for name in names}
+    return (
+        len(alike) == 1
+        and all(numbers)
+        and numbers == sorted(numbers, key=lambda texts: [float(text) for text in texts])
+    )
+
+
+def tell_time_order(column: pd.Series, names: Sequence[str], argument: str) -> None:
+    """Warn where nothing but the alphabet says which time point comes first: ``"post"`` is before ``"pre"`` there."""
+    if states_order(column, names):
+        return
+    values = f'adata.obs["{column.name}"]'
+    warn(
+        f"obs[{column.name!r}] ({argument}=) states no order of its time points, so that they are in that of the "
+        f"alphabet: {listed(names)}. If that is not their order in time, changes have the wrong sign. State it: "
+        f"{values} = pandas.Categorical({values}, [first, ..., last], ordered=True)."
+    )
+
+
+def tell_spellings(names: Sequence[str], where: str, *, unknown_is_one: bool = False) -> None:
     """Warn of values that differ in case or spaces alone, each of which counts as one; refuse missing ones as text.
 
-    ``"None"`` may be meant (no treatment), or be a missing value: that is said.
+    ``"None"`` may be meant (no treatment), or be a missing value: that is said. So is ``"NA"`` or ``"unknown"`` of
+    patients; with `unknown_is_one`, as of types of cells, it is not.
     """
     refuse_text_of_missing(names, where)
-    if doubtful := [name for name in names if as_read(name) in NO_NAME]:
+    if doubtful := [name for name in names if as_read(name) in (NO_NAME if unknown_is_one else NO_NAME | NOT_KNOWN)]:
         warn(
             f"{where} holds {doubtful[0]!r}, which counts as a value. If it stands for missing ones, make them so: "
             f"column.astype(object).replace({doubtful[0]!r}, None)."
@@ -263,7 +303,7 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("category")
     names = [str(name) for name in column.cat.categories]
-    tell_spellings(names, f"obs[{column.name!r}]")
+    tell_spellings(names, f"obs[{column.name!r}]", unknown_is_one=True)
     return column.cat.codes.to_numpy(), names
 
 

@@ -16,7 +16,7 @@ from .._keys import PATIENT_KEY
 from .._outcome import numbers_of, tell_numbers_as_text
 from ..stats.composition_groups import ComparedRows, pooled
 from ..stats.patient_groups import LEAST
-from .checks import listed, named, obs_column, order_of_names, tells_group
+from .checks import listed, named, obs_column, order_of_names, tell_time_order, tells_group
 from .outcome import check_patients, patient_column
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def read_rows(
     }
     keep = _complete(columns, on_missing)
     codes, names = _groups(columns[group_key], group_key, groups, keep)
+    if time_key is not None:
+        tell_time_order(columns[time_key], list(_time(columns[time_key], time_key).categories), "time_key")
     # in the order of their names: the shuffled labels are independent of the order of rows
     kept = np.flatnonzero(keep & (codes >= 0))
     kept = kept[order_of_names(patients.obs_names[kept])]

@@ -41,7 +41,7 @@ def design_matrix(
             tell_numbers_as_text(column, f"Covariate {name!r}")
         column = column.astype("category").cat.remove_unused_categories()
         levels = [str(level) for level in column.cat.categories]
-        tell_spellings(levels, f"Covariate {name!r}")
+        tell_spellings(levels, f"Covariate {name!r}", unknown_is_one=name in reference)
         base = str(reference.get(name, levels[0]))
         if base not in levels:
             raise SurvivalError(f"Covariate {name!r} has no level {base!r} (reference=); found {listed(levels)}.")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SurvivalError, TableError, counted
+from .._errors import ClinicalError, SurvivalError, TableError, counted, warn
 from .._keys import SAMPLE_KEY
+from .._outcome import reads_adverse
+from .._spelling import as_read
 from ..stats.depth import depth_by_class, depth_by_survival, depth_within, draw_evenly
 from ..stats.signature_outcome import Binary, Outcome, Survival
 from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names
@@ -20,6 +22,8 @@ from .sketch import Sketch, drawn_evenly
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_YES = frozenset({"1", "1.0", "true", "yes", "y"})  # what a column is called happened
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,21 @@ def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
     if positive is None:
         if {str(level) for level in levels} not in ({"0", "1"}, {"False", "True"}, {"0.0", "1.0"}):
             raise TableError(f"Which of {listed(levels)} in obs[{key!r}] is the response? Pass positive=.")
+        if reads_adverse(key):
+            without, having = map(str, levels)
+            raise TableError(
+                f"obs[{key!r}] reads as an adverse outcome, and {having} would count as the response: as favorable, of "
+                f"low risk in sfm.tl.score_signatures. Pass positive={without!r}, for patients without it, or "
+                f"positive={having!r} if it is the response."
+            )
         return Binary(np.array([str(value) in ("1", "True", "1.0") for value in values]))
     if str(positive) not in {str(level) for level in levels}:
         raise TableError(f"positive={positive!r} is not a value of obs[{key!r}]; found {listed(levels)}.")
+    if reads_adverse(key if as_read(positive) in _YES else positive):
+        warn(
+            f"positive={positive!r} of obs[{key!r}] reads as adverse. Signatures of these patients are called RS, and "
+            "sfm.tl.score_signatures counts them as favorable, of low risk: pass the other value if that is not meant."
+        )
     return Binary((values.astype(str) == str(positive)).to_numpy())
 
 

@@ -14,7 +14,7 @@ from .._errors import TableError
 from .._logging import logger
 from ..stats.patient_groups import LEAST
 from .adjusted import Adjustment, check_adjustment, lacking, read_adjustment
-from .checks import codes_by_appearance, listed, named, obs_column, order_of_names
+from .checks import codes_by_appearance, listed, named, obs_column, order_of_names, states_order, tell_time_order
 from .one_value import leave_out, value_of_each
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read_time_points(
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     column = obs_column(adata, time_key, "time_key")
     patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()
-    times = _times(column, time_key, time_points)
+    times = _times(column, time_key, time_points, reference)
     at = column.astype(str).to_numpy()
     if library_key is not None:
         samples = obs_column(adata, library_key, "library_key").astype(str)
@@ -127,7 +127,7 @@ def _beside(
     return adjustment, [name for name in names if name not in without]
 
 
-def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None) -> list[str]:
+def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None, reference: str | None) -> list[str]:
     levels = list(named(column, "time_key").cat.categories)
     if time_points is not None:
         times = [str(time) for time in time_points]
@@ -138,6 +138,10 @@ def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None) 
         if len(set(times)) < len(times):
             raise TableError(f"time_points= names a time point twice: {listed(times, 12)}.")
         levels = times
+    elif reference is None:
+        tell_time_order(column, levels, "time_key")
+    elif str(reference) in levels and not states_order(column, levels):  # what all else is compared with is first
+        levels = [str(reference), *(level for level in levels if level != str(reference))]
     if len(levels) < 2:
         raise TableError(
             f"obs[{time_key!r}] (time_key=) holds {len(levels)} time point ({listed(levels)}); a shift needs two. Pass "

@@ -122,11 +122,12 @@ def compare_composition(
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
         colors = category_colors(groups, palette, stored_colors(patients, str(params["group_key"]), groups))
-        parts = _fractions(patients, table, groups, params)
+        compared = _compared(patients, groups, params)
+        parts = _fractions(compared, table, groups, params)
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), params)
         if params.get("model") == "pairs":
-            _draw_pairs(ax, patients, table, groups, params)
+            _draw_pairs(ax, compared, table, groups, params)
         ax.annotate(
             _explained(params, level), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
             fontsize="x-small", color="0.4", va="bottom", annotation_clip=False,
@@ -172,6 +173,20 @@ def _shown(table: pd.DataFrame, types: Sequence[str] | None, sort: bool) -> pd.D
             raise TableError(f"No type {absent[0]!r} in the comparison (types=); found {listed(table.index, 20)}.")
         return table.loc[list(types)]
     return table.sort_values("p_value", kind="stable") if sort else table
+
+
+def _compared(patients: AnnData, groups: list[str], params: dict[str, Any]) -> AnnData:
+    """The rows that were compared: those with a value in every column that was asked for; of pairs, whole ones."""
+    keys = [str(params["group_key"]), *(str(name) for name in params.get("covariates", ()))]
+    keys += [str(params[name]) for name in ("block_key", "time_key") if params.get(name)]
+    keep = patients.obs[[key for key in keys if key in patients.obs]].notna().all(axis=1).to_numpy()
+    if params.get("model") == "pairs":
+        units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
+        group_of = patients.obs[str(params["group_key"])].astype(object).map(str)
+        keep &= group_of.isin(groups).to_numpy()
+        n_groups = group_of[keep].groupby(units[keep]).nunique()
+        keep &= np.isin(units, n_groups.index[n_groups == len(groups)])
+    return patients if keep.all() else patients[keep]
 
 
 def _fractions(
@@ -237,7 +252,10 @@ def _draw_dots(
             at = x + offset + rng.uniform(-1, 1, len(dots)) * spread * width
             ax.scatter(at, dots, s=11, color=color, alpha=0.75, linewidths=0, zorder=3)
     _root_axis(ax, parts, signed=changes)
-    ax.set(xlim=(-0.5, len(table) - 0.5), ylabel="Change of the fraction of cells" if changes else "Fraction of cells")
+    label = "Fraction of cells"
+    if changes:
+        label = "Change of the fraction of cells, {} to {}".format(*params["time_points"])
+    ax.set(xlim=(-0.5, len(table) - 0.5), ylabel=label)
     ax.set_xticks(
         range(len(table)), [str(name) for name in table.index], rotation=35, ha="right", rotation_mode="anchor"
     )

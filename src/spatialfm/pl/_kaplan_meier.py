@@ -191,6 +191,8 @@ def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None
             f'in between: its p-value is not shown. Run sfm.tl.logrank(patients, "{key}") again.'
         )
         return doubt.strip() or None
+    if _out_of_date(patients, test, logrank_key, "logrank"):
+        return doubt.strip() or None
     note = doubt or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
     text = f"{_test_name(test)}{comparison(test['params'])} {format_p(float(test['p_value']))}"
     return textwrap.fill(text + unadjusted(test), 60) + note
@@ -208,7 +210,19 @@ def _means(patients: AnnData, rmst_key: str, record: dict) -> dict | None:
     if not isinstance(means, dict) or "horizon" not in means or not record["params"].get("digest"):
         return None
     check_result(means, f"uns[{rmst_key!r}]", "rmst")
-    return means if means["params"].get("digest") == record["params"]["digest"] else None
+    if means["params"].get("digest") != record["params"]["digest"]:
+        return None
+    return None if _out_of_date(patients, means, rmst_key, "rmst") else means
+
+
+def _out_of_date(patients: AnnData, record: Mapping[str, Any], key: str, function: str) -> bool:
+    """Whether something else has changed since, as a covariate: curves hold, and this does not; that is said."""
+    try:
+        check_unchanged(patients, record, key, function)
+    except TableError as error:
+        warn(f"Not shown beside the curves: {error}")
+        return True
+    return False
 
 
 def _notes(group_key: str, test: str | None, means: dict | None, time_unit: str | None) -> str:

@@ -323,6 +323,20 @@ def test_changes_are_compared_between_groups_of_patients():
     assert table.loc["type 0", "significant_reference"]
 
 
+def test_the_alphabet_is_no_order_of_time():
+    samples = samples_of(12, within=True)
+    samples.obs["arm"] = np.where(samples.obs["patient"].str[1:].astype(int) % 2, "drug", "none")
+    samples.obs["when"] = samples.obs["when"].map({"before": "pre", "after": "post"}).astype(str)
+    with pytest.warns(SpatialfmWarning, match="states no order of its time points.*'post', 'pre'"):
+        backwards = sfm.tl.compare_composition(samples, "arm", time_key="when", copy=True)
+    samples.obs["when"] = pd.Categorical(samples.obs["when"], ["pre", "post"], ordered=True)
+    table = sfm.tl.compare_composition(samples, "arm", time_key="when", copy=True)
+    change = samples.X[1::2] - samples.X[::2]  # post less pre
+    drug = (samples.obs["arm"] == "drug").to_numpy()[::2]
+    np.testing.assert_allclose(table["mean_difference"], change[~drug].mean(axis=0) - change[drug].mean(axis=0))
+    np.testing.assert_allclose(backwards["mean_difference"], -table["mean_difference"])
+
+
 def test_several_samples_of_a_patient_are_a_mixed_model():
     samples = samples_of(24, per=6, effect=1.2, patient_sd=0.4)
     with pytest.raises(ClinicalError, match=r'several times.*model="mixed".*pair_key=\'patient\''):

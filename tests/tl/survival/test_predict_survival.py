@@ -255,6 +255,9 @@ def test_the_risk_is_cut_at_the_source_s(here, there):
     assert median == pytest.approx(np.median(here.uns["coxnet"]["model"]["risk"]))
     with pytest.raises(SurvivalError, match=r"is a cut of 'tumor', and the risk is 'coxnet'"):
         predicted(here, there, key="coxnet", cut="other")
+    sfm.tl.coxnet(here, **(FOLDS | {"random_state": 5}))
+    with pytest.raises(SurvivalError, match=r"cuts what obs\['coxnet'\] held before it was computed again"):
+        predicted(here, there, key="coxnet", cut="cut")
 
 
 @pytest.mark.parametrize("cross_fit", [None, 5])

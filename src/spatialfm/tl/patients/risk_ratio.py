@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._origin import FEW
 from ..._public import public
@@ -172,7 +173,8 @@ def risk_ratio(
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
     params |= {"circular": circle, "covariates": np.array(list(adjusting), dtype=object), "block_key": block_key or ""}
-    params |= selected.params()
+    used = [group_key, *(name for name in names if name in patients.obs), *adjusting, block_key]
+    params |= {**selected.params(), DATA: fingerprint(patients, used, x=not set(names) <= set(patients.obs))}
     write_uns(patients, key_added, {"table": table, "params": params})
     return None
 

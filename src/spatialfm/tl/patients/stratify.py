@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..._dense import dense
 from ..._errors import SurvivalError, TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, layer_names
 from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
@@ -213,6 +214,7 @@ def stratify(
         "uses_outcome": outcome is not None,
         "outcome_decides": grouping.decides,
         **(Selected() if selected is None else selected).params(),
+        DATA: fingerprint(patients, [time_key, event_key, entry_key, block_key], x=layer is None),
     }
     write_uns(patients, key_added, record)
     return None

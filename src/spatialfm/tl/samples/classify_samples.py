@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import Origin
@@ -217,6 +218,7 @@ def classify_samples(
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}
     record["params"] |= {"scale_components": scale_components, "class_weight": class_weight or "", **numbers}
     record["params"] |= {"random_state": random_state, **cases.params()}
+    record["params"][DATA] = fingerprint(adata, [label_key, patient_key, library_key, block_key])
     for row in record["summary"].query("score == 'auroc'").itertuples():
         what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)

@@ -98,7 +98,8 @@ def compare_composition(
         a patient and group are pooled, and labels are shuffled within patients.
     time_key
         Column of ``obs`` with two time points: changes within patients (later minus earlier, in the order of the
-        categories) are compared between groups of patients.
+        categories) are compared between groups of patients. Of text the alphabet decides, with a warning: ``"post"``
+        is before ``"pre"`` there.
     model
         ``"mixed"``: several samples of a patient, one row each. A random intercept of the patient (restricted
         likelihood) weighs them; errors are robust and count patients.
@@ -155,7 +156,7 @@ def compare_composition(
     -----
     SpatialfmWarning
         If shares differ that do not within the frame, groups are so small that no p-value can reach `alpha`, or a
-        difference rests on a mean that fewer than three patients carry.
+        difference rests on a mean that fewer than three patients carry; if nothing but the alphabet orders time points.
 
     Notes
     -----

@@ -97,7 +97,8 @@ def distribution_shift(
     library_key
         Column of ``obs`` with the sample, to check that none belongs to two patients or time points; None skips that.
     time_points
-        Time points in their order (default: categories in theirs, others sorted).
+        Time points in their order (default: categories in theirs; of text `reference` first, others by the alphabet,
+        with a warning).
     reference
         Time point that all others are compared with (default: every pair of time points).
     epsilon
@@ -161,7 +162,7 @@ def distribution_shift(
     Warns
     -----
     SpatialfmWarning
-        If the algorithm did not converge for a patient.
+        If the algorithm did not converge for a patient, or nothing but the alphabet orders time points.
 
     Notes
     -----

@@ -110,7 +110,8 @@ def discover_signatures(
         Column with two values (responder or not), or ``(time, event)`` columns: then Cox regression replaces logistic,
         the concordance the AUROC, and observed over expected events the risk.
     positive
-        Value of `outcome` that counts as response; not needed for 0/1 and true/false.
+        Value of `outcome` that counts as response, whose signatures :func:`spatialfm.tl.score_signatures` takes for
+        favorable; not needed for 0/1 and true/false, unless the column reads as adverse (``relapse``, ``died``).
     event_value
         Value of the event's column that means the event, or several, where it does not hold 0 and 1.
     patient_key
@@ -203,7 +204,7 @@ def discover_signatures(
     Warns
     -----
     SpatialfmWarning
-        If numbers of cells go with the outcome, or a sketch was searched, with its errors.
+        If numbers of cells go with the outcome, a sketch was searched, with its errors, or `positive` reads as adverse.
 
     Notes
     -----

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import SurvivalError
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._public import public
@@ -149,6 +150,11 @@ def concordance(
             "alpha": float(alpha),
             "random_state": random_state,
             "n_dropped": outcome.n_dropped,
+            DATA: fingerprint(
+                patients,
+                [score_key, keys.time, keys.event, entry_key],
+                x=layer is None and score_key not in patients.obs,
+            ),
         },
     }
     logger.info(

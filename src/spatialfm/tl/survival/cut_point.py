@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import SurvivalError
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
@@ -174,6 +175,11 @@ def cut_point(
         "entry_key": entry_key or "",
         "random_state": random_state,
         "n_dropped": outcome.n_dropped,
+        DATA: fingerprint(
+            patients,
+            [score_key, keys.time, keys.event, entry_key, block_key],
+            x=layer is None and score_key not in patients.obs,
+        ),
     }
     result = _result(candidates_of_cut, null, outcome, min_share, selected.optimistic, params)
     _log(result, score_key)

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from ..._errors import SurvivalError, warn
+from ..._fingerprint import DATA, changes
 from ...cohort.checks import listed
 from ...stats.cox import fit_cox
 from .logrank import logrank
@@ -37,6 +38,12 @@ def risk_cut(source: AnnData, key: str, source_risk: np.ndarray, cut: str | floa
         raise SurvivalError(
             f"uns[{cut!r}] of the source is a cut of {score_key!r}, and the risk is {key!r}: its threshold means "
             f'nothing for the risk. Cut the risk itself: sfm.tl.cut_point(source, "{key}").'
+        )
+    made_of = str(record["params"].get(DATA, ""))
+    if made_of and key in source.obs and f"obs[{key!r}]" in changes(source, made_of):
+        raise SurvivalError(
+            f"uns[{cut!r}] of the source cuts what obs[{key!r}] held before it was computed again: its threshold is of "
+            f'another risk. Cut it again: sfm.tl.cut_point(source, "{key}").'
         )
     return float(record["cut"])
 

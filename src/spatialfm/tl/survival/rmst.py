@@ -173,7 +173,11 @@ def rmst(
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, levels),
-            DATA: fingerprint(patients, [group_key, keys.time, keys.event, entry_key, *names]),
+            DATA: fingerprint(
+                patients,
+                [group_key, keys.time, keys.event, entry_key, *names],
+                x=not set(names) <= set(patients.obs),
+            ),
         },
     }
     if len(levels) > 1:
