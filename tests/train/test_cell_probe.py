@@ -108,6 +108,19 @@ def test_cells_are_told_the_markers_of_the_training(cohort, monkeypatch):
         reading_of(windows, cells)
 
 
+def test_images_that_a_model_predicted_take_no_marker_away(cohort):
+    panel = {"markers": ["CD8", "CD4", "CD3"]}
+    windows = sfm.train.Windows(cohort, "kronos", size=32, crop=16, panel=panel, channels="all")
+    cells = cells_of(cohort, "kind", "patient")
+    image = cells.sdata["image_P001_1"]
+    predicted = sd.models.Image2DModel.parse(
+        image.data[:1], dims=("c", "y", "x"), c_coords=["CD8"],
+        transformations=sd.transformations.get_transformation(image, get_all=True),
+    )  # fmt: skip
+    cells.sdata.images["image_P001_1_imputed"] = predicted
+    assert reading_of(windows, cells).panel["markers"] == ["CD8", "CD4", "CD3"]
+
+
 def test_a_class_of_one_patient_is_left_out_and_named(cohort):
     obs = cohort["table"].obs
     rare, first = obs["kind"].astype(object), obs["patient"] == obs["patient"].iloc[0]

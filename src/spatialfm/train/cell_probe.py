@@ -18,6 +18,7 @@ from ..learn.probe import fit_head
 from ..metrics import classification
 from ..models import Encoder, load
 from ..models.saved import PIXELS, TILES
+from ..pp.elements import sample_images
 from .corpus import asked_of
 from .split import check_patients
 
@@ -81,7 +82,7 @@ def reading_of(windows: Windows, cells: ProbeCells) -> CellReading:
     largest = told.intensity_max
     if isinstance(largest, Mapping):
         known = {str(name).rpartition("/")[2]: value for name, value in largest.items()}
-        samples = sorted(name.removeprefix("image_") for name in cells.sdata.images)
+        samples = sorted(name.removeprefix("image_") for name in sample_images(cells.sdata))
         if lost := [name for name in samples if name not in known]:
             raise ClinicalError(
                 f"intensity_max= of windows= has a value for each sample, and none for {listed(lost, 4)} of probe=. "
@@ -101,7 +102,8 @@ def _panel_of(panel: Panel, cells: ProbeCells) -> dict[str, Any]:
     """
     from spatialdata.models import get_channel_names
 
-    of_images = [asked_of(panel, tuple(map(str, get_channel_names(one)))) for one in cells.sdata.images.values()]
+    images = [cells.sdata.images[name] for name in sample_images(cells.sdata)]
+    of_images = [asked_of(panel, tuple(map(str, get_channel_names(one)))) for one in images]
     told: dict[str, Any] = {"on_unknown": "drop", "nuisance": panel.nuisance, "embeddings": panel.embeddings}
     told["mapping"] = {name: marker for _, mapping in of_images for name, marker in mapping.items()} or None
     if panel.markers is not None:
