@@ -141,3 +141,17 @@ def test_refusals():
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.score_signatures(cells, **arguments)
+
+
+def test_there_are_no_densities_of_pixels():
+    cells = cohort()
+    cells.uns["spatialfm"] = {"table": {"unit": "µm"}}
+    known = sfm.tl.score_signatures(cells, favorable=["A"])
+    cells.uns["spatialfm"] = {"table": {"unit": "pixel"}}
+    with pytest.warns(SpatialfmWarning, match="positions are in pixels, so that areas and densities are not known"):
+        patients = sfm.tl.score_signatures(cells, favorable=["A"])
+    assert "area" not in patients.obs
+    assert "density" not in patients.layers
+    area = dict.fromkeys(cells.obs["sample"].unique(), 0.01)
+    given = sfm.tl.score_signatures(cells, favorable=["A"], area=area)
+    np.testing.assert_allclose(given.layers["density"], known.layers["density"])

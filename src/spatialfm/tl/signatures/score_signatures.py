@@ -22,6 +22,7 @@ from ...cohort.circular import holds_own_type, made_of_neighbours, say, without_
 from ...cohort.members import signature_members
 from ...cohort.selected import hand_on, inherited, matrix_of
 from ...learn.signature_clusters import cut_points, ranks_of
+from ...pp.units import coordinate_unit
 from ...stats.excess import LEAST, hypergeometric, pooled_excess
 from ...stats.patient_groups import benjamini_hochberg
 from ..neighborhoods.neighborhood_contrast import contrast_table, neighbour_counts
@@ -79,7 +80,7 @@ def score_signatures(
     cuts
         Lower and upper cut point of the score; scores equal to one are in the middle.
     area
-        Tissue of each sample in mm², for densities; default: the convex hull of the cells' positions.
+        Tissue of each sample in mm², for densities; default: the convex hull of the cells' positions, in µm.
     cluster_key
         Column of ``obs`` with cell types, for ``uns["enrichment"]`` and ``uns["neighborhood"]``.
     n_neighbors
@@ -90,12 +91,13 @@ def score_signatures(
     Returns
     -------
     AnnData of patients by signatures: ``X`` the share of cells, ``layers["rank"]``, ``layers["density"]`` (cells a mm²,
-    where there are positions); ``obs`` the columns that are constant in each patient, ``n_cells``, ``area`` (mm²),
-    ``signature_score`` and ``risk_group`` (ordered from low to high risk); ``uns["enrichment"]`` (with `cluster_key`:
-    of each signature and type, cells ``observed`` inside and ``expected`` of as many random cells of the same patients;
-    ``log2_enrichment`` of their ratio, in which patients weigh alike from 20 cells inside (half a cell is added on both
-    sides, so that it is near 0 where next to nothing is expected); ``n_patients`` that have the signature; a
-    ``p_value`` of the differences over patients (from five patients on) with Benjamini-Hochberg's ``q_value``);
+    where there are positions in µm); ``obs`` the columns that are constant in each patient, ``n_cells``, ``area``
+    (mm²), ``signature_score`` and ``risk_group`` (ordered from low to high risk); ``uns["enrichment"]`` (with
+    `cluster_key`: of each signature and type, cells ``observed`` inside and ``expected`` of as many random cells of the
+    same patients; ``log2_enrichment`` of their ratio, in which patients weigh alike from 20 cells inside (half a cell
+    is added on both sides, so that it is near 0 where next to nothing is expected); ``n_patients`` that have the
+    signature; a ``p_value`` of the differences over patients (from five patients on) with Benjamini-Hochberg's
+    ``q_value``);
     ``uns["neighborhood"]`` (with `cluster_key` and positions: who lives around the cells of each type inside the
     signature against outside, for types with 20 cells on both sides; columns as
     :func:`spatialfm.tl.neighborhood_contrast`'s, and as there no p-value and nothing significant with fewer than five
@@ -105,7 +107,12 @@ def score_signatures(
     Raises
     ------
     TableError
-        If there are no signatures, or which are favorable is not known.
+        If there are no signatures, which are favorable is not known, or positions are in µm and in pixels.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If positions are in pixels, so that there are no densities.
 
     See Also
     --------
@@ -224,6 +231,13 @@ def _areas(
     elif SPATIAL not in adata.obsm:
         return None
     else:
+        if (unit := coordinate_unit(adata.uns)) == "pixel":
+            warn(
+                "Cells' positions are in pixels, so that areas and densities are not known. Pass area= (mm² by sample)."
+            )
+            return None
+        if not unit:
+            logger.info("The unit of cells' positions is not recorded: areas and densities are right if it is µm.")
         positions, sizes = coordinates(adata, finite=False), []
         for i in range(len(names)):
             try:
