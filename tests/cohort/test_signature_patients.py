@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+import spatialfm as sfm
 from spatialfm._errors import ClinicalError, SpatialfmWarning, SurvivalError, TableError
-from spatialfm.cohort.signature_patients import drawn, read_patients
+from spatialfm.cohort.signature_patients import drawn, read_patients, remembered_value
 
 
 def cells(counts=(3, 4, 5, 6), **columns):
@@ -84,3 +85,12 @@ def test_the_response_is_not_a_relapse_unless_it_is_said():
     for outcome, positive in (("relapse", "1"), ("status", "progressor")):
         with pytest.warns(SpatialfmWarning, match="reads as adverse"):
             read(adata, outcome, positive)
+
+
+def test_the_value_of_the_event_is_as_the_table_remembers():
+    adata = cells(time=[1.0, 2, 3, 4], alive=[0, 1, 0, 1])
+    sfm.pp.set_outcome(adata, time_key="time", event_key="alive", event_value=0)
+    assert remembered_value(adata, ("time", "alive"), None) == [0]
+    assert remembered_value(adata, ("time", "alive"), "1") == "1"
+    assert remembered_value(adata, ("other", "alive"), None) is None
+    assert remembered_value(adata, "alive", None) is None

@@ -93,6 +93,8 @@ def test_outcomes_are_those_passed_then_remembered_then_the_usual():
     sfm.pp.set_outcome(table, time_key="months", event_key="state", event_value="dead")
     assert _outcome(source(t=table)) == ("months", "state", ["dead"])
     assert _outcome(source(t=table, keys=replace(KEYS, event_value="lost")))[2] == "lost"
+    passed = replace(KEYS, time="months", event="state")  # the same columns: what means the event is remembered
+    assert _outcome(source(t=table, keys=passed)) == ("months", "state", ["dead"])
     named = replace(KEYS, event="died", event_value=2)
     assert _outcome(source(t=table, keys=named)) == ("time", "died", 2)
 

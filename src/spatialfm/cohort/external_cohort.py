@@ -43,6 +43,17 @@ def source_outcome(record: Mapping) -> list[str]:
     return [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
 
 
+def _source_value(record: Mapping, column: pd.Series) -> EventValue:
+    """Values that mean the event in the source, of those in the target's column; None for none.
+
+    Where 0 means the event, 1 would be taken for it otherwise.
+    """
+    text = str(record["params"].get("event_value") or "")
+    values = [int(value) if value.isdecimal() else value for value in json.loads(text)] if text else []
+    texts = set(column.dropna().astype(object).map(str))
+    return [value for value in values if str(value) in texts or column.isin([value]).any()] or None
+
+
 def target_outcome(
     target: AnnData, record: Mapping, time_key: str | None, event_key: str | None, event_value: EventValue
 ) -> OutcomeKeys | None:
@@ -56,6 +67,8 @@ def target_outcome(
         If one of two is given, or the target has the source's columns and remembers others.
     """
     known, (time, event) = remembered_outcome(target), source_outcome(record)
+    if event_value is None and known is None and event_key in (None, event) and event in target.obs:
+        event_value = _source_value(record, target.obs[event])
     if time_key is None and event_key is None and time in target.obs and event in target.obs:
         if known is None:
             return OutcomeKeys(time, event, event_value, "the source's columns")

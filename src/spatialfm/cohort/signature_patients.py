@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, SurvivalError, TableError, counted, warn
 from .._keys import SAMPLE_KEY
-from .._outcome import reads_adverse
+from .._outcome import reads_adverse, remembered_outcome
 from .._spelling import as_read
 from ..stats.depth import depth_by_class, depth_by_survival, depth_within, draw_evenly
 from ..stats.signature_outcome import Binary, Outcome, Survival
@@ -96,6 +96,14 @@ def read_patients(
     codes = new_code[codes[rows]]
     n_cells = np.bincount(codes, minlength=len(table))
     return SignaturePatients(rows, codes, list(table.index), table, outcome_and_name, name, int(missing.sum()), n_cells)
+
+
+def remembered_value(adata: AnnData, outcome: str | tuple[str, str], event_value: EventValue) -> EventValue:
+    """Value that means the event: the one given, otherwise the one that the table remembers of these columns."""
+    known = remembered_outcome(adata)
+    if event_value is not None or known is None or isinstance(outcome, str):
+        return event_value
+    return known.event_value if (known.time_key, known.event_key) == tuple(outcome) else None
 
 
 @dataclass(frozen=True)

@@ -159,16 +159,17 @@ def _all_patients(source: Source) -> list[Html]:
 def _outcome(source: Source) -> tuple[str, str, EventValue]:
     """Columns of time and event, and the value that means the event: as passed, as remembered, or the usual ones."""
     keys = source.keys
-    if keys.time is not None or keys.event is not None:
-        return keys.time or "time", keys.event or "event", keys.event_value
+    asked = keys.time is not None or keys.event is not None
+    time, event = keys.time or "time", keys.event or "event"
     tables = list(source.tables.values())
     if source.sdata is not None and SAMPLES in source.sdata.tables:
         tables.append(source.sdata.tables[SAMPLES])
     for one in tables:
-        if (known := remembered_outcome(one)) is not None:
+        known = remembered_outcome(one)
+        if known is not None and (not asked or (known.time_key, known.event_key) == (time, event)):
             value = known.event_value if keys.event_value is None else keys.event_value
             return known.time_key, known.event_key, value
-    return "time", "event", keys.event_value
+    return time, event, keys.event_value
 
 
 def _patients_with(source: Source, time: str, event: str) -> AnnData | None:

@@ -461,3 +461,19 @@ def test_no_relation_has_no_slope(here):
     scores = predicted(here, there)["scores"]
     assert scores.loc["calibration_slope", "ci_low"] < 0 < scores.loc["calibration_slope", "ci_high"]
     assert abs(scores.loc["calibration_slope", "value"]) < 0.1
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_what_means_the_event_in_the_source_s_column_is_as_there(here, there, kind):
+    sfm.tl.cox(here, "tumor")
+    right = predicted(here, there)
+    for table in (here, there):
+        table.obs["alive"] = (1 - table.obs["event"].astype(int)).astype(kind)
+    dead = {int: 0, float: 0, str: "0"}[kind]
+    sfm.tl.cox(here, "tumor", event_key="alive", event_value=dead)
+    found = predicted(here, there)  # 0 is the event in both
+    pd.testing.assert_frame_equal(found["scores"], right["scores"])
+    assert found["params"]["events"] == int(there.obs["event"].sum())
+    there.obs["alive"] = np.where(there.obs["event"], "deceased", "living")  # other words: asked, not taken
+    with pytest.raises(SurvivalError, match="Which value means that the event was seen"):
+        predicted(here, there)

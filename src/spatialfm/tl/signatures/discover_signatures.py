@@ -27,7 +27,7 @@ from ...cohort.records import SignaturesRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
 from ...cohort.selected import remember_signatures
-from ...cohort.signature_patients import Draw, SignaturePatients, drawn, read_patients
+from ...cohort.signature_patients import Draw, SignaturePatients, drawn, read_patients, remembered_value
 from ...cohort.sketch import Nearest, Size, Sketch, drawn_evenly, sketch_size
 from ...learn import signature_clusters as clustering
 from ...learn.signature_record import CandidateClusters, search_record
@@ -113,7 +113,8 @@ def discover_signatures(
         Value of `outcome` that counts as response, whose signatures :func:`spatialfm.tl.score_signatures` takes for
         favorable; not needed for 0/1 and true/false, unless the column reads as adverse (``relapse``, ``died``).
     event_value
-        Value of the event's column that means the event, or several, where it does not hold 0 and 1.
+        Value of the event's column that means the event, or several, where it does not hold 0 and 1 (default: as the
+        table remembers).
     patient_key
         Column of ``obs`` with the patient, who is the unit of every split and every shuffle.
     library_key
@@ -224,6 +225,7 @@ def discover_signatures(
     """
     check_anndata(adata, "discover_signatures", None if copy else key_added)
     plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
+    event_value = remembered_value(adata, outcome, event_value)
     ordered, place = by_name(adata)  # cells are drawn and clustered by their place
     everyone = read_patients(ordered, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     blocks = _blocks(ordered, everyone, block_key)

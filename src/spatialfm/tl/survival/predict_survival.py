@@ -103,7 +103,7 @@ def predict_survival(
         Column of ``target.obs`` with the event (default: that of the source, likewise).
     event_value
         Value of `event_key` of the target that means the event, where it does not hold 0 and 1 (default: as the target
-        remembers).
+        remembers, otherwise, in the source's column, as in the source).
     patient_key
         Column of both with the patient; where it is absent, names of rows.
     n_bootstrap
