@@ -293,7 +293,7 @@ def _hits(
 
 
 def _coded(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number of each row, and the names as objects, one each: small numbers are read at random faster than pointers."""
+    """A number of each row, and the names as objects, one each: small numbers are read faster than pointers."""
     codes, levels = pd.factorize(names)
     return codes.astype(np.int32), levels.astype(object)
 
