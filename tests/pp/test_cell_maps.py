@@ -22,6 +22,8 @@ def test_each_pixel_has_the_numbers_of_its_cell():
     nan = np.nan
     expected = np.array([[nan, 1, 1, 2], [2, 2, nan, nan]])
     np.testing.assert_array_equal(image.values, [expected, expected * 10])
+    of_text = painted_cells(sdata, "cells_s", np.array(["7", "3"], object), values, ["all", "CD3"])
+    np.testing.assert_array_equal(of_text.values, image.values)  # as tables of other packages have them
     assert image.coords["c"].values.tolist() == ["all", "CD3"]
     assert isinstance(image.data, da.Array)
     assert list(get_transformation(image, get_all=True)) == ["s"]

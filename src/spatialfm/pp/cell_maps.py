@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .arrays import labels_array
+from .joins import whole_numbers
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -29,8 +31,9 @@ def painted_cells(
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import get_transformation
 
-    order = np.argsort(instances, kind="stable")
-    known, numbers = np.asarray(instances)[order], np.ascontiguousarray(values[order].T, dtype=np.float32)
+    ids = whole_numbers(pd.Series(instances), "with the labels of cells")  # tables may hold them as text
+    order = np.argsort(ids, kind="stable")
+    known, numbers = ids[order], np.ascontiguousarray(values[order].T, dtype=np.float32)
     below = da.asarray(labels_array(sdata, labels).data)
     painted = da.map_blocks(
         partial(_paint, known=known, numbers=numbers), below, dtype=np.float32, new_axis=0,
