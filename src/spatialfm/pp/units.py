@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
+from .._keys import UNS
 from .._logging import logger
 from .._types import is_short
 from .elements import pixel_size, scale_advice
@@ -310,6 +311,26 @@ def unit_of_sample(uns: Mapping[str, object], sample: str) -> str:
     """
     units = _recorded_units(uns)
     return units if isinstance(units, str) else units.get(sample, "")
+
+
+def told_pixel_size(uns: Mapping[str, object], sample: str) -> float | None:
+    """µm per pixel of the image of a sample, as the embeddings of a table say; None if none says it, or they differ.
+
+    Examples
+    --------
+    >>> told_pixel_size({"spatialfm": {"X_classical": {"mpp_image": '{"a": 0.5}'}}}, "a")
+    0.5
+    """
+    import json
+
+    records = uns.get(UNS)
+    notes = [
+        one["mpp_image"]
+        for one in (records.values() if isinstance(records, Mapping) else ())
+        if isinstance(one, Mapping) and "mpp_image" in one
+    ]
+    sizes = {json.loads(str(one)).get(sample) for one in notes} - {None}
+    return float(sizes.pop()) if len(sizes) == 1 else None
 
 
 def _recorded_units(uns: Mapping[str, object]) -> str | dict[str, str]:

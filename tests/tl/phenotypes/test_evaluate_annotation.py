@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,6 +154,22 @@ def test_cells_without_label_in_the_quadrant_held_out_are_not_seen():
         model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(scaled[train], types[train])
         expected.append(f1_score(types[test], model.predict(scaled[test]), average="macro"))
     np.testing.assert_allclose(np.sort(found), np.sort(expected), atol=2e-3)
+
+
+def test_a_margin_in_pixels_is_told():
+    adata = few_of_many(n_patients=1, n_each=200, n_columns=8)
+    adata.obs["sample"], adata.obsm["spatial"] = "s", np.random.default_rng(0).random((200, 2)) * 200
+    options = {"use_rep": "X_m", "C": 1.0, "patient_key": "quadrant"}
+    for unit, warned in {
+        "pixel": ["No pixel size is known for these cells: margin=16 is taken in pixels"],
+        "µm": [],
+    }.items():
+        adata.uns["spatialfm"] = {"table": {"samples": f'{{"s": {{"unit": "{unit}"}}}}'}}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SpatialfmWarning)
+            sfm.tl.evaluate_annotation(adata, "type", **options)
+        told = [str(one.message) for one in caught if "taken in" in str(one.message)]
+        assert [one.partition(",")[0] for one in told] == warned
 
 
 def test_methods_are_scored_on_the_same_drawn_cells_and_differences_are_paired(cells, monkeypatch):

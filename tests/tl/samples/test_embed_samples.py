@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from spatialdata.transformations import Identity, Scale, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, SpatialfmError, SpatialfmWarning, TableError
@@ -166,6 +167,45 @@ def test_a_function_of_the_user(cells):
     lengths = iter(range(3, 20))
     with pytest.raises(TableError, match="gave 4 numbers for sample .* and 3 for"):
         sfm.tl.embed_samples(cells, use_rep="X_latent", model=lambda features, places: np.ones(next(lengths)))
+
+
+@pytest.mark.parametrize("tile_size", [None, 256.0])
+def test_tiles_in_pixels_are_those_in_micrometers(make_sdata, monkeypatch, tile_size):
+    """One image of 0.5 µm per pixel: what says so is its transformation, or the call, or nothing."""
+    image, given = np.random.default_rng(0).integers(50, 200, (1, 1024, 1536)).astype(np.uint8), []
+    half = Scale([0.5, 0.5], axes=("y", "x"))
+
+    class Code:
+        def encode_slide_from_patch_features(self, features, coords, size):
+            given.append(coords.tolist())
+            return features.mean(0, keepdim=True)
+
+    def stand_in(name, weights, *, trust_remote_code, device):
+        return slide.SlideEncoder(slide.SLIDE_CARDS[name], Code(), Weights(str(weights), "0" * 64), device)
+
+    def tiles_of(transformation, told):
+        sdata = make_sdata({"a": (image, None)}, ["DAPI"])
+        set_transformation(sdata["image_a"], transformation, "a")
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=512, min_tissue=0.0, elements={"mpp": told} if told else None)
+        tiles = sdata["tiles"]
+        tiles.obsm["X_conch"] = np.ones((tiles.n_obs, 768), np.float32)
+        return tiles
+
+    monkeypatch.setattr(slide, "load_slide_encoder", stand_in)
+    arguments = {"use_rep": "X_conch", "model": "titan", "trust_remote_code": True, "tile_size": tile_size}
+    for tiles in (tiles_of(half, None), tiles_of(Identity(), 0.5)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SpatialfmWarning)  # tiles are as large as TITAN takes them
+            found = sfm.tl.embed_samples(tiles, **arguments)
+            places = sfm.tl.embed_samples(tiles, use_rep="X_conch", model=lambda features, places: places.ravel())
+        assert found.uns["embed_samples"]["params"]["tile_size"] == 256.0
+        assert places.X.ravel().tolist() == [128, 128, 384, 128, 640, 128, 128, 384, 384, 384, 640, 384]
+    assert given == [[[x, y] for y in (0, 512) for x in (0, 512, 1024)]] * 2
+    unknown = tiles_of(Identity(), None)
+    with pytest.raises(TableError, match=r"Places of 1 sample \('a'\) are in pixels of unknown size"):
+        sfm.tl.embed_samples(unknown, **arguments)
+    with pytest.warns(SpatialfmWarning, match="model= is given them in pixels, not in µm"):
+        sfm.tl.embed_samples(unknown, use_rep="X_conch", model=lambda features, places: places.ravel())
 
 
 def test_a_slide_encoder_is_given_tiles_and_their_distance(monkeypatch):

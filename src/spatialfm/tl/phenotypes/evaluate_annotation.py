@@ -32,6 +32,7 @@ from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
 from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
 from ...learn.heads.trained import split_representations, trainers
+from ...pp.units import say_unit
 from .annotation_inputs import samples_of_parts
 
 if TYPE_CHECKING:
@@ -364,9 +365,9 @@ def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
 def _groups(cells: AnnData, patient_key: str, library_key: str, spatial_key: str, margin: float) -> Groups:
     if patient_key == "quadrant":
         samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
-        if spatial_key not in cells.obsm:
-            raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
-        return groups_of_quadrants(Places(coordinates(cells, spatial_key), samples, margin))
+        places = coordinates(cells, spatial_key)
+        say_unit(cells.uns, places, samples, f"margin={margin:g}")
+        return groups_of_quadrants(Places(places, samples, margin))
     patients = obs_column(cells, patient_key, "patient_key")
     _tell_shared_patients(cells, patient_key)
     return Groups(patients.astype(str).to_numpy(), patient_key)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..._coordinates import coordinates
-from ..._errors import TableError, counted, listed
+from ..._errors import TableError, counted, listed, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._optional import need
@@ -25,6 +25,7 @@ from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, 
 from ...cohort.comparability import different_making, how_made, tell_another_scale
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import n_different, representation
+from ...pp.units import told_pixel_size, unit_of_sample
 from ...stats.transport import moved_points
 from .composition import constant_columns
 
@@ -101,8 +102,8 @@ def embed_samples(
     Raises
     ------
     TableError
-        If a column is missing, a representation holds NaN or was made otherwise than that of `reference`, or a function
-        gives vectors of several lengths.
+        If a column is missing, a representation holds NaN or was made otherwise than that of `reference`, a function
+        gives vectors of several lengths, or an encoder needs places in µm and they are in pixels of unknown size.
     ClinicalError
         If a sample belongs to two patients.
     ModelError
@@ -111,7 +112,8 @@ def embed_samples(
     Warns
     -----
     SpatialfmWarning
-        If the columns are in another unit than those of `reference`.
+        If the columns are in another unit than those of `reference`, or a function is given places in pixels, as their
+        size is not known.
 
     Examples
     --------
@@ -145,8 +147,10 @@ def embed_samples(
         )
         table = table.iloc[np.argsort(by_name)]
     else:
-        encode, record = _encoder(adata, values, rows, model, tile_size, weights, trust_remote_code, device)
-        table = _encoded(values, _places(adata), rows, names, encode)
+        encode, places, record = _encoder(
+            adata, values, rows, names, model, tile_size, weights, trust_remote_code, device
+        )
+        table = _encoded(values, places, rows, names, encode)
     result = _table(adata, table, codes, names, library_key)
     params = {"model": model if isinstance(model, str) else getattr(model, "__name__", "function"), "use_rep": use_rep}
     params |= {"library_key": library_key, "max_rows": max_rows, "random_state": random_state}
@@ -232,12 +236,12 @@ def _given_reference(
 
 
 def _encoder(
-    adata: AnnData, values: np.ndarray, rows: list[np.ndarray], model: str | Encode, tile_size: float | None,
-    weights: str | PathLike | None, trust_remote_code: bool, device: str | None,
-) -> tuple[Encode, dict[str, Any]]:  # fmt: skip
-    """A function of features and places, and its entry in the record; everything is checked before a sample is read."""
+    adata: AnnData, values: np.ndarray, rows: list[np.ndarray], names: list[str], model: str | Encode,
+    tile_size: float | None, weights: str | PathLike | None, trust_remote_code: bool, device: str | None,
+) -> tuple[Encode, np.ndarray | None, dict[str, Any]]:  # fmt: skip
+    """A function of features and places, the places, and the entry in the record; all is checked before it is used."""
     if not isinstance(model, str):
-        return model, {}
+        return model, _places(adata, rows, names) if SPATIAL in adata.obsm else None, {}
     from ...models.encoder import resolve_device
     from ...models.slide import SLIDE_CARDS, check_tiles, check_width, load_slide_encoder, record_of, slide_card
 
@@ -245,12 +249,14 @@ def _encoder(
         raise TableError(f"model={model!r} is not one of {listed([*OURS, *SLIDE_CARDS], 12)}, or a function.")
     card = slide_card(model)
     check_width(card, values.shape[1])
+    places = None
     if card.call == "grid":
-        tile_size = tile_size or _spacing(coordinates(adata), rows)
+        places = _places(adata, rows, names, needed=True)
+        tile_size = tile_size or _spacing(places, rows)
         check_tiles(card, tile_size)
     encoder = load_slide_encoder(model, weights, trust_remote_code=trust_remote_code, device=resolve_device(device))
     notes = {**record_of(encoder), "tile_size": tile_size or ""}
-    return lambda features, places: encoder.encode(features, places, tile_size), {"params": notes}
+    return lambda features, places: encoder.encode(features, places, tile_size), places, {"params": notes}
 
 
 def _encoded(
@@ -275,8 +281,27 @@ def _encoded(
     return pd.DataFrame(vectors, columns=[f"column {i}" for i in range(len(vectors[0]))])
 
 
-def _places(adata: AnnData) -> np.ndarray | None:
-    return coordinates(adata)[:, :2] if SPATIAL in adata.obsm else None
+def _places(adata: AnnData, rows: list[np.ndarray], names: list[str], *, needed: bool = False) -> np.ndarray:
+    """Centres ``(n, 2)``, those in pixels brought to µm; `needed` refuses pixels whose size is not known."""
+    places = coordinates(adata)[:, :2].copy()
+    if SAMPLE_KEY in adata.obs:  # units are those of images, of which a row of the result may have several
+        codes, names = codes_by_appearance(adata.obs[SAMPLE_KEY])
+        rows = [np.flatnonzero(codes == code) for code in range(len(names))]
+    unknown = []
+    for mine, name in zip(rows, names, strict=True):
+        if unit_of_sample(adata.uns, name) != "pixel":
+            continue
+        size = told_pixel_size(adata.uns, name)
+        unknown += [name] if size is None else []
+        places[mine] *= size or 1
+    if unknown:
+        words = f"Places of {counted(len(unknown), 'sample')} ({listed(unknown, 5)}) are in pixels of unknown size"
+        if needed:
+            raise TableError(
+                f"{words}. Say it when tiles are made: embed_tiles(..., elements={{'mpp': <µm per pixel>}})."
+            )
+        warn(f"{words}: model= is given them in pixels, not in µm.")
+    return places
 
 
 def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> float:
