@@ -141,6 +141,19 @@ def test_mcnemar_is_that_of_statsmodels(monkeypatch):
     assert table.loc["precision@3", "p_mcnemar"] == pytest.approx(expected)
 
 
+def test_compositions_of_two_units_are_refused():
+    """Percent on both sides is 100 times the score; on one, the score would be of the unit."""
+    hits = pd.DataFrame({"query": ["q", "q"], "rank": [1, 2], "hit": ["a", "b"]})
+    of_index = pd.DataFrame({"T": [0.9, 0.2], "B": [0.1, 0.8]}, index=["a", "b"])
+    of_query = pd.DataFrame({"T": [0.5], "B": [0.5]}, index=["q"])
+    table = sfm.metrics.retrieval(hits, compositions=100 * of_index, query_compositions=100 * of_query, k=[1, 2])
+    # |0.5 - 0.9| and |0.5 - 0.2| in both types
+    assert table["value"].to_numpy() == pytest.approx([40.0, 80.0, 30.0, 60.0])
+    for one, two in ((1, 100), (250, 1)):
+        with pytest.raises(TableError, match="not in one unit"):
+            sfm.metrics.retrieval(hits, compositions=one * of_index, query_compositions=two * of_query, k=[1])
+
+
 def test_chance_of_compositions_leaves_the_own_patient_out():
     names = ["a1", "a2", "b1", "b2"]
     compositions = pd.DataFrame({"T": [0.0, 0.0, 1.0, 0.5], "B": [1.0, 1.0, 0.0, 0.5]}, index=names)

@@ -168,3 +168,21 @@ def test_what_raises_and_lowers_an_answer_is_drawn_around_0(cells, values, what)
     del cells.obsm[f"mil_{values}"]
     with pytest.raises(TableError, match=rf"No table in obsm\['mil_{values}'\].*Make it with sfm.tl.mil"):
         sfm.pl.attention(cells, "s1", values=values)
+
+
+def test_attention_of_networks_of_other_labels_is_refused():
+    """Also where a title is given; a table with fewer cells makes the same map."""
+    cells = sfm.datasets.simulate_cells(n_patients=12, cells_per_patient=20, effect_size=3.0, random_state=0)
+    options = {"n_folds": 2, "n_seeds": 1, "n_heads": 2, "hidden": 8, "max_epochs": 2}
+    sfm.tl.mil(cells, use_rep="X_latent", label_key="response", head="bcos", **options)
+    sample = cells.obs["sample"].iloc[0]
+    assert sfm.pl.attention(cells[cells.obs["sample"] == sample], sample, show=False)
+    assert sfm.pl.contributions(cells[::2], "mil", show=False)
+    cells.obs["response"] = cells.obs["response"].astype(str).replace({"responder": "responded"})
+    for draw in (
+        lambda: sfm.pl.attention(cells, sample, title="own", show=False),
+        lambda: sfm.pl.contributions(cells, "mil", show=False),
+    ):
+        with pytest.raises(TableError, match=r"obs\['response'\] changed since"):
+            draw()
+    plt.close("all")

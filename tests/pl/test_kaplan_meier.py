@@ -248,3 +248,17 @@ def test_a_test_at_covariates_that_changed_is_not_shown(patients):
     text = ax.get_legend().get_title().get_text()
     assert "p = " not in text
     assert "difference" not in text
+
+
+def test_a_difference_of_means_says_which_group_less_which(patients):
+    """Means are areas under scikit-survival's curves."""
+    sfm.tl.rmst(patients, "arm", horizon=20.0, n_permutations=999)
+    area = {}
+    for name in ("low", "high"):
+        rows = patients.obs[patients.obs["arm"] == name]
+        time, survival = kaplan_meier_estimator(rows["event"], rows["time"])
+        ends = np.clip(np.concatenate([[0], time, [20.0]]), 0, 20)
+        area[name] = float((np.diff(ends) * np.concatenate([[1], survival])).sum())
+    text = sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text().replace("\n", " ")
+    assert f"mean up to 20: low {area['low']:.3g}, high {area['high']:.3g}" in text
+    assert f"high less low: {area['high'] - area['low']:.3g} (95 % interval" in text

@@ -49,8 +49,18 @@ def test_a_line_for_each_number_of_cells_with_its_band_and_the_power_wanted():
     ("params", "title"),
     [
         ({}, "AUROC 0.75, level 0.05"),
-        ({"question": "survival", "effect": 2.0, "n_tests": 4}, "hazard ratio 2, level 0.013"),  # 0.05 / 4, rounded
-        ({"question": "composition", "effect": 1.5, "cell_type": "T cell"}, "1.5-fold share of T cell, level 0.05"),
+        (
+            {"question": "survival", "effect": 2.0, "n_tests": 4},
+            "hazard ratio 2 per SD, level 0.013",
+        ),  # 0.05 / 4, rounded
+        (
+            {"question": "survival", "effect": 2.0, "share": 0.3},
+            "hazard ratio 2 in 30 % of patients against the\nothers, level 0.05",
+        ),
+        (
+            {"question": "composition", "effect": 1.5, "cell_type": "T cell"},
+            "1.5-fold share of T cell in 50 % of patients against\nthe others, level 0.05",
+        ),
     ],
 )
 def test_the_title_says_the_effect_and_the_level_of_one_test(params, title):

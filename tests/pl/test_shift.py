@@ -66,6 +66,10 @@ def test_dots_and_medians_are_those_of_the_table(measure):
     texts = [text.get_text() for text in axes[2].texts]
     assert f"{p_text(row['p_value'])}\nr = {row['effect']:.2f}" in texts
     assert "before → after" in texts
+    moved, others = (table.loc[table["group"] == one, measure].array for one in ("responder", "non-responder"))
+    apart = np.subtract.outer(np.asarray(moved), np.asarray(others))
+    assert row["effect"] == pytest.approx(np.sign(apart).mean())
+    assert axes[2].get_xlabel() == "r > 0: more in responder"
     assert [label.get_text() for label in axes[2].get_xticklabels()] == ["non-responder\n(n = 4)", "responder\n(n = 4)"]
 
 

@@ -23,6 +23,7 @@ def test_every_candidate_is_a_dot(cells):
     drawn = np.concatenate([c.get_offsets() for c in ax.collections])
     assert len(drawn) == len(table)
     np.testing.assert_allclose(np.sort(drawn[:, 1]), np.sort(table["score"]))
+    assert ax.get_legend().get_title().get_text().replace("\n", " ") == "response: response = responder"
     names = {text.get_text().strip() for text in ax.texts}
     assert names == set(cells.uns["signatures"]["signatures"].index)
     ax.figure.canvas.draw()

@@ -15,6 +15,7 @@ from ..stats.jackknife import jackknife_variance, t_limits
 from ..stats.random_hits import chance_of_any, draw_rows
 
 UNKNOWN = -1  # code of a row whose patient is not known
+OTHER_UNIT = 10.0  # ratio of sums of compositions from which they are in two units
 
 
 @public
@@ -89,7 +90,7 @@ def retrieval(
     ------
     TableError
         If there are neither labels nor compositions, or names are missing from them or have no value there, or two
-        compositions are of different types.
+        compositions are of different types or units.
 
     Warns
     -----
@@ -389,6 +390,12 @@ def _same_types(of_index: pd.DataFrame, of_query: pd.DataFrame) -> pd.DataFrame:
         raise TableError(
             f"compositions= and query_compositions= are not of the same types: {listed(different)} is in one alone. "
             "Make both with the same categories; of a type that is in one alone the other has 0."
+        )
+    sums = [float(np.median(table.sum(axis=1))) for table in (of_index, of_query)]
+    if min(sums) > 0 and max(sums) > OTHER_UNIT * min(sums):
+        raise TableError(
+            f"Rows of compositions= add up to {sums[0]:.3g}, of query_compositions= to {sums[1]:.3g}: they are not in "
+            "one unit (fractions, percent, counts). Divide the rows of both by their sums."
         )
     return of_query[of_index.columns]
 

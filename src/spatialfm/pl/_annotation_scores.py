@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._results import check_result
@@ -99,6 +100,7 @@ def annotation_scores(
             f"No result {key!r} of sfm.tl.evaluate_annotation in uns; found {listed(adata.uns)}. Run it, or pass key=."
         )
     check_result(result, f"uns[{key!r}]", "evaluate_annotation")
+    check_unchanged(adata, result, key, "evaluate_annotation")
     table = result["summary"]
     table = table[table["score"] == score]
     sizes = list(dict.fromkeys(table["n_train"].astype(str)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import pandas as pd
 
 from .._coordinates import coordinates
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged, is_thinned
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
@@ -134,6 +136,8 @@ def attention(
     """
     of_tissue = key in adata.obsm
     rows, sample = _rows_of(adata, sample, None if of_tissue else key, library_key)
+    if not of_tissue:
+        _check_unchanged(adata, key)
     numbers, scale = (_of_tissue if of_tissue else _values_of)(adata, rows, sample, key, values, output)
     if spatial_key not in adata.obsm:
         raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
@@ -201,6 +205,13 @@ def _rows_of(adata: AnnData, sample: str | None, key: str | None, library_key: s
     if sample not in names:
         raise TableError(f"sample={sample!r} is not one of {listed(names)}. Pass the sample to draw.")
     return np.flatnonzero(samples == sample), str(sample)
+
+
+def _check_unchanged(adata: AnnData, key: str) -> None:
+    """Refuse networks of other labels or patients; a table that has fewer cells now makes the same map of each."""
+    record = adata.uns.get(key)
+    if isinstance(record, Mapping) and not is_thinned(adata, record):
+        check_unchanged(adata, record, key, "mil")
 
 
 def _values_of(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
 from .._storable import named_table
 from ._figure import finish, new_axes
@@ -144,6 +145,8 @@ def _stored(adata: AnnData, key: str) -> pd.DataFrame:
     of_patients = "output" in table
     numbers = {name: float for name in ((INTERCEPT, "total") if of_patients else ("n", INTERCEPT))}
     check_columns(table, numbers, f"uns[{key!r}]['contributions']", "mil" if of_patients else "annotate")
+    if of_patients and not is_thinned(adata, record):
+        check_unchanged(adata, record, key, "mil")
     return table
 
 

@@ -240,7 +240,7 @@ def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
         limits = f"{level(means['params'])} {row['ci_low']:.3g} to {row['ci_high']:.3g}"
-        difference = f"difference{comparison(means['params'])} {row['difference']:.3g}"
+        difference = f"{row['group_b']} less {row['group_a']}{comparison(means['params'])}: {row['difference']:.3g}"
         lines.append(f"{difference} ({limits}), {format_p(float(row['p_value']))}")
     return [textwrap.fill(line, 60) for line in lines]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from .._storable import named_table
 from ._figure import OKABE_ITO, finish, letter_panels, new_panels
@@ -88,6 +89,7 @@ def label_report(
             f"No report in uns[{key!r}] (key=); found {listed(adata.uns)}. Make one with sfm.tl.label_report."
         )
     result = check_result(adata.uns[key], f"uns[{key!r}]", "label_report")
+    check_unchanged(adata, result, key, "label_report")
     types = result["types"].sort_values("n_labelled", ascending=False, kind="stable")
     names = [str(name) for name in types.index]
     counts = _counts(named_table(adata, key, "counts"), names, key)

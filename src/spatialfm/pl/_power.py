@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
 MARKS = "osD^vP*X"
 WORDS = {
-    "composition": "{effect:g}-fold share of {cell_type}",
-    "survival": "hazard ratio {effect:g}",
+    "composition": "{effect:g}-fold share of {cell_type}{whose}",
+    "survival": "hazard ratio {effect:g}{whose}",
     "auroc": "AUROC {effect:g}",
 }
+WIDE = 52  # letters of a line of the title
 
 
 @public
@@ -99,10 +102,20 @@ def power(
     ax.text(0.995, wanted - 0.012, f"{wanted:g} wanted", transform=ax.get_yaxis_transform(),
             ha="right", va="top", fontsize="small", color="0.35")  # fmt: skip
     ax.set(xlabel="patients", ylabel="power", ylim=(0, 1.02), xlim=(0, None))
-    words = WORDS[str(params["question"])].format(effect=params["effect"], cell_type=params.get("cell_type", ""))
+    words = WORDS[str(params["question"])].format(
+        effect=params["effect"], cell_type=params.get("cell_type", ""), whose=_whose(params)
+    )
     level = float(params["alpha"]) / int(params["n_tests"])
-    ax.set_title(f"{words}, level {level:.2g}" if title is None else title, fontsize="medium")
+    ax.set_title(fill(f"{words}, level {level:.2g}", WIDE) if title is None else title, fontsize="medium")
     bands = with_band(ax, "95 % interval of the simulation")
     ax.legend(**bands, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.02), fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _whose(params: Mapping[str, Any]) -> str:
+    """Which group has the effect, against the other; of a continuous feature, its standard deviation."""
+    share = float(params.get("share", 0.0))
+    if params["question"] == "survival" and not share:
+        return " per SD"
+    return f" in {100 * (share or 0.5):g} % of patients against the others"

@@ -184,7 +184,13 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "doubts?": list,
         "params": {"horizon": float, "n_scored": int, "events": int},
     },
-    "rmst": {"horizon": float, "groups": TableWith({"rmst": float}), "params": {"alpha": float}},
+    "rmst": {
+        "horizon": float, "groups": TableWith({"rmst": float}), "params": {"alpha": float},
+        "differences?": TableWith(
+            {"group_a": object, "group_b": object}
+            | dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), float)
+        ),
+    },
     "coxnet": {
         "curves": TableWith(
             {"time": float, "at_risk": int, "events": int} | dict.fromkeys(("auc", "auc_ci_low", "auc_ci_high"), float)

@@ -134,8 +134,9 @@ def shift(
     _draw_maps(axes[0], axes[1], cells, table, params, color_of, use_rep, max_cells)
     _draw_dots(axes[2], table, record.get("comparison"), measure, color_of)
     covariates = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
-    if record.get("comparison") is not None and any(covariates):
-        axes[2].set_xlabel(f"p and r at equal {listed(filter(None, covariates), quoted=False)}", fontsize="small")
+    if record.get("comparison") is not None and len(groups) == 2:
+        equal = f"p and r at equal {listed(filter(None, covariates), quoted=False)}\n" if any(covariates) else ""
+        axes[2].set_xlabel(f"{equal}r > 0: more in {groups[1]}", fontsize="small")
     if title is not None:
         axes[0].set_title(title, loc="left", fontsize="medium")
     if own:

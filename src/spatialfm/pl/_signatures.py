@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -132,7 +134,10 @@ def signatures(
     what = "Risk ratio of response" if kind == "AUROC" else "Observed / expected events, ratio"
     ax.set(xlabel=f"{what} (log₂; rank > 1 over the rest)", ylabel=f"{kind} of the cluster alone, cross-validated")
     ax.margins(y=0.12)
-    legend = ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend = ax.legend(
+        frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0), alignment="left",
+        title=_response(record["params"]), title_fontsize="x-small",
+    )  # fmt: skip
     for handle in legend.legend_handles:
         handle.set_sizes([18])
         handle.set_linewidths([0.8])
@@ -238,6 +243,12 @@ def signature_scores(
         title or f"Signatures together, {int(record['params']['n_patients'])} patients", loc="left", fontsize="medium"
     )
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _response(params: Mapping[str, Any]) -> str | None:
+    """Which value of which column is called response; None of survival, and of a record that does not say."""
+    positive = str(params.get("positive", ""))
+    return fill(f"response: {params.get('outcome', '')} = {positive}", 34) if positive else None
 
 
 def _record(adata: AnnData, key: str) -> dict:

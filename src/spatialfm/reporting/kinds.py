@@ -99,7 +99,8 @@ KINDS = (
         "Holm over the pairs of groups (p adjusted).",
         "Means are up to the horizon: what happens later does not count.",
         values=("horizon",),
-        tables=(("groups", "Mean time up to the horizon."), ("differences", "Differences between groups.")),
+        tables=(("groups", "Mean time up to the horizon."),
+                ("differences", "Pairs of groups. difference: b less a; ratio: b over a.")),
         p_values=(("differences", "p_value", "p_adjusted"),),
     ),
     Kind(

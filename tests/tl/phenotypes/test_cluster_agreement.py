@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
+from spatialfm._fingerprint import changes
 
 
 @pytest.fixture
@@ -59,3 +60,18 @@ def test_missing_labels_are_left_out_and_too_few_refused(blobs_table):
     with pytest.warns(UserWarning, match="distinct clusters"):
         flat = sfm.tl.cluster_agreement(blobs_table, "type", use_rep="X_flat", methods=["kmeans"], n_seeds=1)
     assert flat["ari"].item() == 0
+
+
+def test_what_was_judged_by_labels_is_stale_once_they_change():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=60, random_state=0)
+    sfm.tl.cluster_agreement(cells, "type", use_rep="X_latent", methods=["kmeans"], n_seeds=1)
+    sfm.tl.label_report(cells, "type", use_rep="X_latent")
+    sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads="lda", n_folds=2)
+    records = {key: cells.uns[key] for key in ("cluster_agreement", "label_report", "annotation")}
+    assert [changes(cells[::-1], record["params"]["data"]) for record in records.values()] == [[], [], []]
+    cells.obs["type"] = cells.obs["type"].astype(str)
+    cells.obs.iloc[0, cells.obs.columns.get_loc("type")] = "other"
+    assert [changes(cells, record["params"]["data"]) for record in records.values()] == [["obs['type']"]] * 3
+    for draw in (sfm.pl.label_report, sfm.pl.annotation_scores):
+        with pytest.raises(TableError, match=r"obs\['type'\] changed since"):
+            draw(cells, show=False)

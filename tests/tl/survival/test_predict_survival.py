@@ -172,6 +172,48 @@ def test_events_over_expected_by_hand(here, there):
         predicted(here, there, times=[0.5, 1.0])
 
 
+@pytest.mark.parametrize("strata", [None, "site"])
+@pytest.mark.parametrize("entry", [None, "entry"])
+def test_expected_events_are_breslows_of_the_source(here, there, strata, entry):
+    """Sums of steps by the definition, with ties; the end of a stratum's follow-up ends what is known of it."""
+    rng = np.random.default_rng(0)
+    for table in (here, there):
+        table.obs["time"] = np.ceil(table.obs["time"] * 10) / 10  # ties
+    here.obs["entry"] = np.where(rng.random(150) < 0.5, 0.0, 0.9 * here.obs["time"].to_numpy())
+    late = (here.obs["site"] == "s") & (here.obs["time"] > 1)
+    here.obs.loc[late, "time"], here.obs.loc[late, "event"] = 1.0, False
+    here.obs.loc[late, "entry"] = 0.0
+    sfm.tl.cox(here, "tumor", strata=strata, entry_key=entry)
+    result = predicted(here, there, times=[0.3, 0.8])
+    beta = float(np.log(here.uns["cox"]["table"]["hazard_ratio"].iloc[0]))
+
+    since = here.obs["entry"] if entry else pd.Series(-1.0, index=here.obs_names)
+    group = {one: table.obs["site"] if strata else pd.Series("all", index=table.obs_names)
+             for one, table in (("here", here), ("there", there))}  # fmt: skip
+
+    def hazard(until: float, level: str) -> float:
+        mine = here.obs[group["here"] == level].assign(since=since)
+        total = 0.0
+        for at in np.unique(mine["time"][mine["event"]]):
+            if at <= until:
+                at_risk = mine[(mine["since"] < at) & (mine["time"] >= at)]
+                deaths = (mine["event"] & (mine["time"] == at)).sum()
+                total += deaths / np.exp(beta * at_risk["tumor"]).sum()
+        return total
+
+    last = here.obs["time"].groupby(group["here"]).max()
+    expected = observed = 0.0
+    for name, row in there.obs.iterrows():
+        level = group["there"][name]
+        ratio = np.exp(beta * row["tumor"])
+        expected += hazard(min(row["time"], last[level]), level) * ratio
+        observed += row["event"] and row["time"] <= last[level]
+        for at in (0.3, 0.8):
+            survival = np.exp(-hazard(at, level) * ratio)
+            assert result["predictions"].loc[name, f"survival_{at:g}"] == pytest.approx(survival)
+    assert result["scores"].loc["observed_expected", "value"] == pytest.approx(observed / expected)
+
+
 def test_calibration_groups_equal_lifelines(here, there):
     from lifelines import KaplanMeierFitter
 

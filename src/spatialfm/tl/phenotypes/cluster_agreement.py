@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
+from ..._fingerprint import DATA, fingerprint
 from ..._preparation import preparation, prepare
 from ..._progress import progress_bar
 from ..._public import public
@@ -115,8 +116,11 @@ def cluster_agreement(
     table = pd.DataFrame(rows)
     record = {
         "table": table,
-        "params": {"label_key": label_key, "n_clusters": n_clusters, "resolution": resolution, "n_seeds": n_seeds},
-    }
+        "params": {
+            "label_key": label_key, "n_clusters": n_clusters, "resolution": resolution, "n_seeds": n_seeds,
+            DATA: fingerprint(adata, [label_key]),
+        },
+    }  # fmt: skip
     write_uns(adata, key_added, record)
     return table
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL, UNS
 from ..._logging import logger
 from ..._preparation import BY_TRAINING, BY_TRAINING_CELLS, TRANSDUCTIVE
@@ -261,6 +262,7 @@ def evaluate_annotation(
         "fitted_on_all": fitted_on_all(adata, keys.values()),
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
+        DATA: fingerprint(adata, [label_key, patient_key, library_key]),
     }
     return _write(adata, key_added, table, params)
 
@@ -307,10 +309,9 @@ def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, obje
     times = mean_times(folds)
     folds = folds.drop(columns="seconds")  # the same seed gives the same table
     macro = folds[folds["class"] == "macro"]
-    summary = summarise(macro)
     record = {
         "folds": folds,
-        "summary": summary,
+        "summary": (summary := summarise(macro)),
         "classes": by_class(folds),
         "abstention": abstention(macro),
         "differences": differences(macro),

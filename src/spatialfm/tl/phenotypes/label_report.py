@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._preparation import preparation
@@ -136,6 +137,7 @@ def label_report(
     params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
     params |= scale | {"n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
+    params[DATA] = fingerprint(adata, [label_key, patient_key, library_key])
     record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
     write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})
     _tell(table, types, len(pairs), use_rep)

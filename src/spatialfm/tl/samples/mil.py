@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import Origin, remember
@@ -321,6 +322,7 @@ def mil(
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     circle = made_of_tissue(adata, list(columns), [patient_key, library_key])
     record["params"] |= {"circular": circle, **selected.params()}
+    record["params"][DATA] = fingerprint(adata, [*columns, patient_key, library_key, block_key])
     record = repeated(record, circle)
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._public import public
@@ -138,6 +139,7 @@ def predict_bags(
     record = {"patients": patients, "params": cases.params()}
     record["params"] |= {"use_rep": use_rep, "weights": path.name, "network": type(network).__name__}
     record["params"] |= {"task": target.task, "classes": names if target.task == "classification" else []}
+    record["params"][DATA] = fingerprint(adata, [patient_key, library_key])
     outputs = _outputs(target.task, names, n_outputs)
     of_cells = cells_of(adata, cases, applied.attention, {"gradient": applied.gradient}, outputs, key_added)
     logger.info("%s: %d %ss predicted by %s", path.name, len(cases.names), cases.unit, type(network).__name__)
