@@ -115,6 +115,7 @@ def test_an_expert_sees_predictions_only_where_they_were_asked_for(sdata):
         ({"annotation_key": "auto", "types": ["NK"]}, TableError, "No cell is annotated as 'NK'.*'B', 'T'"),
         ({"annotation_key": "auto", "n": 400}, TableError, "cuts in one figure; 400 is the most"),
         ({"channels": list("abcd")}, PanelError, "one to three channels"),
+        ({"channels": ["DAPI", "DAPI"]}, PanelError, "names 'DAPI' twice"),
         ({"channels": "CD99", "annotation_key": "auto"}, PanelError, "No channel 'CD99' in image"),
         ({"table_name": "none"}, ElementError, "No table 'none' in sdata"),
         ({"annotation_key": "auto", "size": 1.0}, TableError, "fills the whole cut"),

@@ -185,6 +185,11 @@ def test_nothing_is_written(sdata):
         ({"color": "kind"}, TableError, r"No column 'kind' in obs of table 'table'.*'type'.*markers are 'CD3'"),
         ({"color": "type", "table_name": "cells"}, ElementError, r"No table 'cells' in sdata.*sfm.pp.cell_table"),
         ({"channels": ["CD99"]}, PanelError, r"No channel 'CD99' in image 'image_s1'.*'DAPI', 'CD3', 'CD8', 'PanCK'"),
+        (
+            {"channels": ["CD3", "DAPI", "CD3"]},
+            PanelError,
+            "channels= names 'CD3' twice, which would be in two colours",
+        ),
         ({"channels": ["CD3", "CD8", "DAPI", "PanCK"]}, PanelError, r"4 channels with 3 colours; at most three"),
         (
             {"channels": ["CD3"], "crop": (500, 0, 600, 10)},

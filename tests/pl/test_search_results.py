@@ -162,6 +162,7 @@ def test_refusals_open_no_figure(cohort, hits):
         (cohort, {}, ArgumentError, "hits=a SpatialData.*must be a pandas DataFrame"),
         (hits, {"channels": ["CD4"]}, PanelError, "No channel 'CD4' in image 'image_a'"),
         (hits, {"channels": []}, PanelError, "0 channels with 3 colours"),
+        (hits, {"channels": ["DAPI", "DAPI"]}, PanelError, "names 'DAPI' twice"),
         (hits, {"queries": ["x"]}, TableError, "No query 'x' in hits"),
         (hits.assign(hit="x"), {}, TableError, "No row 'x' in table 'table'"),
         (hits, {"label_key": "stage"}, TableError, "No column 'stage' in table 'table'"),

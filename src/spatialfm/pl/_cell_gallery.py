@@ -21,7 +21,7 @@ from ..pp.elements import SampleElements, match_elements
 from ..pp.units import length_unit
 from ._cells import CHANNEL_COLORS, table_of_cells
 from ._crops import PERCENTILES, Cut, cut_around, draw_cut, sample_limits
-from ._figure import finish
+from ._figure import check_once, finish
 from ._raster import BEYOND, draw_scale_bar
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def _composites(channels: str | Sequence[str] | Sequence[Sequence[str]], colors:
                 f"channels={channels!r}: one to three channels with {len(colors)} colours (channel_colors=) can be "
                 'told apart in one picture. Pass several lists for more: channels=[["DAPI", "CD3"], ["DAPI", "CD20"]].'
             )
+        check_once(names)
     return [dict(zip(names, colors, strict=False)) for names in lists]
 
 

@@ -20,7 +20,7 @@ from ..pp.arrays import AxisAffine, channel_names, image_array
 from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements
 from ..pp.units import length_unit
-from ._figure import MISSING, Palette, category_colors, finish, new_axes, with_unit
+from ._figure import MISSING, Palette, category_colors, check_once, finish, new_axes, with_unit
 from ._raster import SlideWindow, composite, draw_scale_bar, paint, read_raster
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ def _check_channels(sdata: SpatialData, pair: SampleElements, channels: list[str
             f"{len(channels)} channels with {len(colors)} colours; at most three can be distinguished in one image. "
             "Pass fewer channels=, or a colour for each in channel_colors=."
         )
+    check_once(channels)
     available = channel_names(sdata, pair.image)
     if unknown := [channel for channel in channels if channel not in available]:
         raise PanelError(

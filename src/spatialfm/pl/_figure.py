@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
-from .._errors import TableError, listed
+from .._errors import PanelError, TableError, listed, repeated_names
 from .._keys import AREA, SPATIAL
 from ..pp.units import coordinate_unit
 
@@ -140,6 +140,12 @@ def place_labels(table: AnnData, spatial_key: str) -> dict[str, str]:
     """
     # of other coordinates nothing is recorded
     return axis_labels(coordinate_unit(table.uns) if spatial_key == SPATIAL else "")
+
+
+def check_once(channels: Sequence[str]) -> None:
+    """Refuse a channel that is named twice: it would be drawn in two colours, of which a legend has one."""
+    if twice := repeated_names(channels):
+        raise PanelError(f"channels= names {twice[0]!r} twice, which would be in two colours. Name it once.")
 
 
 def axis_labels(unit: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ..pp.elements import SampleElements, image_to_system, labels_to_system, mat
 from ..pp.joins import whole_numbers
 from ..pp.units import kinds_of_pixels, length_unit
 from ._cells import CHANNEL_COLORS
-from ._figure import OKABE_ITO, finish
+from ._figure import OKABE_ITO, check_once, finish
 from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
 
 if TYPE_CHECKING:
@@ -322,6 +322,7 @@ def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str]) -> No
             f"{len(channels)} channels with {len(colors)} colours; one to three can be shown in one image. Pass as "
             "many channels=, and a colour for each in channel_colors=."
         )
+    check_once(channels)
 
 
 def _colored(
