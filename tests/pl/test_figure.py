@@ -9,6 +9,7 @@ import pytest
 from anndata import AnnData
 from matplotlib.colors import to_hex, to_rgb
 
+from spatialfm import io
 from spatialfm._errors import TableError
 from spatialfm.pl._figure import (
     category_colors,
@@ -20,6 +21,7 @@ from spatialfm.pl._figure import (
     new_panels,
     places_in,
     stored_colors,
+    with_unit,
 )
 
 
@@ -112,3 +114,14 @@ def test_panels_on_one_axis_have_its_numbers_below_each_column():
     assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes] == [False] * 2 + [True] * 5
     assert len(new_panels(2, (3, 1), most=4, panel=(1.0, 1.0))) == 2
     plt.close("all")
+
+
+def test_areas_of_a_foreign_table_have_no_unit():
+    """Places of 0.5 µm per pixel are brought to µm; a column called area stays as it came, in pixels."""
+    pixels = pd.DataFrame({"x": [10, 30], "y": [4, 8], "sample": "a", "patient": "p", "area": [80, 120]})
+    table = io.read_cells(pixels, mpp=0.5)
+    assert table.obsm["spatial"].tolist() == [[5, 2], [15, 4]]
+    assert table.obs["area"].tolist() == [80, 120]
+    assert with_unit(table, "area") == "area"
+    table.uns["spatialfm"]["table"]["samples"] = '{"a": {"unit": "µm"}}'  # as pp.cell_table measures them
+    assert with_unit(table, "area") == "area (µm²)"

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
 from .._errors import PanelError, TableError, listed, repeated_names
-from .._keys import AREA, SPATIAL
+from .._keys import AREA, SPATIAL, TABLE, UNS
 from ..pp.units import coordinate_unit
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def with_unit(table: AnnData, name: str) -> str:
     >>> with_unit(anndata.AnnData(uns=uns), "area"), with_unit(anndata.AnnData(uns=uns), "score")
     ('area (µm²)', 'score')
     """
-    unit = coordinate_unit(table.uns)
+    # of a table that came without images, places alone were brought to µm
+    unit = coordinate_unit(table.uns) if "samples" in table.uns.get(UNS, {}).get(TABLE, {}) else ""
     power = {AREA: "²", **dict.fromkeys(_LENGTHS, "")}.get(name)
     return name if not unit or power is None else f"{name} ({unit}{power})"
 
