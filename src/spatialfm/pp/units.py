@@ -73,7 +73,7 @@ def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
     --------
     >>> import numpy as np
     >>> apart(np.array([[10.0, 20, 30], [2000, 5000, 7000], [12, 18, 40]]))
-    (array([ True, False,  True]), 200.0)
+    (array([ True, False,  True]), 190.0)
     """
     logs = pd.DataFrame(np.log10(np.where(levels > 0, levels, np.nan)))  # pandas leaves NaN out, without a word
     logs = logs.loc[:, logs.notna().sum() > 1]
