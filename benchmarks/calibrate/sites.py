@@ -108,7 +108,7 @@ CASES = [
     *both("tl.cut_point", cut, 400, 400),
     *both("tl.stratify", strata, 200, 200),
     *both("tl.classify_samples", linear, 100, 50),
-    *both("tl.few_shot_samples", nearest, 100, 100),
+    *both("tl.few_shot_samples", nearest, 600, 100),
     *both("tl.mil", bags, 100, make=cells),
     *both("tl.coxnet", lasso, 100, 50),
     *both("tl.survival_forest", forest, 100, 50, note="chance: 0.060 (0.028 to 0.125) with seeds 5000 to 5099"),
