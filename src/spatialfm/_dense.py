@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ._errors import TableError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def dense(values: Any) -> np.ndarray:
@@ -18,3 +23,25 @@ def dense(values: Any) -> np.ndarray:
     """
     values = values.compute() if hasattr(values, "compute") else values
     return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+
+
+def column_of_x(table: AnnData, name: str, layer: str | None = None) -> np.ndarray:
+    """A column of ``X``, or of a layer, by its name in ``var``: ``(n,)``.
+
+    Raises
+    ------
+    TableError
+        If several columns have that name.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> column_of_x(AnnData(np.array([[0, 2], [1, 0]]), var=pd.DataFrame(index=["CD3", "CD8"])), "CD8").tolist()
+    [2, 0]
+    """
+    place = table.var_names.get_loc(name)
+    if not isinstance(place, int):
+        raise TableError(f"{name!r} is the name of several columns of X: which one is meant? Rename them in var.")
+    values = table.X if layer is None else table.layers[layer]
+    return dense(values[:, place : place + 1]).ravel()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ._dense import column_of_x
 from ._errors import listed
 from ._keys import PATIENT_KEY, UNS
 
@@ -299,7 +300,7 @@ def column_at(table: AnnData, place: str) -> pd.Series | None:
         return table.obs.get(name)
     if where == "X":
         in_var = name in table.var_names
-        return pd.Series(np.asarray(table.obs_vector(name), float), index=table.obs_names) if in_var else None
+        return pd.Series(np.asarray(column_of_x(table, name), float), index=table.obs_names) if in_var else None
     frame = table.obsm.get(where.removeprefix("obsm/"))
     return frame[name] if isinstance(frame, pd.DataFrame) and name in frame else None
 

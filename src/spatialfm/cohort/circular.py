@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import warn
 from .._origin import Origin, patient_names, remember
 from .._origin_chance import is_function, of_numbers
@@ -124,8 +125,7 @@ def divides_fractions(patients: AnnData, group_key: str) -> str:
     known, guard = codes >= 0, BY_CHANCE + np.log(max(patients.n_vars, 1))
     if not 2 <= len(np.unique(codes[known])) <= 4:
         return ""
-    for name in patients.var_names:
-        values = np.asarray(patients.obs_vector(name), float)
+    for name, values in zip(patients.var_names, dense(patients.X).T.astype(float), strict=True):
         rows = known & np.isfinite(values)
         if of_numbers(values[rows], codes[rows], 4) >= guard:
             return str(name)

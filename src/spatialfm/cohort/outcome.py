@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._dense import column_of_x
 from .._errors import SpatialfmError, SurvivalError, counted
 from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY, layer_names
@@ -358,7 +359,7 @@ def value_column(patients: AnnData, key: str, argument: str, layer: str | None =
     if in_var:
         if layer is not None and layer not in patients.layers:
             raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(layer_names(patients))}.")
-        return pd.Series(np.asarray(patients.obs_vector(key, layer=layer), dtype=float), index=patients.obs_names)
+        return pd.Series(np.asarray(column_of_x(patients, key, layer), dtype=float), index=patients.obs_names)
     raise SurvivalError(
         f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(patients.obs.columns, 12)}, "
         f"var has {listed(patients.var_names, 12)}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._dense import column_of_x
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
 from .._keys import layer_names
 from .._origin import FEW, MOST_ROWS, Origin, numbers_of, patient_names, remember
@@ -71,7 +72,7 @@ def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = N
             where = f"layers/{layer}" if layer in table.layers else "X"
             if where == "X" and table.X is None:
                 continue
-            values = table.obs_vector(key, layer=layer if layer in table.layers else None)
+            values = column_of_x(table, key, layer if layer in table.layers else None)
             if np.asarray(values).dtype.kind in "biuf":
                 columns_at[f"{where}:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
     return columns_at

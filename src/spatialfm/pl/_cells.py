@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._dense import column_of_x
 from .._errors import CoordinateError, ElementError, PanelError, TableError, listed
 from .._keys import TABLE
 from .._logging import logger
@@ -222,7 +223,7 @@ def _cell_colors(
     if color in table.obs:
         values = table.obs[color]
     elif color in table.var_names:
-        values = pd.Series(np.asarray(table.obs_vector(color), dtype=float), index=table.obs_names)
+        values = pd.Series(np.asarray(column_of_x(table, color), dtype=float), index=table.obs_names)
     else:
         if color in imputed_only(table):
             check_measured(table, [color], "color")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ..._dense import column_of_x
 from ..._errors import TableError
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
@@ -301,7 +302,7 @@ def _present(
     if name in patients.obs:
         values = _column(patients, name, "features", drop)
     elif name in patients.var_names:
-        values = pd.Series(np.asarray(patients.obs_vector(name), float), index=patients.obs_names)
+        values = pd.Series(np.asarray(column_of_x(patients, name), float), index=patients.obs_names)
         if values.isna().any() and not drop:
             raise TableError(
                 f"{int(values.isna().sum())} of {len(values)} patients have no value of {name!r} in X (features=): "
