@@ -125,22 +125,23 @@ def fit_bcos(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
 
     from ..bcos import BcosLinear
 
-    values = np.asarray(cells.scaled[rows], dtype=np.float32)
+    # in double precision: hundreds of steps make much of how the last digit of a value was rounded
+    values = np.asarray(cells.scaled[rows], dtype=np.float64)
     columns = order_of_columns(values)  # noise is drawn column by column
     values = values[:, columns]
     n_classes, width = int(codes.max()) + 1, values.shape[1]
     rng = np.random.default_rng(cells.random_state)
     with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced
-        units = BcosLinear(width, n_classes, max_out=MAX_OUT)
+        units = BcosLinear(width, n_classes, max_out=MAX_OUT).double()
     means = class_means(values, codes)
     first = np.repeat(means - means.mean(axis=0), MAX_OUT, axis=0)
     noise = rng.normal(size=(n_classes, MAX_OUT * width))[np.argsort(order_of_columns(means.T))]  # whatever their names
     first += noise.reshape(first.shape) * 0.1 * np.abs(first).mean()
-    scale, intercepts = torch.zeros((), requires_grad=True), torch.zeros(n_classes, requires_grad=True)
+    scale, intercepts = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in ((), (n_classes,)))
     with torch.no_grad():
-        units.linear.weight.copy_(torch.from_numpy(first.astype(np.float32)))
+        units.linear.weight.copy_(torch.from_numpy(first))
         units.linear.weight.div_(torch.linalg.vector_norm(units.linear.weight, dim=1, keepdim=True) + 1e-12)
-    weights = torch.from_numpy((len(codes) / (n_classes * np.bincount(codes))).astype(np.float32))
+    weights = torch.from_numpy(len(codes) / (n_classes * np.bincount(codes)))
     x, y = torch.from_numpy(values), torch.from_numpy(codes.astype(np.int64))
     optimizer = torch.optim.Adam([units.linear.weight, scale, intercepts], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, N_STEPS)
@@ -153,5 +154,4 @@ def fit_bcos(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
             schedule.step()
     with torch.no_grad():
         units.linear.weight.copy_(units.linear.weight[:, np.argsort(columns)])  # as they stand in the table
-    # in double precision from here on, so that shares add up to the last digits
-    return Bcos(units.double(), float(scale.detach().exp()), intercepts.detach().double().numpy())
+    return Bcos(units, float(scale.detach().exp()), intercepts.detach().numpy())
