@@ -15,7 +15,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm import _origin
 from spatialfm._errors import SpatialfmError, TableError
-from spatialfm.pl._results import PARTS, TableWith
+from spatialfm.pl._results import FINITE, NAMES, PARTS, SHARED, TableWith
 
 FILE = Path(__file__).resolve().parents[1] / "test_round_trip.py"
 spec = importlib.util.spec_from_file_location("round_trip_registry", FILE)
@@ -175,15 +175,22 @@ def test_what_a_figure_needs_and_has_not_is_named(figure, made):
         for column, of in kind.columns.items() if isinstance(kind, TableWith) else ():
             if column.endswith("?"):
                 continue
-            for change in ("gone", "text"):
+            # text is a name like any other; a number that could not be had is a gap
+            refused = {"gone": True, "text": of in (float, int, FINITE)}
+            refused["gap"] = len(table.uns[key][part]) > 0 and of in (int, FINITE, str, NAMES)
+            for change in (name for name, is_refused in refused.items() if is_refused):
                 changed = copy.deepcopy(dict(table.uns[key]))
-                frame = (
-                    changed[part].drop(columns=column) if change == "gone" else changed[part].assign(**{column: "q"})
-                )
-                changed[part] = frame
-                if change == "gone" or of is not object:
-                    with pytest.raises(TableError, match=rf"{column}|uns has"):
-                        draw(with_result(table, key, changed))
+                frame = changed[part]
+                other = frame.assign(**{column: "q" if change == "text" else np.nan})
+                changed[part] = frame.drop(columns=column) if change == "gone" else other
+                with pytest.raises(TableError, match=rf"{column}|uns has"):
+                    draw(with_result(table, key, changed))
+    for part in (name.rstrip("?") for name, kind in SHARED["params?"].items() if kind is not list):
+        if part in table.uns[key].get("params", {}):
+            changed = copy.deepcopy(dict(table.uns[key]))
+            changed["params"][part] = np.zeros(3)
+            with pytest.raises(TableError, match=rf"\['{part}'\] is"):
+                draw(with_result(table, key, changed))
 
 
 @pytest.mark.filterwarnings("ignore")

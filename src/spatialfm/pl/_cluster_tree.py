@@ -12,7 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
-from ._results import check_result
+from ._results import check_known, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,6 +83,7 @@ def cluster_tree(
     check_result(record, f"uns[{key!r}]", "leiden_sweep")
     check_unchanged(adata, record, key, "leiden_sweep")
     table, edges, codes = record["table"], record["edges"], _codes(adata, key, record["table"])
+    check_known([*edges["resolution"], *edges["next"]], codes.columns, f"uns[{key!r}]['edges']", "leiden_sweep")
     places = _places(codes, edges)
     own, ax = ax is None, new_axes(ax, figsize or (6.5, 0.9 + 0.6 * len(table)))
     rows = {name: row for row, name in enumerate(codes.columns)}

@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
-from ._results import by_outcome, check_result, corrected
+from ._results import by_outcome, check_columns, check_known, check_result, corrected
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -114,6 +114,9 @@ def compare_composition(
     """
     record = _record(patients, key)
     check_result(record, f"uns[{key!r}]", "compare_composition")
+    if "q_reference" in record["table"]:
+        marks = dict.fromkeys(("q_reference", "significant_reference"), float)
+        check_columns(record["table"], marks, f"uns[{key!r}]['table']", "compare_composition")
     if set(record["table"].index) <= set(patients.var_names):
         check_unchanged(patients, record, key, "compare_composition")
     whole, level = corrected(record)
@@ -121,6 +124,9 @@ def compare_composition(
     own = ax is None
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
+        if str(params["group_key"]) in patients.obs:
+            there = patients.obs[str(params["group_key"])].dropna().map(str).unique()
+            check_known(groups, there, f"uns[{key!r}]['params']['groups']", "compare_composition")
         colors = category_colors(groups, palette, stored_colors(patients, str(params["group_key"]), groups))
         compared = _compared(patients, groups, params)
         parts = _fractions(compared, table, groups, params)

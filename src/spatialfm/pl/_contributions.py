@@ -16,7 +16,7 @@ from .._storable import named_table
 from ._figure import finish, new_axes
 from ._heatmap import draw_heatmap
 from ._marker_attention import marker_order
-from ._results import check_columns, default_output
+from ._results import NAMES, check_columns, default_output
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -143,8 +143,11 @@ def _stored(adata: AnnData, key: str) -> pd.DataFrame:
         )
     table = named_table(adata, key, "contributions")
     of_patients = "output" in table
-    numbers = {name: float for name in ((INTERCEPT, "total") if of_patients else ("n", INTERCEPT))}
-    check_columns(table, numbers, f"uns[{key!r}]['contributions']", "mil" if of_patients else "annotate")
+    columns = {INTERCEPT: float} | ({"total": float, "output": NAMES} if of_patients else {"n": int})
+    if of_patients:  # names of patients come first
+        columns[str(table.columns[0])] = NAMES
+    function = "mil" if of_patients else "annotate"
+    check_columns(table, columns, f"uns[{key!r}]['contributions']", function, others=float)
     if of_patients and not is_thinned(adata, record):
         check_unchanged(adata, record, key, "mil")
     return table

@@ -14,7 +14,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
 from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label, unadjusted
-from ._results import check_result, comparison
+from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,6 +98,7 @@ def cumulative_incidence(
     """
     record = _record(patients, key)
     check_result(record, f"uns[{key!r}]", "cumulative_incidence")
+    _check_parts(record, f"uns[{key!r}]")
     check_unchanged(patients, record, key, "cumulative_incidence")
     table, group_key = record["table"], str(record["params"]["group_key"])
     events = _events(table, event_value, key)
@@ -145,6 +146,17 @@ def _record(patients: AnnData, key: str) -> dict[str, Any]:
             "sfm.tl.cumulative_incidence(patients, group_key)."
         )
     return record
+
+
+def _check_parts(record: dict[str, Any], where: str) -> None:
+    """Refuse sizes and tests that are not of the curves."""
+    curves, sizes = (
+        record[name][["event", "group"]].astype(str).agg(" of ".join, axis=1) for name in ("table", "groups")
+    )
+    check_known(curves, list(sizes), f"{where}['table']", "cumulative_incidence")
+    if "tests" in record:
+        tested = record["tests"]["event"].astype(str)
+        check_known(record["table"]["event"].astype(str), list(tested), f"{where}['table']", "cumulative_incidence")
 
 
 def _events(table: pd.DataFrame, event_value: str | None, key: str) -> list[str]:

@@ -14,7 +14,7 @@ from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
-from ._results import check_result, comparison
+from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -108,6 +108,8 @@ def kaplan_meier(
     check_unchanged(patients, record, key, "kaplan_meier")
     table, groups = record["table"], record["groups"]
     names = [str(name) for name in groups.index]
+    check_known(names, list(table["group"].astype(str)), f"uns[{key!r}]['groups']", "kaplan_meier")
+    check_known(table["group"].astype(str), names, f"uns[{key!r}]['table']", "kaplan_meier")
     group_key = str(record["params"]["group_key"])
     colors = category_colors(names, palette, stored_colors(patients, group_key, names))
 

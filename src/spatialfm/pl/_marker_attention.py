@@ -16,7 +16,7 @@ from .._public import public
 from .._storable import named_table
 from ._figure import MISSING, finish, in_random_order, new_axes, place_labels, places_in
 from ._heatmap import draw_heatmap, extended
-from ._results import check_result
+from ._results import check_known, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,6 +117,8 @@ def marker_attention(
     if marker is None:
         check_unchanged(adata, stored, key, "marker_attention")
         mean = named_table(adata, key, "mean")
+        for one, other in (("mean", "n"), ("n", "mean")):
+            check_known(stored[one].index, stored[other].index, f"uns[{key!r}][{one!r}]", "marker_attention")
         mean = mean.iloc[:, marker_order(mean.to_numpy()) if sort else slice(None)]
         ax = new_axes(ax, figsize or (2.6 + 0.34 * mean.shape[1], 1.7 + 0.28 * len(mean)))
         _heatmap(ax, mean, stored["n"]["n"].to_numpy(), limit)

@@ -12,7 +12,7 @@ from .._errors import TableError, counted, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
-from ._results import check_result, corrected
+from ._results import NAMES, check_columns, check_result, corrected
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,6 +95,8 @@ def neighborhood_contrast(
     if params["tested"] == "nothing":
         table = table.assign(significant=False)
     shown = _most_frequent(table, n_types)
+    # of types that occur on neither side there is no change
+    check_columns(shown, {"relative_change": NAMES}, f"uns[{key!r}]['table']", "neighborhood_contrast")
     own, ax = ax is None, new_axes(ax, figsize or (6.6, 1.7 + 0.52 * len(shown)))
     middle, widest = (len(shown) - 1) / 2, float(shown[["inside", "outside"]].to_numpy().max())
     _root(ax, middle, params)

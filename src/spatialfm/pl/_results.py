@@ -6,7 +6,7 @@ figure needs is listed here by the function that writes it: names of parts, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,48 +16,64 @@ import pandas as pd
 from .._errors import TableError, listed
 
 Fields = dict[str, Any]
+FINITE, NAMES = "finite", "names"  # kinds of columns, as `TableWith` says
+SOME, TEXTS = "some", "texts"  # kinds of lists: not empty, of text
 
 
 @dataclass(frozen=True)
 class TableWith:
-    """A table with these columns: ``float`` numbers, ``int`` whole numbers without gaps, ``object`` anything.
+    """A table with these columns.
 
-    A name that ends in "?" may be missing.
+    ``float`` are numbers, `FINITE` and ``int`` numbers without gaps, ``str`` text and `NAMES` names of any kind without
+    gaps, ``object`` anything. A name that ends in "?" may be missing. `others` is the kind of all other columns,
+    named after markers, types or patients. No two rows have the same values in the columns `row_of`.
     """
 
     columns: Fields = field(default_factory=dict)
     may_be_empty: bool = False
+    others: Any = object
+    row_of: tuple[str, ...] = ()
 
 
-CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
-SCORED = {"score": object, "p_value?": float} | dict.fromkeys(("mean", "low", "high"), float)
+CURVE = {"time": FINITE, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
+SCORED = {"score": NAMES, "p_value?": float} | dict.fromkeys(("mean", "low", "high"), float)
 CLASSIFIED: Fields = {
-    "draws": TableWith(), "patients": TableWith({"label": object}), "params": {"label_key": str, "circular?": str},
+    "patients": TableWith({"label": NAMES}), "params": {"label_key": str, "circular?": str},
 }  # fmt: skip
-CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
+CLUSTERS = {"side": str, "ratio": float, "score": float, "q_value": float, "signature": str}
+# of every result that has it: figures share the helpers that read these, so that no figure lists them
+SHARED: Fields = {
+    "alpha?": float, "optimistic?": bool, "doubts?": TEXTS,
+    "together?": {"p_column": str, "alpha": float, "n_tests": int},
+    "params?": {"alpha?": float, "columns?": TEXTS, "covariates?": TEXTS, "time_points?": list}
+    | dict.fromkeys(("block_key?", "pair_key?", "patient_key?", "time_key?", "event_key?", "entry_key?"), str)
+    | dict.fromkeys(("model?", "weights?", "digest?", "circular?", "selected?", "by_outcome?", "positive?"), str),
+}  # fmt: skip
 PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
-    "annotate": {"contributions": TableWith({"n": float, "intercept": float})},  # of method="bcos"
+    "annotate": {"contributions": TableWith({"n": int, "intercept": float}, others=float)},  # of method="bcos"
     "evaluate_annotation": {
         "summary": TableWith(
-            dict.fromkeys(("use_rep", "head", "n_train", "score"), object)
-            | dict.fromkeys(("mean", "low", "high", "circular"), float)
+            dict.fromkeys(("use_rep", "head"), str) | dict.fromkeys(("n_train", "score"), NAMES)
+            | dict.fromkeys(("mean", "low", "high", "circular"), float),
+            row_of=("use_rep", "head", "n_train", "score"),
         ),
     },
     "compare_composition": {
-        "table": TableWith({"effect": float, "p_value": float, "q_value": float, "significant": float}),
-        "params": {"group_key": str, "groups": list, "method": str, "alpha": float},
+        "table": TableWith(dict.fromkeys(("effect", "p_value", "q_value", "significant"), float)),
+        "params": {"group_key": str, "groups": SOME, "method": str, "alpha": float},
     },
     "compare_enrichment": {
         "table": TableWith(
-            dict.fromkeys(("cell_type", "neighbour", "group_1", "group_2"), object)
+            dict.fromkeys(("cell_type", "neighbour", "group_1", "group_2"), NAMES)
             | dict.fromkeys(("difference", "p_value", "significant"), float)
-            | {"n_1": int, "n_2": int}
+            | {"n_1": int, "n_2": int},
+            row_of=("cell_type", "neighbour", "group_1", "group_2"),
         ),
         "params": {"alpha": float},
     },
     "compare_concordance": {
         "table": TableWith(
-            {"score_1": object, "score_2": object}
+            {"score_1": NAMES, "score_2": NAMES}
             | dict.fromkeys(("difference", "ci_low", "ci_high", "p_value", "q_value"), float)
         ),
         "scores": TableWith(dict.fromkeys(("c_index", "ci_low", "ci_high"), float)),
@@ -68,62 +84,77 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "n": int, "events": int, "p_value": float, "optimistic": bool,
         "params": {"alpha": float, "covariates": list, "features": list},
     },
-    "classify_samples": CLASSIFIED | {"summary": TableWith(SCORED | {"use_rep": object, "n_components": float})},
-    "few_shot_samples": CLASSIFIED | {"summary": TableWith(SCORED | {"representation": object, "n_clusters": float})},
+    "classify_samples": CLASSIFIED | {
+        "summary": TableWith(SCORED | {"use_rep": NAMES, "n_components": float}),
+        "draws": TableWith({"use_rep": NAMES, "n_components": float}),
+    },
+    "few_shot_samples": CLASSIFIED | {
+        "summary": TableWith(SCORED | {"representation": NAMES, "n_clusters": float}),
+        "draws": TableWith({"representation": NAMES, "n_clusters": float}),
+    },
     "cumulative_incidence": {
-        "table": TableWith(CURVE | {"event": object, "group": object, "incidence": float}),
-        "groups": TableWith({"event": object, "group": object, "n": int, "events": int}),
-        "tests?": TableWith({"event": object, "p_value": float, "permuted?": float, "p_value_unadjusted?": float}),
-        "params": {"group_key": str, "time_key": str, "strata": list, "covariates?": list},
+        "table": TableWith(CURVE | {"event": NAMES, "group": NAMES, "incidence": float, "other_events": int}),
+        "groups": TableWith({"event": NAMES, "group": NAMES, "n": int, "events": int}, row_of=("event", "group")),
+        "tests?": TableWith(
+            {"event": NAMES, "p_value": float, "permuted?": float, "p_value_unadjusted?": float}, row_of=("event",)
+        ),
+        "params": {"group_key": str, "time_key": str, "strata": list},
     },
     "cox": {
         "table": TableWith(
             {"covariate": object, "level": object, "reference": object}
             | dict.fromkeys(("hazard_ratio", "ci_low", "ci_high", "p_value"), float)
         ),
-        "n": int, "events": int, "doubts?": list, "params": {"standardize": bool, "alpha": float},
+        "n": int, "events": int, "params": {"standardize": bool, "alpha": float},
         "n_clusters?": int, "other_events?": int,
     },
     "discover_signatures": {
         "clusters": TableWith(CLUSTERS),
         "scores": TableWith({"score": float, "ci_low": float, "ci_high": float, "p_value": float}),
-        "null": TableWith(may_be_empty=True),
+        "null": TableWith(may_be_empty=True, others=float),
         "params": {"score": str, "n_patients": int},
     },
     "distribution_shift": {
         "table": TableWith(
-            dict.fromkeys(("patient", "group?", "time_1", "time_2"), object)
-            | dict.fromkeys(("distance", "distance_se", "null_distance", "shift", "shift_se"), float)
+            dict.fromkeys(("patient", "group?", "time_1", "time_2"), NAMES)
+            | dict.fromkeys(("distance", "null_distance", "shift"), FINITE)
+            | dict.fromkeys(("distance_se", "shift_se"), float),
+            row_of=("patient", "time_1", "time_2"),
         ),
         "comparison?": TableWith(
-            {"measure": object, "time_1": object, "time_2": object, "p_value": float}, may_be_empty=True
+            dict.fromkeys(("measure", "time_1", "time_2"), NAMES) | {"p_value": float, "effect": float},
+            may_be_empty=True,
         ),
-        "params": {"time_key": str, "patient_key": str, "group_key": str, "time_points": list, "groups": list},
+        "params": {"time_key": str, "patient_key": str, "group_key": str, "time_points": SOME, "groups": list},
     },
     "kaplan_meier": {
-        "table": TableWith(CURVE | {"group": object, "survival": float}),
+        "table": TableWith(CURVE | {"group": NAMES, "survival": float}),
         "groups": TableWith({"n": int, "events": int}),
         "params": {"group_key": str, "time_key": str},
     },
     "label_report": {
         "cells": TableWith({"label": object, "likelier": object}),
         "types": TableWith({"n_labelled": int, "n_likely_wrong": int, "n_conflicts": int}),
-        "counts": TableWith(),
+        "counts": TableWith(others=int),
     },
     "leiden_sweep": {
         "table": TableWith({"stability": float}),
         "edges": TableWith(
-            {"resolution": object, "next": object, "from": int, "to": int, "share": float}, may_be_empty=True
+            {"resolution": NAMES, "next": NAMES, "from": int, "to": int, "share": float}, may_be_empty=True
         ),
         "suggested": float,
     },
     "logrank": {
         "p_value": float, "permuted?": bool, "p_value_unadjusted?": float,
-        "params": {"strata?": list, "covariates?": list},
+        "params": {"strata?": list},
     },
-    "marker_attention": {"mean": TableWith(), "n": TableWith({"n": int}), "params": {"model": str}},
+    "marker_attention": {"mean": TableWith(others=float), "n": TableWith({"n": int}), "params": {"model": str}},
     "marker_positivity": {
-        "thresholds": TableWith(), "status": TableWith(), "params": {"layer": str, "library_key": str},
+        "thresholds": TableWith(), "status": TableWith(),
+        "between_samples?": TableWith(
+            dict.fromkeys(("sample", "marker"), NAMES) | dict.fromkeys(("own", "others", "overruled"), float)
+        ),
+        "params": {"layer": str, "library_key": str},
     },
     "mil": {"patients": TableWith(), "params": {"case_key": str}},
     "neighborhood_contrast": {
@@ -137,8 +168,9 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     },
     "evaluate_reconstruction": {
         "summary": TableWith(
-            dict.fromkeys(("marker", "mode", "unit", "method", "score"), object)
-            | dict.fromkeys(("mean", "low", "high"), float)
+            dict.fromkeys(("marker", "mode", "unit", "method", "score"), NAMES)
+            | dict.fromkeys(("mean", "low", "high"), float),
+            row_of=("marker", "mode", "unit", "method", "score"),
         ),
     },
     "risk_ratio": {
@@ -165,35 +197,37 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         },
     },
     "surprise": {
-        "samples": TableWith(), "far": TableWith(), "params": {"method": str, "library_key": str, "reference": str},
+        "samples": TableWith(others=float), "far": TableWith(),
+        "params": {"method": str, "library_key": str, "reference": str},
     },
     "power": {
         "table": TableWith({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
-        "params": {"question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int},
+        "params": {
+            "question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int, "share?": float,
+        },
     },
     "predict_survival": {
         "calibration": TableWith(
-            {"time": float, "n": int} | dict.fromkeys(("predicted", "observed", "ci_low", "ci_high"), float)
+            {"time": FINITE, "n": int} | dict.fromkeys(("predicted", "observed", "ci_low", "ci_high"), float)
         ),
-        "calibration_smooth": TableWith({"time": float, "predicted": float, "observed": float}, may_be_empty=True),
+        "calibration_smooth": TableWith({"time": FINITE, "predicted": float, "observed": float}, may_be_empty=True),
         "decision_curve": TableWith(
-            {"n_above": int}
-            | dict.fromkeys(("threshold", "net_benefit", "ci_low", "ci_high", "treat_all"), float)
+            {"threshold": FINITE, "n_above": int}
+            | dict.fromkeys(("net_benefit", "ci_low", "ci_high", "treat_all"), float)
         ),
         "scores": TableWith({"value": float, "ci_low": float, "ci_high": float}),
-        "doubts?": list,
         "params": {"horizon": float, "n_scored": int, "events": int},
     },
     "rmst": {
         "horizon": float, "groups": TableWith({"rmst": float}), "params": {"alpha": float},
         "differences?": TableWith(
-            {"group_a": object, "group_b": object}
+            {"group_a": NAMES, "group_b": NAMES}
             | dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), float)
         ),
     },
     "coxnet": {
         "curves": TableWith(
-            {"time": float, "at_risk": int, "events": int} | dict.fromkeys(("auc", "auc_ci_low", "auc_ci_high"), float)
+            {"time": FINITE, "at_risk": int, "events": int} | dict.fromkeys(("auc", "auc_ci_low", "auc_ci_high"), float)
         ),
         "scores": TableWith({"value": float, "ci_low": float, "ci_high": float}),
     },
@@ -214,7 +248,7 @@ def check_result(record: object, where: str, function: str) -> Mapping[str, Any]
     TableError
         If a part that the figure reads is missing, or is of another kind.
     """
-    if wrong := _lacks(record, PARTS[function], ""):
+    if wrong := _lacks(record, PARTS[function], "") or _lacks(record, SHARED, ""):
         raise TableError(
             f"{where} is not as sfm.tl.{function} writes it: {wrong}. It was changed, or made by another function or "
             f"version: run sfm.tl.{function} again."
@@ -222,10 +256,19 @@ def check_result(record: object, where: str, function: str) -> Mapping[str, Any]
     return record
 
 
-def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: str) -> None:
+def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: str, *, others: Any = object) -> None:
     """Refuse a table whose columns are not named after their content."""
-    if wrong := _lacks_columns(table, TableWith(columns), where):
+    if wrong := _lacks_columns(table, TableWith(columns, others=others), where):
         raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
+
+
+def check_known(values: Iterable[object], known: Collection[object], where: str, function: str) -> None:
+    """Refuse names that another part of the result does not have, as nothing can be drawn of them."""
+    if unknown := [value for value in dict.fromkeys(values) if value not in known]:
+        raise TableError(
+            f"{where} names {listed(unknown, 5)}, which is not among {listed(known, 12)}: it is not as "
+            f"sfm.tl.{function} writes it. Run sfm.tl.{function} again."
+        )
 
 
 def by_outcome(params: object) -> str:
@@ -337,15 +380,22 @@ def _lacks_columns(table: object, rows: TableWith, where: str) -> str:
         return f"{where} has no rows"
     if not table.columns.is_unique:
         return f"{where} has two columns of one name"
-    for name, kind in rows.columns.items():
-        if name.endswith("?"):
+    named = {name.removesuffix("?"): kind for name, kind in rows.columns.items()}
+    for name, kind in (dict.fromkeys(table, rows.others) | named).items():
+        if name not in table:
             continue
         column = table[name]
         number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
-        if kind is not object and not number:
+        if kind in (float, int, FINITE) and not number:
             return f"{where}[{name!r}] holds {column.dtype}, not numbers"
-        if kind is int and not np.isfinite(column.to_numpy(dtype=float, na_value=np.nan)).all():
+        if kind in (int, FINITE) and not np.isfinite(column.to_numpy(dtype=float, na_value=np.nan)).all():
             return f"{where}[{name!r}] has gaps"
+        if kind in (str, NAMES) and column.isna().any():
+            return f"{where}[{name!r}] has gaps"
+        if kind is str and not all(isinstance(value, str) for value in column):
+            return f"{where}[{name!r}] holds {column.dtype}, not text"
+    if rows.row_of and table.duplicated(list(rows.row_of)).any():
+        return f"{where} has several rows of one {listed(rows.row_of, quoted=False)}"
     return ""
 
 
@@ -355,6 +405,8 @@ _NAMES = {
     bool: ((bool, np.bool_), "neither True nor False"),
     str: ((str,), "not text"),
     list: ((list, tuple, np.ndarray, pd.Index), "not a list"),
+    SOME: ((list, tuple, np.ndarray, pd.Index), "no list, or an empty one"),
+    TEXTS: ((list, tuple, np.ndarray, pd.Index), "not a list of text"),
 }
 
 
@@ -362,4 +414,6 @@ def _is(value: object, kind: object) -> bool:
     classes, _ = _NAMES[kind]
     if isinstance(value, np.ndarray) and value.ndim == 0:  # as some stores give numbers back
         value = value.item()
-    return isinstance(value, classes) and (kind is bool or not isinstance(value, bool | np.bool_))
+    if not isinstance(value, classes) or (kind is not bool and isinstance(value, bool | np.bool_)):
+        return False
+    return len(value) > 0 if kind is SOME else kind is not TEXTS or all(isinstance(one, str) for one in value)

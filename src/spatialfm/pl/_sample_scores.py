@@ -12,7 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes, p_text
-from ._results import by_outcome, check_result, optimistic
+from ._results import by_outcome, check_columns, check_result, optimistic
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,6 +90,7 @@ def sample_scores(
     'AUROC in held-out patients'
     """
     record = _record(adata, key)
+    check_columns(record["draws"], {score: float}, f"uns[{key!r}]['draws']", _function(record))
     table = record["summary"][record["summary"]["score"] == score].reset_index(drop=True)
     hollow = bool(str(record["params"].get("circular", ""))) or by_outcome(record["params"]) == "yes"
     own, ax = ax is None, new_axes(ax, figsize or (6.4, 1.5 + 0.5 * len(table)))
@@ -131,11 +132,15 @@ def _record(adata: AnnData, key: str) -> dict:
             f"No scores of patients in uns[{key!r}]; uns has {listed(adata.uns)}. Make them with "
             "sfm.tl.classify_samples or sfm.tl.few_shot_samples, or pass key=."
         )
-    of_shots = "representation" in getattr(record["summary"], "columns", ())
-    function = "few_shot_samples" if of_shots else "classify_samples"
+    function = _function(record)
     check_result(record, f"uns[{key!r}]", function)
     check_unchanged(adata, record, key, function)
     return record
+
+
+def _function(record: dict) -> str:
+    of_shots = "representation" in getattr(record["summary"], "columns", ())
+    return "few_shot_samples" if of_shots else "classify_samples"
 
 
 def _sizes(table: pd.DataFrame, rep: str) -> pd.Series:

@@ -15,7 +15,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
 from ._figure import Palette, category_colors, finish, letter_panels, p_text, stored_colors
-from ._results import check_result
+from ._results import check_known, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -110,14 +110,17 @@ def shift(
     record = _record(adata, key)
     check_result(record, f"uns[{key!r}]", "distribution_shift")
     if {record["params"]["time_key"], record["params"]["patient_key"]} <= set(adata.obs):
-        if is_thinned(adata, record):  # fewer cells of the same patients make the same figure
-            _check_patients(adata, record, key)
-        else:
+        if not is_thinned(adata, record):  # fewer cells of the same patients make the same figure
             check_unchanged(adata, record, key, "distribution_shift")
+        _check_patients(adata, record, key)
     params, table = record["params"], record["table"]
     points = _points(adata, use_rep)
     cells = _cells(adata, params, points)
     groups = [str(name) for name in np.atleast_1d(params["groups"])] or [ALL]
+    times = [str(name) for name in params["time_points"]]
+    for column, known in {"group": groups, "time_1": times, "time_2": times}.items():
+        names, where = table.get(column, pd.Series([ALL])), f"uns[{key!r}]['table'][{column!r}]"
+        check_known(names.astype(str), known, where, "distribution_shift")
     colors = category_colors(groups, palette, stored_colors(adata, str(params["group_key"]), groups))
     own = ax is None
     if own:
@@ -323,7 +326,7 @@ def _draw_dots(
     pairs = list(table[["time_1", "time_2"]].drop_duplicates().itertuples(index=False, name=None))
     groups, rng = list(color_of), np.random.default_rng(0)
     step = len(groups) + 0.7
-    error = 1.96 * table[f"{measure}_se"]
+    error = 1.96 * table[f"{measure}_se"].fillna(0)  # of one draw there is none
     top = float((table[measure] + error).max())
     low = float((table[measure] - error).min())
     low = min(low, float(table["null_distance"].min()) if measure == "distance" else 0.0)

@@ -14,7 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
-from ._results import check_result
+from ._results import check_columns, check_known, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -205,6 +205,8 @@ def signature_scores(
     """
     record = _record(adata, key)
     scores, null, kind = record["scores"], record["null"], str(record["params"]["score"])
+    if len(null):
+        check_columns(null, dict.fromkeys(scores.index, float), f"uns[{key!r}]['null']", "discover_signatures")
     own, ax = ax is None, new_axes(ax, figsize)
     rng = np.random.default_rng(0)
     for row, (name, values) in enumerate(scores.iterrows()):
@@ -259,5 +261,6 @@ def _record(adata: AnnData, key: str) -> dict:
             "sfm.tl.discover_signatures."
         )
     check_result(record, f"uns[{key!r}]", "discover_signatures")
+    check_known(record["clusters"]["side"], _COLORS, f"uns[{key!r}]['clusters']['side']", "discover_signatures")
     check_unchanged(adata, record, key, "discover_signatures")
     return record
