@@ -43,7 +43,7 @@ def sdata():
 def test_the_student_becomes_like_its_teacher_and_says_how_fast_both_are(sdata, tmp_path, monkeypatch):
     out = tmp_path / "small"
     teacher = encoder_of("dinov2")
-    call = {**CALL, "teacher_recipe": {"window": 28}, "label_key": "kind"}
+    call = {**CALL, "teacher_recipe": {"window": 28}, "label_key": "kind", "steps": 160}
     student = sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, **call)
     report = pd.read_csv(out / "report.csv", index_col="encoder")
     assert report.index.tolist() == ["teacher: dinov2-s", "student: virtues"]
