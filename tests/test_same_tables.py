@@ -42,7 +42,8 @@ NOT_COMPARED = {
     "features", "n_features", "model", "centers",
 }  # fmt: skip
 ROUNDING = 2e-5
-STOPS_AT = {"coxnet": 1e-3, "suggest_labels": 2e-4}  # fits that end at a tolerance, and then in another last step
+# fits that end at a tolerance, and then in another last step
+STOPS_AT = {"coxnet": 1e-3, "suggest_labels": 2e-4, "evaluate_annotation": 2e-4}
 WRITTEN_INTO = {"calibrate_imputation", "embed_context"}  # by the calls: neither a view nor sparse
 BY_CODES = dict.fromkeys(WRITTEN_INTO, "the call takes patients by their codes")
 
