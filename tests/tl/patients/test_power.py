@@ -170,7 +170,8 @@ def test_figure_shows_lines_of_cells_and_refuses_changed_data():
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert legend == ["10 cells per patient", "100 cells per patient", "95 % interval of the simulation"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), table.uns["power"]["table"]["power"][2:])
-    assert ax.get_title() == "2-fold share of T, level 0.05"
+    title = "2-fold share of T in 50 % of patients against the others, level 0.05"
+    assert ax.get_title().replace("\n", " ") == title
     with pytest.raises(TableError, match="No result 'other'"):
         sfm.pl.power(table, key="other")
     table.X[:] = 0.5
