@@ -218,17 +218,25 @@ def reads_adverse(name: object) -> bool:
     >>> reads_adverse("relapsed"), reads_adverse("relapse-free"), reads_adverse("nonprogressor"), reads_adverse("CR")
     (True, False, False, False)
     """
-    words = _words_in(name)
+    words = words_in(name)
     return bool(words & _ADVERSE) and not words & _OTHERWISE
 
 
-def _words_in(name: object) -> set[str]:
-    return set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)).lower()))
+def words_in(name: object) -> set[str]:
+    """Words of a column's name, or of a value, in small letters.
+
+    Examples
+    --------
+    >>> sorted(words_in("OS_months")), sorted(words_in("vitalStatus2"))
+    (['months', 'os'], ['status', 'vital'])
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)).lower()
+    return {word for word in re.split(r"[^a-z]+", parted) if word}
 
 
 def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
     """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
-    words = _words_in(key)
+    words = words_in(key)
     units = [unit for unit in _PER_YEAR if words & {unit, f"{unit}s"}]
     if len(units) != 1 or "age" in words or not values.size:
         return

@@ -5,13 +5,12 @@ They are named, not taken: which of two times is meant, and which value is the e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 
 from .._errors import listed
-from .._outcome import EVENT_WORDS
+from .._outcome import EVENT_WORDS, words_in
 from ._yaml import dump
 
 _ENDPOINTS = {"os", "pfs", "dfs", "rfs", "efs", "dss", "dmfs", "ttp", "survival", "follow", "followup"}
@@ -28,7 +27,7 @@ def candidates(clinical: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Columns that may be times, and columns that may be events, in their order."""
     times, events = [], []
     for name in map(str, clinical):
-        words, values = _words(name), clinical[name].dropna()
+        words, values = words_in(name), clinical[name].dropna()
         numbers = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
         if words & _TIME and not words & _NO_TIME and numbers and values.nunique() > 2 and values.min() >= 0:
             times.append(name)
@@ -71,18 +70,13 @@ def values_to_choose(table: pd.DataFrame, event_key: str) -> list[str | int | fl
     return [int(one) if numbers and one == int(one) else float(one) if numbers else str(one) for one in values]
 
 
-def _words(name: str) -> set[str]:
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-    return {word for word in re.split(r"[^a-z]+", parted) if word}
-
-
 def _values(column: pd.Series) -> str:
     return listed(pd.unique(column.dropna().astype(str)), _VALUES)
 
 
 def _one_is_the_event(column: pd.Series, name: str) -> bool:
     """Whether 1 (or True) means the event: not where it means that a patient was censored, or is alive."""
-    if _words(name) & {"censor", "censored", "censoring", "alive"}:
+    if words_in(name) & {"censor", "censored", "censoring", "alive"}:
         return False
     values = column.dropna()
     numbers = pd.api.types.is_numeric_dtype(values.dtype) and set(values.unique()) <= {0, 1}

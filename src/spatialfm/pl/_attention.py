@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._coordinates import coordinates
 from .._errors import TableError, listed
-from .._fingerprint import check_unchanged, is_thinned
+from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
@@ -208,10 +208,10 @@ def _rows_of(adata: AnnData, sample: str | None, key: str | None, library_key: s
 
 
 def _check_unchanged(adata: AnnData, key: str) -> None:
-    """Refuse networks of other labels or patients; a table that has fewer cells now makes the same map of each."""
+    """Refuse networks of other labels or patients."""
     record = adata.uns.get(key)
-    if isinstance(record, Mapping) and not is_thinned(adata, record):
-        check_unchanged(adata, record, key, "mil")
+    if isinstance(record, Mapping):
+        check_unchanged(adata, record, key, "mil", fewer=True)
 
 
 def _values_of(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
-from .._fingerprint import check_unchanged, is_thinned
+from .._fingerprint import check_unchanged
 from .._public import public
 from .._storable import named_table
 from ._figure import finish, new_axes
@@ -148,8 +148,8 @@ def _stored(adata: AnnData, key: str) -> pd.DataFrame:
         columns[str(table.columns[0])] = NAMES
     function = "mil" if of_patients else "annotate"
     check_columns(table, columns, f"uns[{key!r}]['contributions']", function, others=float)
-    if of_patients and not is_thinned(adata, record):
-        check_unchanged(adata, record, key, "mil")
+    if of_patients:
+        check_unchanged(adata, record, key, "mil", fewer=True)
     return table
 
 

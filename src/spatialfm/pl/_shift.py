@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from .._errors import TableError, listed
-from .._fingerprint import check_unchanged, is_thinned
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, letter_panels, p_text, stored_colors
 from ._results import check_known, check_result
@@ -110,8 +110,7 @@ def shift(
     record = _record(adata, key)
     check_result(record, f"uns[{key!r}]", "distribution_shift")
     if {record["params"]["time_key"], record["params"]["patient_key"]} <= set(adata.obs):
-        if not is_thinned(adata, record):  # fewer cells of the same patients make the same figure
-            check_unchanged(adata, record, key, "distribution_shift")
+        check_unchanged(adata, record, key, "distribution_shift", fewer=True)
         _check_patients(adata, record, key)
     params, table = record["params"], record["table"]
     points = _points(adata, use_rep)

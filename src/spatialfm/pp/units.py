@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
-from .._keys import UNS
+from .._keys import TABLE, UNS
 from .._logging import logger
 from .._types import is_short
 from .elements import pixel_size, scale_advice
@@ -39,8 +40,6 @@ def record_of_units(sdata: SpatialData, pairs: Sequence[SampleElements]) -> dict
 
     They are those of the coordinate system, whatever size of pixels an embedding was told (``mpp=``).
     """
-    import json
-
     known = {"px": "pixel", "µm": "µm"}
     units = {pair.sample: {"unit": known.get(length_unit(sdata, pair), "")} for pair in pairs}
     return {"samples": json.dumps(units, ensure_ascii=False)}
@@ -270,8 +269,6 @@ def intensity_factors(record: Mapping[str, object]) -> dict[str, float]:
     >>> intensity_factors({"intensity_factors": '{"a": 257.0}'})
     {'a': 257.0}
     """
-    import json
-
     try:
         factors = json.loads(str(record.get("intensity_factors", "{}")))
     except ValueError:
@@ -321,8 +318,6 @@ def told_pixel_size(uns: Mapping[str, object], sample: str) -> float | None:
     >>> told_pixel_size({"spatialfm": {"X_classical": {"mpp_image": '{"a": 0.5}'}}}, "a")
     0.5
     """
-    import json
-
     records = uns.get(UNS)
     notes = [
         one["mpp_image"]
@@ -335,10 +330,8 @@ def told_pixel_size(uns: Mapping[str, object], sample: str) -> float | None:
 
 def _recorded_units(uns: Mapping[str, object]) -> str | dict[str, str]:
     """One unit, empty if it is not recorded, or that of each sample."""
-    import json
-
     try:
-        record: Any = uns["spatialfm"]["table"]  # type: ignore[index]
+        record: Any = uns[UNS][TABLE]  # type: ignore[index]
         if "samples" not in record:  # a table that came without images has one unit
             return str(record["unit"])
         return {sample: str(entry["unit"]) for sample, entry in json.loads(record["samples"]).items()}

@@ -309,9 +309,9 @@ def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, obje
     times = mean_times(folds)
     folds = folds.drop(columns="seconds")  # the same seed gives the same table
     macro = folds[folds["class"] == "macro"]
-    record = {
+    record: dict[str, Any] = {
         "folds": folds,
-        "summary": (summary := summarise(macro)),
+        "summary": summarise(macro),
         "classes": by_class(folds),
         "abstention": abstention(macro),
         "differences": differences(macro),
@@ -319,7 +319,7 @@ def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, obje
         "params": params,
     }
     write_uns(adata, key, record)
-    return summary
+    return record["summary"]
 
 
 def _check_heads(heads: str | Sequence[str], C: float | str, published: bool, transductive: bool) -> list[str]:

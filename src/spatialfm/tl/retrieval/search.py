@@ -277,7 +277,8 @@ def _hits(
     is_hit = places >= 0
     n_hits, ranks = is_hit.sum(axis=1), np.broadcast_to(np.arange(1, places.shape[1] + 1), places.shape)
     # millions of hits: memory that the system hands out anew takes as long as what is put into it
-    at, distance, rank = (one.ravel() if is_hit.all() else one[is_hit] for one in (places, distances, ranks))
+    complete = is_hit.all()
+    at, distance, rank = (one.ravel() if complete else one[is_hit] for one in (places, distances, ranks))
     # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes.
     # Hits touch these at random: where rows look for each other there is one set, which fits the cache longer
     own = names.astype(object)
