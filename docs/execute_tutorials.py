@@ -90,7 +90,7 @@ def _introduction(notebook) -> tuple[str, str]:
 def _check_page(path: Path, outputs: list) -> None:
     """Refuse what does not belong on a page: paths of this machine, warnings, numbers that show their type."""
     shown = [json.dumps(output.get("data", output.get("text", ""))) for output in outputs]
-    shown = [re.sub(r'"image/[a-z+]+": "[^"]*"', "", text) for text in shown]
+    shown = [re.sub(r'"image/[a-z+]+": "[^"]*"', "", text).replace("\\n", "\n") for text in shown]
     patterns = {
         "a path of this machine": r"/(tmp|home|root|usr|var|work)/",
         "a warning of another package": r"\b(?!Spatialfm)\w+Warning: ",

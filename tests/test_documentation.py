@@ -70,7 +70,8 @@ def test_pages_do_not_show_what_is_not_for_readers(text, said):
     tutorials = script("execute_tutorials")
     with pytest.raises(RuntimeError, match=said):
         tutorials._check_page(Path("page.ipynb"), [{"name": "stdout", "text": text}])
-    tutorials._check_page(Path("page.ipynb"), [{"name": "stderr", "text": "SpatialfmWarning: 3 cells lack a row."}])
+    own = "SpatialfmWarning: 3 cells lack a row.\nSpatialfmWarning: 2 patients are missing.\n"
+    tutorials._check_page(Path("page.ipynb"), [{"name": "stderr", "text": own}])
     tutorials._check_page(Path("page.ipynb"), [{"data": {"image/png": "aa/tmp/aa", "text/plain": "0.5"}}])
 
 
