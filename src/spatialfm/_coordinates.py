@@ -83,10 +83,22 @@ def column_of_several(adata: AnnData) -> str | None:
     return None
 
 
+def name_of_x(name: str) -> str | None:
+    """Name of the column of x beside one of y: ``centroid-1`` of ``centroid-0``, ``X_centroid`` of ``Y_centroid``."""
+    if re.fullmatch(r"(?i)(weighted_)?centroid[-_.]?0", name):
+        return name[:-1] + "1"
+    parts = re.split(r"([^A-Za-z]+|(?<=[a-z])(?=[A-Z]))", name)  # words, and what parts them
+    at = [i for i, part in enumerate(parts) if part in ("y", "Y")]
+    if len(at) != 1:
+        return None
+    parts[at[0]] = "x" if parts[at[0]] == "y" else "X"
+    return "".join(part or "" for part in parts)
+
+
 def _columns_of_y_and_x(obs: pd.DataFrame, numbers: np.ndarray) -> tuple[str, str] | None:
     """Columns of y and of x, by their names, that are the first and the second coordinate."""
     for name in obs.columns:
-        if (other := _name_of_x(str(name))) is None or other not in obs.columns:
+        if (other := name_of_x(str(name))) is None or other not in obs.columns:
             continue
         y, x = obs[name], obs[other]
         if not all(pd.api.types.is_numeric_dtype(one) for one in (y, x)):
@@ -98,15 +110,3 @@ def _columns_of_y_and_x(obs: pd.DataFrame, numbers: np.ndarray) -> tuple[str, st
         ):
             return str(name), other
     return None
-
-
-def _name_of_x(name: str) -> str | None:
-    """Name of the column of x beside one of y: ``centroid-1`` of ``centroid-0``, ``X_centroid`` of ``Y_centroid``."""
-    if re.fullmatch(r"(?i)(weighted_)?centroid[-_.]?0", name):
-        return name[:-1] + "1"
-    parts = re.split(r"([^A-Za-z]+|(?<=[a-z])(?=[A-Z]))", name)  # words, and what parts them
-    at = [i for i, part in enumerate(parts) if part in ("y", "Y")]
-    if len(at) != 1:
-        return None
-    parts[at[0]] = "x" if parts[at[0]] == "y" else "X"
-    return "".join(part or "" for part in parts)

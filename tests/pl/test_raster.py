@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from spatialfm.pl._figure import MISSING
-from spatialfm.pl._raster import SlideWindow, composite, paint, read_raster, round_length
+from spatialfm.pl._raster import SlideWindow, composite, fine, paint, read_raster, round_length
 from spatialfm.pp.arrays import AxisAffine
 
 HALF = AxisAffine(0.5, 0.5, 10.0, 0.0)  # half a µm a pixel, 10 µm down
@@ -54,3 +54,15 @@ def test_cells_have_their_colour_and_a_border(fill):
 @pytest.mark.parametrize(("about", "length"), [(37, 20), (1, 1), (0.7, 0.5), (199, 100), (200, 200), (5, 5), (9.9, 5)])
 def test_round_lengths(about, length):
     assert round_length(about) == pytest.approx(length)
+
+
+@pytest.mark.parametrize("side", [30, 100, 299, 300, 700, 1500])
+def test_outlines_are_lines_however_few_pixels_a_cell_has(side):
+    labels = np.zeros((side, side), int)
+    labels[side // 10 : -side // 10, side // 10 : -side // 10] = 1
+    drawn, _ = paint(fine(labels), np.array([1]), np.ones((1, 3)), fill=False)
+    middle = drawn[len(drawn) // 2, :, 3] > 0
+    assert middle.any()
+    assert middle.sum() / 2 <= max(len(drawn) / 200, 1.5)  # the two lines, each at most half a percent wide
+    small = np.array([[0, 7], [7, 7]])
+    np.testing.assert_array_equal(fine(small)[225::450, 225::450], small)

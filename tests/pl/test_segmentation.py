@@ -37,7 +37,8 @@ def quality(**flags):
 def outlines(ax):
     """Colour of each cell's outline, from the pixels that are drawn."""
     drawn = np.asarray(ax.get_images()[1].get_array())
-    return [tuple(np.round(drawn[20, column, :3], 3)) for column in (15, 55, 95)]
+    times = drawn.shape[0] // 80  # pixels of the figure to one of the image
+    return [tuple(np.round(drawn[20 * times, column * times, :3], 3)) for column in (15, 55, 95)]
 
 
 def expected(*names):
@@ -48,7 +49,8 @@ def test_outlines_alone_are_white_over_the_stain(sdata):
     ax = sfm.pl.segmentation(sdata, "a", show=False)
     assert outlines(ax) == expected(None, None, None)
     drawn = np.asarray(ax.get_images()[1].get_array())
-    assert not drawn[30, 60, 3]  # inside of a cell the stain is seen
+    times = drawn.shape[0] // 80
+    assert not drawn[30 * times, 60 * times, 3]  # inside of a cell the stain is seen
     stain = np.asarray(ax.get_images()[0].get_array())
     assert not stain[0].any()
     assert np.allclose(stain[-1, 0], to_rgb("#4F83FF"))

@@ -151,6 +151,18 @@ def test_a_table_of_other_cells_is_refused(sdata):
         sfm.pp.add_cell_labels(cells, other, "known", column="type")
 
 
+@pytest.mark.parametrize(("step", "said"), [(-1, "one lower"), (1, "one higher")])
+def test_names_that_are_numbered_by_one_apart_are_told(sdata, step, said):
+    adata = sdata["table"].copy()
+    adata = adata[adata.obs["sample"] == adata.obs["sample"].iloc[0]].copy()
+    names = [f"{name.rpartition('_')[0]}_{int(name.rpartition('_')[2]) + step}" for name in adata.obs_names]
+    table = pd.DataFrame({"cell": names, "label": "B"})
+    with pytest.raises(TableError, match=f"numbers cells {said} than they are here"):
+        sfm.pp.add_cell_labels(adata, table, "known")
+    with pytest.raises(TableError, match="Pass the table of these cells, or leave the rows out"):
+        sfm.pp.add_cell_labels(adata, table.assign(cell=[f"{name}999" for name in names]), "known")
+
+
 def test_a_file_that_is_not_there(cells, tmp_path):
     with pytest.raises(InputFileError):
         sfm.pp.add_cell_labels(cells, tmp_path / "no.csv", "known")

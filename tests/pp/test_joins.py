@@ -111,3 +111,23 @@ def test_rows_and_labels_find_each_other():
     assert match(odd, drop=True)[2:] == (1, 1)
     with pytest.raises(TableError, match="1 row more than one for the same sample and label"):
         match(cells.assign(id=[3, 3, 1]))
+
+
+@pytest.mark.parametrize(("step", "said"), [(-1, "one lower"), (1, "one higher")])
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("labels", [[1, 2, 3, 4], [2, 5, 9]])
+def test_rows_numbered_by_one_apart_are_no_cells_of_their_number(step, said, drop, labels):
+    labels = np.array(labels)
+    cells = pd.DataFrame({"sample": "s", "id": labels[::-1] + step})
+    with pytest.raises(TableError, match=f"numbers the cells of sample 's' {said} than the labels"):
+        match(cells, drop=drop, ids={"s": labels})
+    cells["id"] -= step
+    assert match(cells, ids={"s": labels})[2:] == (0, 0)
+
+
+def test_a_row_or_a_label_that_is_missing_is_no_other_numbering():
+    assert match(pd.DataFrame({"sample": "s", "id": [2, 3]}), drop=True)[2:] == (0, 1)
+    assert match(pd.DataFrame({"sample": "s", "id": [1, 2, 9]}), drop=True)[2:] == (1, 1)
+    both = pd.DataFrame({"sample": ["a", "a", "b", "b"], "id": [1, 2, 0, 1]})
+    with pytest.raises(TableError, match=r"of sample 'b' one lower"):
+        match(both, drop=True, ids={"a": np.array([1, 2]), "b": np.array([1, 2])})

@@ -181,7 +181,7 @@ _SAID = {
     "mask_name": "Files named like masks are read as markers, because their pixels are not label ids: {files}.",
     "left_out": (
         "Smaller images like the one that is read are left out, as levels of its pyramid: {files}. If one "
-        "is an separate image, read it with series=<number>."
+        "is a separate image, read it with series=<number>."
     ),
     "unused_pages": (
         "Pages that the OME-XML does not mention are left out: {files}. If they are channels of the image, "

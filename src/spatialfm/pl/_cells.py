@@ -22,7 +22,7 @@ from ..pp.drawn_cells import cells_array
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements
 from ..pp.units import length_unit
 from ._figure import MISSING, Palette, category_colors, check_once, finish, new_axes, with_unit
-from ._raster import SlideWindow, composite, draw_scale_bar, paint, read_raster
+from ._raster import SlideWindow, composite, draw_scale_bar, fine, paint, read_raster
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -310,7 +310,7 @@ def _draw_cells(
 ) -> None:
     to_um = labels_to_system(sdata, pair)
     pixels, extent = read_raster(cells_array(sdata, pair), to_um, window, max_pixels)
-    rgba, without_row = paint(pixels, colors.labels, colors.rgb, fill)
+    rgba, without_row = paint(fine(pixels), colors.labels, colors.rgb, fill)
     if without_row:
         logger.info("%d labels in view have no row in the table; they are grey.", without_row)
     ax.imshow(rgba, extent=extent, interpolation="nearest")

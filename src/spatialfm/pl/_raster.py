@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+FINE = 900  # pixels along the longer side of a raster in which a border of one pixel is a fine line
 BEYOND = "0.3"  # where there is no image; unlike dark tissue
 Extent = tuple[float, float, float, float]  # left, right, bottom, top, as matplotlib has it; y points down
 
@@ -98,6 +99,12 @@ def paint(pixels: np.ndarray, labels: np.ndarray, rgb: np.ndarray, fill: bool) -
             border = _grow(border)
         rgba[~border | (pixels == 0)] = 0
     return rgba, int((~known & (present != 0)).sum())
+
+
+def fine(pixels: np.ndarray) -> np.ndarray:
+    """Labels ``(y, x)`` of few pixels in more and smaller ones, so that outlines are lines and not rows of blocks."""
+    factor = max(1, FINE // max(pixels.shape))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def draw_scale_bar(ax: Axes, window: SlideWindow, unit: str, dark: bool) -> None:

@@ -19,7 +19,7 @@ from ..pp.elements import image_to_system, labels_to_system, match_elements
 from ..pp.units import length_unit
 from ._cells import CellColors, _decorate, _figsize, _legends, _window
 from ._figure import finish, new_axes
-from ._raster import composite, paint, read_raster
+from ._raster import composite, fine, paint, read_raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +141,8 @@ def segmentation(
     ax.imshow(composite(pixels, [shade for _, _, shade in stains], percentiles), extent=extent, interpolation="nearest")
     cells, extent = read_raster(cells_array(sdata, pair), labels_to_system(sdata, pair), window, max_pixels)
     colors = outlines or _plain(np.unique(cells[cells > 0]))
-    ax.imshow(paint(cells, colors.labels, colors.rgb, fill=False)[0], extent=extent, interpolation="nearest")
+    painted, _ = paint(fine(cells), colors.labels, colors.rgb, fill=False)
+    ax.imshow(painted, extent=extent, interpolation="nearest")
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0), aspect="equal")
     _decorate(ax, window, length_unit(sdata, pair), scale_bar, dark=True)
     _legends(ax, outlines, "outline", {name: shade for name, _, shade in stains})

@@ -169,8 +169,12 @@ def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, column: str) -
         unknown = cells[rows < 0]
         raise TableError(
             f"{len(unknown)} of {counted(len(cells), 'cell')} of the table of labels are not in obs_names, first "
-            f"{_listed(unknown, 3)}; there are such as {_listed(adata.obs_names[:2], 2, quoted=True)}. Pass the table "
-            f"of these cells, or leave the rows out: table[table[{cell_key!r}].isin(adata.obs_names)]."
+            f"{_listed(unknown, 3)}; there are such as {_listed(adata.obs_names[:2], 2, quoted=True)}. "
+            + (
+                _other_numbering(adata, cells)
+                or "Pass the table of these cells, or leave the rows out: "
+                f"table[table[{cell_key!r}].isin(adata.obs_names)]."
+            )
         )
     if cells.duplicated().any():
         raise TableError(_repeats(cells, labels, cell_key))
@@ -178,6 +182,18 @@ def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, column: str) -
     if not has_label.any():
         raise TableError(f"No row of the table of labels has a label in column {column!r} (column=).")
     return rows[has_label], labels[cells.index][has_label]
+
+
+def _other_numbering(adata: AnnData, cells: pd.Series) -> str:
+    """That all names are there once one is added to, or taken from, the number at their end; empty if they are not."""
+    parts = cells.str.extract(r"^(.*?)(\d+)$")
+    if parts.isna().any(axis=None):
+        return ""
+    numbers = parts[1].astype(int)
+    for step, said in ((1, "one lower"), (-1, "one higher")):
+        if (parts[0] + (numbers + step).astype(str)).isin(adata.obs_names).all():
+            return f"The table numbers cells {said} than they are here, so that every row has another cell's name."
+    return ""
 
 
 def _named(column: pd.Series) -> pd.Series:

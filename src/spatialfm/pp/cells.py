@@ -32,6 +32,7 @@ from .missing_chunks import report_missing_chunks
 from .orientation import say_orientation
 from .pixel_sizes import say_systems
 from .shapes import shapes
+from .told_places import say_told_places
 from .units import check_lengths, say_intensities, unit_factors
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def cell_table(
         Whether to measure shapes.
     cells
         Cells that are known already, such as published phenotypes: one row per cell; all its columns go to `obs`. Of an
-        AnnData, its `obs` is used.
+        AnnData, its `obs` is used. Columns of x and y, in whatever unit, are compared with where the labels are, with a
+        warning where they differ; rows that are numbered by one apart from the labels are refused.
     library_key
         Column of `cells` that names the sample; None where there is one sample.
     instance_key
@@ -259,6 +261,8 @@ def measured_table(
         adata.uns[UNS][TABLE]["intensity_factors"] = json.dumps(factors, ensure_ascii=False)
     say_intensities(plans, measured, list(adata.var_names))
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
+    if cells is not None:
+        say_told_places(adata, [name for name in cells.columns if name in adata.obs])
     adata = as_table(adata)
     carry_outcome(sdata.tables.get(SAMPLES), adata)
     logger.info(

@@ -222,7 +222,8 @@ def match_cells(
     Raises
     ------
     TableError
-        If columns are missing, a cell has two rows, or (without `drop`) a row or a label is alone.
+        If columns are missing, a cell has two rows, (without `drop`) a row or a label is alone, or the rows are
+        numbered one higher or lower than the labels.
     """
     texts = texts or {}
     sample, label = _cell_keys(cells, list(ids), library_key, instance_key, texts)
@@ -238,18 +239,21 @@ def match_cells(
                 else "Keep the right one of each."
             )
         )
-    in_ids, in_cells, lonely_labels = {}, {}, []
+    in_ids, in_cells, lonely_labels, shifted = {}, {}, [], ""
     matched = np.zeros(len(cells), dtype=bool)
     for name, labels in ids.items():
         rows = np.flatnonzero(sample == name)
         _, left, right = np.intersect1d(labels, label[rows], assume_unique=True, return_indices=True)
         in_ids[name], in_cells[name] = left, rows[right]
         matched[rows[right]] = True
+        shifted = shifted or ("" if name in texts else _shifted(name, label[rows], labels, instance_key))
         lonely_labels += [f"{name}_{texts.get(name, {}).get(value, value)}" for value in np.delete(labels, left)]
     lonely_rows = [
         f"{sample[i]}_{label[i] if label[i] >= 0 else cells[instance_key].iloc[i]}"
         for i in np.flatnonzero(in_samples & ~matched)
     ]
+    if shifted:  # what is on both sides would be cells with the rows of others
+        raise TableError(shifted)
     if (lonely_rows or lonely_labels) and not drop:
         raise TableError(
             f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "
@@ -263,6 +267,22 @@ def match_cells(
             f"{listed(lonely_labels, 2)}. Pass the columns that hold them: library_key=, instance_key=."
         )
     return in_ids, in_cells, len(lonely_rows), len(lonely_labels)
+
+
+def _shifted(sample: str, rows: np.ndarray, labels: np.ndarray, instance_key: str) -> str:
+    """That rows and labels are the same numbers once one is added or taken away; empty where they are not."""
+    if rows.size != labels.size or rows.size < 2:
+        return ""
+    for step, said in ((1, "one lower"), (-1, "one higher")):
+        if np.array_equal(np.sort(rows) + step, labels):
+            column = f"cells[{instance_key!r}]"
+            return (
+                f"cells= numbers the cells of sample {sample!r} {said} than the labels: from {rows.min():,} to "
+                f"{rows.max():,}, and the labels from {labels[0]:,} to {labels[-1]:,}; each row would be joined to "
+                f"another cell. If they are the same cells: {column} = {column}.astype(int) {'+' if step > 0 else '-'} "
+                "1. If not, leave out the rows and labels that have no counterpart first."
+            )
+    return ""
 
 
 def _cell_keys(
