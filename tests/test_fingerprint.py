@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import anndata as ad
 import matplotlib.pyplot as plt
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines.statistics import logrank_test
+from scipy.sparse import csr_matrix
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm._fingerprint import changes, digest, fingerprint
+from spatialfm._fingerprint import changed_since, changes, digest, fingerprint
 from spatialfm.pl._figure import stored_colors
 
 
@@ -229,3 +231,136 @@ def test_groups_keep_their_colours(patients):
     ax = sfm.pl.kaplan_meier(some, show=False, at_risk=False)
     assert {line.get_color() for line in ax.lines} == {"#00ff00", "#0000ff"}
     assert stored_colors(patients, "stage", ["IV"]) is None
+
+
+@pytest.mark.parametrize("kind", ["array", "table", "sparse"])
+def test_embeddings_are_compared(patients, tmp_path, kind):
+    values = np.random.default_rng(2).normal(size=(60, 4)).astype(np.float32)
+    values[3, 1], values[4, 2] = np.nan, -0.0
+    kinds = {
+        "array": values,
+        "table": pd.DataFrame(values, index=patients.obs_names, columns=list("abcd")),
+        "sparse": csr_matrix(values),
+    }
+    patients.obsm["X_model"] = kinds[kind]
+    made_of = fingerprint(patients, obsm=["X_model", None, "X_absent"])
+    assert changes(patients[::-1].copy(), made_of) == []
+    patients.write_h5ad(tmp_path / "p.h5ad")
+    assert changes(ad.read_h5ad(tmp_path / "p.h5ad"), made_of) == []
+    for other in (values[:, ::-1], values[np.r_[1, 0, 2:60]], values[:, :3], values + np.float32(1e-6)):
+        changed = patients.copy()
+        changed.obsm["X_model"] = other.copy()
+        assert changes(changed, made_of) == ["obsm['X_model']"]
+    del patients.obsm["X_model"]  # as to save space: nothing that is there is another one
+    assert changes(patients, made_of) == []
+    assert changes(patients, fingerprint(patients, obsm=["X"])) == []
+    assert "X" in json.loads(fingerprint(patients, obsm=["X"]))
+
+
+def test_other_rows_of_a_table_with_text_are_seen(patients):
+    patients.obsm["calls"] = pd.DataFrame({"a": ["x", "y"] * 30, "b": 1.0}, index=patients.obs_names)
+    made_of = fingerprint(patients, obsm=["calls"])
+    assert changes(patients[::-1].copy(), made_of) == []
+    patients.obsm["calls"].iloc[0, 0] = "y"
+    assert changes(patients, made_of) == ["obsm['calls']"]
+
+
+def test_markers_are_compared_one_by_one(patients):
+    made_of = fingerprint(patients, markers=["z", "x"])
+    of_counts = fingerprint(patients, markers=["z", "x"], layer="counts")
+    part = patients[:, ["z"]].copy()
+    assert changes(part, made_of) == changes(part, of_counts) == []  # others may be left out
+    patients.X[5, 1] += 1  # of y, which was not used
+    assert changes(patients, made_of) == []
+    patients.X[5, 2] += 1
+    assert changes(patients, made_of) == ["'z' in X"]
+    patients.layers["counts"][:, [0, 2]] += 1
+    assert changes(patients, of_counts) == ["'z' in layers['counts']", "'x' in layers['counts']"]
+
+
+def _panel():
+    cells = _cells(4)
+    sfm.tl.select_panel(cells, 4, n_random=2)
+    return cells, sfm.pl.panel_curve, True, "patient"
+
+
+def _surprise():
+    cells = _cells(4)
+    sfm.tl.surprise(cells)
+    return cells, sfm.pl.surprise, True, "sample"
+
+
+def _positive():
+    cells = _cells(4)
+    sfm.tl.marker_positivity(cells, markers=["CD3", "CD20"])
+    return cells, lambda table, **how: sfm.pl.positivity(table, "CD20", **how), False, "sample"
+
+
+def _reconstructed():
+    cells = _cells(4)
+    sfm.tl.evaluate_reconstruction(cells, markers=["CD3", "CD20"], n_bootstrap=20)
+    return cells, sfm.pl.reconstruction_scores, True, "patient"
+
+
+def _added_up():
+    cells = _cells(3)
+    cells.obs["known"] = cells.obs["type"].where(np.arange(cells.n_obs) % 4 == 0)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
+    return cells, lambda table, **how: sfm.pl.contributions(table, "known_predicted", **how), True, "known_predicted"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [_panel, _surprise, _positive, _reconstructed, _added_up])
+def test_results_of_cells_are_refused_once_these_changed(make):
+    """Fewer rows are refused where a figure is of all of them; other intensities and other names in every one."""
+    cells, draw, of_all, column = make()
+    draw(cells, show=False)
+    draw(cells[::-1].copy(), show=False)
+    part = cells[:-5].copy()
+    if of_all:
+        with pytest.raises(TableError, match=r"made of other data: the rows \(\d+ then, \d+ now\) changed.*Run sfm.tl"):
+            draw(part, show=False)
+    else:
+        draw(part, show=False)
+    renamed = cells.copy()
+    names = renamed.obs[column].astype(str)
+    renamed.obs[column] = names.where(names != names.iloc[0], "another")
+    with pytest.raises(TableError, match=rf"made of other data: obs\['{column}'\] changed since"):
+        draw(renamed, show=False)
+    cells.X = cells.X / 2
+    with pytest.raises(TableError, match=r"made of other data: ('\w+' in )?X"):
+        draw(cells, show=False)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scores_of_another_embedding_of_the_same_name_are_refused():
+    cells = _cells(6)
+    sfm.tl.classify_samples(cells, label_key="response", use_rep="X_latent", n_components=[2], n_draws=3)
+    sfm.pl.sample_scores(cells, show=False)
+    cells.obsm["X_latent"] = cells.obsm["X_latent"][:, ::-1].copy()
+    with pytest.raises(TableError, match=r"made of other data: obsm\['X_latent'\] changed"):
+        sfm.pl.sample_scores(cells, show=False)
+
+
+def test_niches_of_types_that_changed_say_so():
+    cells = _cells(3)
+    sfm.tl.neighborhood_composition(cells, "type", n_neighbors=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sfm.tl.niches(cells, 3)
+        sfm.tl.niches(cells[100:].copy(), 3)  # neighbours of those that are left are the same
+    cells.obs["type"] = cells.obs["type"].to_numpy()[::-1].copy()
+    with pytest.warns(SpatialfmWarning, match=r"neighborhood_composition'\] was made of other data: obs\['type'\]"):
+        sfm.tl.niches(cells, 3)
+    sfm.tl.neighborhood_composition(cells, "type", n_neighbors=8)
+    sfm.tl.niches(cells, 3)
+    assert changed_since(cells, cells.uns["niche"], "niche", "niches") is None
+    cells.obs["niche"] = cells.obs["niche"].cat.rename_categories({"1": "tumor"})
+    assert "obs['niche'] changed since" in changed_since(cells, cells.uns["niche"], "niche", "niches")
+
+
+def test_places_and_samples_that_neighbours_were_found_in_count():
+    cells, draw, _ = _contrast()
+    cells.obsm["spatial"] = cells.obsm["spatial"][::-1].copy()
+    with pytest.raises(TableError, match=r"made of other data: obsm\['spatial'\] changed"):
+        draw(cells, show=False)

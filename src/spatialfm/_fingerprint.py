@@ -1,7 +1,7 @@
 """What a result was made of, so that a figure can detect later changes of the table.
 
-A fingerprint holds a hash of the rows and of each column used. It does not depend on the order of rows, nor on whether
-text is stored as categories: a table that was written, read or sorted is the same table.
+A fingerprint holds a hash of the rows, and of each column and embedding used. It does not depend on the order of rows,
+nor on whether text is stored as categories: a table that was written, read or sorted is the same table.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ._dense import dense
-from ._errors import TableError, listed
+from ._errors import TableError, listed, warn
 from ._spelling import order_of_names
 
 if TYPE_CHECKING:
@@ -23,10 +24,36 @@ if TYPE_CHECKING:
 
 DATA = "data"  # in the params of a result
 MISSING = np.uint64(0x9E3779B97F4A7C15)
+ODD = np.uint64(0x100000001B3)
+AT_ONCE = 50_000  # values of an embedding: they stay in the cache
 
 
-def fingerprint(adata: AnnData, columns: Iterable[str | None] = (), *, x: bool = False) -> str:
-    """JSON text of the number of rows, and hashes of their names, of columns of ``obs`` and, with `x`, of ``X``."""
+def fingerprint(
+    adata: AnnData,
+    columns: Iterable[str | None] = (),
+    *,
+    x: bool = False,
+    obsm: Iterable[str | None] = (),
+    markers: Iterable[str] = (),
+    layer: str | None = None,
+) -> str:
+    """JSON text of the number of rows, and hashes of their names and of what was used of them.
+
+    Parameters
+    ----------
+    adata
+        Table.
+    columns
+        Columns of ``obs``.
+    x
+        Whether all of ``X`` was used; also where `obsm` names it.
+    obsm
+        Embeddings, as ``use_rep=`` names them.
+    markers, layer
+        Columns of ``X``, or of a layer. Others may come and go.
+    """
+    keys = [key for key in dict.fromkeys(obsm) if key]
+    x = x or "X" in keys
     names = _hashes(pd.Series(adata.obs_names.astype(str)))
     digest = {"n": adata.n_obs, "rows": _sum(names)}
     digest["obs"] = {key: _sum(names, _hashes(adata.obs[key])) for key in dict.fromkeys(columns) if key in adata.obs}
@@ -37,18 +64,40 @@ def fingerprint(adata: AnnData, columns: Iterable[str | None] = (), *, x: bool =
         for column in values.T[order]:
             part = _mixed(part, _hashes(pd.Series(column)))
         digest["X"] = _sum(names, part)
+    if keys := [key for key in keys if key in adata.obsm]:
+        digest["obsm"] = {key: _sum(names, _hashes_of_rows(adata.obsm[key])) for key in keys}
+    if chosen := [str(name) for name in dict.fromkeys(markers)]:
+        digest["layer"], digest["markers"] = layer or "X", _of_markers(adata, chosen, layer, names)
     return json.dumps(digest)
+
+
+def _of_markers(adata: AnnData, chosen: list[str], layer: str | None, names: np.ndarray) -> dict[str, str]:
+    """Hashes of columns of ``X`` or of a layer, of those that are there once."""
+    known = adata.var_names[~adata.var_names.duplicated(keep=False)].astype(str)
+    places = adata.var_names.get_indexer([name for name in chosen if name in set(known)])
+    source = adata.X if layer is None else adata.layers[layer] if layer in adata.layers else None
+    if source is None or not len(places):
+        return {}
+    values = dense(source[:, np.sort(places)])  # a file is read in its order
+    columns = dict(zip(np.sort(places).tolist(), values.T, strict=True))
+    return {str(adata.var_names[place]): _sum(names, _hashes(pd.Series(columns[place]))) for place in places.tolist()}
 
 
 def changes(adata: AnnData, made_of: str) -> list[str]:
     """What is not as it was: words for a message; empty where all is."""
     then = json.loads(made_of)
-    now = json.loads(fingerprint(adata, then["obs"], x="X" in then))
+    layer = None if then.get("layer", "X") == "X" else then["layer"]
+    used = {"obsm": then.get("obsm", ()), "markers": then.get("markers", ()), "layer": layer}
+    now = json.loads(fingerprint(adata, then["obs"], x="X" in then, **used))
     if (then["n"], then["rows"]) != (now["n"], now["rows"]):
         counts = f"{then['n']} then, {now['n']} now" if then["n"] != now["n"] else "of other names"
         return [f"the rows ({counts})"]
     changed = [f"obs[{key!r}]" for key, value in then["obs"].items() if now["obs"].get(key) != value]
-    return changed + (["X"] if then.get("X") != now.get("X") else [])
+    changed += ["X"] if then.get("X") != now.get("X") else []
+    # what was taken out of the table since, as to save space, contradicts nothing
+    changed += [f"obsm[{key!r}]" for key, value in now.get("obsm", {}).items() if then["obsm"][key] != value]
+    where, markers = "X" if layer is None else f"layers[{layer!r}]", now.get("markers", {})
+    return changed + [f"{key!r} in {where}" for key, value in markers.items() if then["markers"][key] != value]
 
 
 def check_unchanged(
@@ -80,6 +129,33 @@ def check_unchanged(
         )
 
 
+def say_changed(adata: AnnData, record: Mapping[str, object], place: str, function: str) -> None:
+    """Warn of what is read now and was made of other data; fewer rows are not another making of those that are left."""
+    if is_thinned(adata, record):
+        return
+    made_of = _made_of(record)
+    try:
+        changed = changes(adata, made_of) if made_of else []
+    except (KeyError, TypeError, ValueError):
+        return
+    if changed:
+        warn(
+            f"{place} was made of other data: {listed(changed, quoted=False)} changed since. Run sfm.tl.{function} "
+            "again, or take the table that it was made of."
+        )
+
+
+def changed_since(adata: AnnData, record: Mapping[str, object], key: str, function: str) -> str | None:
+    """Whether a table has changed since a result was made of it, in words for a reader."""
+    if is_thinned(adata, record):
+        return "the table has fewer rows now than the result was made of."
+    try:
+        check_unchanged(adata, record, key, function)
+    except TableError as error:
+        return str(error)
+    return None
+
+
 def is_thinned(adata: AnnData, record: Mapping[str, object]) -> bool:
     """Whether a table has fewer rows than a result was made of, as one that was thinned for a map."""
     made_of = _made_of(record)
@@ -104,6 +180,29 @@ def digest(names: Iterable[object], *columns: Iterable[object]) -> str:
     return hashlib.sha256(f"{len(parts)}:{_sum(total)}".encode()).hexdigest()[:16]
 
 
+def _hashes_of_rows(values: object) -> np.ndarray:
+    """One uint64 a row of an embedding, whose columns are wide: sums of mixed bits, each column by its own factor."""
+    matrix = dense(values)
+    matrix = matrix.reshape(len(matrix), -1)
+    if matrix.dtype.kind not in "biuf":  # a table with text
+        columns = [_hashes(column) for _, column in pd.DataFrame(values).items()]
+        return reduce(_mixed, columns, np.zeros(len(matrix), np.uint64))
+    factors = pd.util.hash_array(np.arange(matrix.shape[1], dtype=np.uint64)) | np.uint64(1)
+    hashes = np.zeros(len(matrix), np.uint64)
+    step = max(1, AT_ONCE // max(1, matrix.shape[1]))
+    with np.errstate(over="ignore"):
+        for start in range(0, len(matrix), step):
+            part = matrix[start : start + step].astype(np.float64)
+            part += 0.0  # -0 is 0
+            bits = part.view(np.uint64)
+            bits[np.isnan(part)] = MISSING
+            bits ^= bits >> np.uint64(29)  # the low bits of what was float32 are 0
+            bits *= factors
+            bits ^= bits >> np.uint64(32)
+            hashes[start : start + step] = bits.sum(axis=1, dtype=np.uint64)
+    return hashes
+
+
 def _hashes(column: pd.Series) -> np.ndarray:
     """One uint64 a row; the same for numbers of any kind, and for text of any kind."""
     missing = column.isna().to_numpy()
@@ -119,7 +218,7 @@ def _hashes(column: pd.Series) -> np.ndarray:
 
 def _mixed(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return pd.util.hash_array((one * np.uint64(0x100000001B3)) ^ two)
+        return pd.util.hash_array((one * ODD) ^ two)
 
 
 def _sum(names: np.ndarray, values: np.ndarray | None = None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .._errors import listed, warn
+from .._fingerprint import say_changed
 from .._keys import UNS
 from .comparability import OF_IMAGES, of_own_pixels
 
@@ -29,10 +30,13 @@ def say_joined(adata: AnnData, use_rep: str) -> None:
     -----
     SpatialfmWarning
         If columns of the parts do not mean the same, or it is not known how columns in several units are compared, or
-        which types they are of.
+        which types they are of; or if those types, or the places of cells, have changed since.
     """
     if use_rep == OF_TYPES and use_rep in adata.obsm and not hasattr(adata.obsm[use_rep], "columns"):
         _say_types(adata)
+    made = adata.uns.get(use_rep)
+    if use_rep in adata.obsm and isinstance(made, Mapping) and "categories" in made:
+        say_changed(adata, made, f"obsm[{use_rep!r}]", OF_TYPES)
     records = adata.uns.get(UNS)
     records = records if isinstance(records, Mapping) else {}
     notes = records.get(use_rep)

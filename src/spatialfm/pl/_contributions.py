@@ -107,7 +107,7 @@ def contributions(
     >>> ax.get_xlabel()
     'Contribution to the logit'
     """
-    table = _stored(adata, key)
+    table = _stored(adata, key, of_cell=cell is not None)
     of_patients, own = "output" in table, ax is None
     if of_patients:
         table, output = _of_output(adata, key, table, output)
@@ -134,7 +134,7 @@ def _label(output: str) -> str:
     return f"Contribution to the {TOTALS[output]}" if output in TOTALS else f"{LABEL}\nof {output!r}"
 
 
-def _stored(adata: AnnData, key: str) -> pd.DataFrame:
+def _stored(adata: AnnData, key: str, *, of_cell: bool) -> pd.DataFrame:
     record = adata.uns.get(key)
     if not isinstance(record, Mapping) or not isinstance(record.get("contributions"), pd.DataFrame):
         raise TableError(
@@ -148,8 +148,7 @@ def _stored(adata: AnnData, key: str) -> pd.DataFrame:
         columns[str(table.columns[0])] = NAMES
     function = "mil" if of_patients else "annotate"
     check_columns(table, columns, f"uns[{key!r}]['contributions']", function, others=float)
-    if of_patients:
-        check_unchanged(adata, record, key, "mil", fewer=True)
+    check_unchanged(adata, record, key, function, fewer=of_patients or of_cell)
     return table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._results import check_result
@@ -88,6 +89,7 @@ def panel_curve(
             "sfm.tl.select_panel(adata, n_markers)."
         )
     record = check_result(adata.uns[key], f"uns[{key!r}]", "select_panel")
+    check_unchanged(adata, record, key, "select_panel")
     curve, params = record["curve"], record["params"]
     size = curve["size"].to_numpy()
 

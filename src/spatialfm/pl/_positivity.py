@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from .._dense import dense
 from .._errors import PanelError, TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from .._ranges import at_least
 from .._storable import named_table
@@ -152,6 +153,7 @@ def _calls(adata: AnnData, marker: str, key: str) -> tuple[Mapping, pd.Series, p
             "sfm.tl.marker_positivity(adata)."
         )
     record = check_result(adata.uns[key], f"uns[{key!r}]", "marker_positivity")
+    check_unchanged(adata, record, key, "marker_positivity", fewer=True)
     thresholds, status = (named_table(adata, key, name) for name in ("thresholds", "status"))
     if marker not in thresholds:
         raise PanelError(f"Marker {marker!r} was not called; found {listed(thresholds.columns, 60)}.")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_panels
 from ._results import check_result
@@ -128,6 +129,7 @@ def _scores(adata: AnnData, key: str, score: str) -> pd.DataFrame:
             "sfm.tl.evaluate_reconstruction."
         )
     result = check_result(adata.uns[key], f"uns[{key!r}]", "evaluate_reconstruction")
+    check_unchanged(adata, result, key, "evaluate_reconstruction")
     table = result["summary"]
     table = table[table["score"] == score].copy()
     for column in ("marker", "mode", "unit", "method"):

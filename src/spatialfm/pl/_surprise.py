@@ -12,6 +12,7 @@ import pandas as pd
 from .._coordinates import coordinates
 from .._dense import dense
 from .._errors import PanelError, TableError, listed
+from .._fingerprint import check_unchanged
 from .._keys import SPATIAL
 from .._public import public
 from .._storable import named_table
@@ -102,7 +103,9 @@ def surprise(
         raise TableError(
             f"No surprise in uns[{key!r}]; uns has {listed(adata.uns)}. Find it with sfm.tl.surprise(adata)."
         )
-    params = check_result(adata.uns[key], f"uns[{key!r}]", "surprise")["params"]
+    record = check_result(adata.uns[key], f"uns[{key!r}]", "surprise")
+    check_unchanged(adata, record, key, "surprise", fewer=sample is not None)
+    params = record["params"]
     table = named_table(adata, key, "samples")
     if marker is not None and marker not in table:
         raise PanelError(f"Marker {marker!r} was not looked at; found {listed(table.columns, 60)}.")

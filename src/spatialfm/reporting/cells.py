@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import counted
+from .._fingerprint import changed_since
 from .._keys import SPATIAL
 from .._storable import named_table
 from ..cohort.batches import STANDARDIZE, batch_sentences, of_cells
@@ -117,6 +118,8 @@ def _inside(source: Source, key: str) -> list[Html]:
                 named_table(cells, key, "enrichment"), f"Enrichment of {rep} in each niche, as tl.niches wrote it"
             )
         )
+        if (change := changed_since(cells, record, key, "niches")) is not None:
+            body.append(note(f"Out of date: {change}", kind="caution"))
         composition = named_table(cells, key, "composition")
         body.append(table(composition, f"Mean of {rep} in each niche.", index="niche"))
     phenotype = source.keys.phenotype

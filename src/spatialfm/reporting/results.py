@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import pl
 from .._errors import TableError, counted, listed
-from .._fingerprint import DATA, check_unchanged, is_thinned
+from .._fingerprint import DATA, changed_since
 from .._storable import named_table
 from ..cohort.batches import STANDARDIZE, batch_sentences
 from .elements import Html, Section, cell, facts, items, note, p_value, table, tag
@@ -147,7 +147,7 @@ def caveats_of(one: Result) -> list[str]:
         lines.append(f"Few patients ({patients}): only large effects can be seen, and those seen are exaggerated.")
     if one.kind.p_values and n.get("events", FEW_EVENTS) < FEW_EVENTS:
         lines.append(f"Few events ({n['events']}).")
-    if (change := _changed(one)) is not None:
+    if (change := changed_since(one.table, one.record, one.key, one.kind.function)) is not None:
         lines.append(f"Out of date: {change}")
     return [line for line in lines if line]
 
@@ -246,17 +246,6 @@ def _table_of(one: Result, name: str) -> pd.DataFrame | None:
 def _named(frame: pd.DataFrame) -> bool:
     """Whether the index has names of rows, instead of counting them."""
     return not pd.api.types.is_integer_dtype(frame.index.dtype) and not isinstance(frame.index, pd.RangeIndex)
-
-
-def _changed(one: Result) -> str | None:
-    """Whether the table has changed since, in words."""
-    if is_thinned(one.table, one.record):
-        return "the table has fewer rows now than the result was made of."
-    try:
-        check_unchanged(one.table, one.record, one.key, one.kind.function)
-    except TableError as error:
-        return str(error)
-    return None
 
 
 def _n_text(record: Record) -> str:

@@ -124,7 +124,7 @@ def marker_attention(
             "use_rep": use_rep,
             "model": str(notes["model"]),
             "cluster_key": cluster_key,
-            DATA: fingerprint(adata, [cluster_key]),
+            DATA: fingerprint(adata, [cluster_key], obsm=[use_rep]),
             "head": str(head),
             "max_cells": max_cells or 0,
             "random_state": random_state,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ArgumentError, PanelError, counted
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._public import public
@@ -186,6 +187,8 @@ def evaluate_reconstruction(
     params |= {"test_patients": list(test_patients or []), "n_folds": n_folds, "n_cells": n_cells, "n_pixels": n_pixels}
     params |= {"model": model if isinstance(model, str) else "" if model is None else model.card.name}
     params |= {"patient_key": patient_key, "n_bootstrap": n_bootstrap, "random_state": random_state}
+    of_cells = {"markers": map(str, table.var_names), "layer": layer} if model is None else {}
+    params[DATA] = fingerprint(table, [patient_key], **of_cells)
     write_uns(table, key_added, {"summary": summary, "patients": patients, "params": params})
     logger.info("%s: %s", key_added, counted(patients["patient"].nunique(), "patient"))
     return summary

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, PanelError, TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
@@ -236,6 +237,8 @@ def select_panel(
         if seen is not None:
             seen.errors.close()
 
+    columns = [patient_key, label_key]
+    made_of = "" if seen else fingerprint(adata, columns, obsm=[use_rep], markers=names, layer=layer)  # of images
     record = {
         "curve": curve_of(judged, panels, search, names, target, beside),
         "ranking": ranking,
@@ -247,7 +250,7 @@ def select_panel(
             "layer": layer or "X", "patient_key": patient_key, "n_folds": n_folds, "n_random": draws,
             "n_patients": len(patients), "n_cells": len(cells.patient), "with_costs": costs is not None,
             "redundancy": redundancy, "random_state": random_state, "model": seen.model if seen else "",
-            "n_tiles": seen.n_tiles if seen else 0,
+            "n_tiles": seen.n_tiles if seen else 0, DATA: made_of,
         },
     }  # fmt: skip
     write_uns(adata, key_added, record)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, TableError, counted
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import ATTRS, IMPUTED, PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
@@ -183,6 +184,7 @@ def surprise(
     params = {"method": method, "model": parts.model, "markers": parts.markers, "layer": layer or "X"}
     params |= {"reference": parts.reference, "n_folds": n_folds, "patient_key": patient_key}
     params |= {"library_key": library_key, "random_state": random_state}
+    params[DATA] = fingerprint(adata, [library_key], markers=() if method == "model" else parts.markers, layer=layer)
     params |= {"usual_rms": parts.usual.rms, "usual_shift": parts.usual.shift}
     params["maps"] = list(targets.values())
     for name in earlier_maps(adata, key_added) if hasattr(data, "images") else ():

@@ -189,7 +189,7 @@ def compare_enrichment(
     params |= {"covariates": np.array(list(adjustment.covariates), dtype=object), "block_key": block_key or ""}
     params |= {"pair_key": pair_key or "", "patient_key": unit_key, "min_expected": min_expected, "alpha": alpha}
     columns = [cluster_key, group_key, library_key, unit_key, within, *adjustment.covariates, block_key]
-    params |= {DATA: fingerprint(adata, columns), "circular": circle}
+    params |= {DATA: fingerprint(adata, columns, obsm=[spatial_key]), "circular": circle}
     params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
     params |= {"radius": radius, **unit} if radius is not None else {"n_neighbors": n_neighbors}
     samples, patients = (part.drop(columns="unit") for part in (samples, patients))

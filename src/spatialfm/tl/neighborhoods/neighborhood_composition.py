@@ -10,6 +10,7 @@ import pandas as pd
 from ..._coordinates import column_of_several
 from ..._coordinates import coordinates as coordinates_of
 from ..._errors import TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._public import public
@@ -123,6 +124,7 @@ def neighborhood_composition(
             "library_key": library_key or "",
             "spatial_key": spatial_key,
             "include_self": include_self,
+            DATA: fingerprint(adata, [cluster_key, library_key], obsm=[spatial_key]),
             **size,
             **unit,
         },

@@ -138,6 +138,8 @@ def neighborhood_contrast(
     _tell(table, tested or bool(circle), patients is not None)
     if copy:
         return table
+    columns = [cluster_key, within, patient_key, library_key, *as_names(covariates)]
+    tables = [] if within in adata.obs else _tables_with(adata, within)
     record = {
         "table": table,
         "params": {
@@ -151,7 +153,7 @@ def neighborhood_contrast(
             "tested": "patients" if tested else "cells" if patients is None and not circle else "nothing",
             "circular": circle,
             "covariates": np.array(as_names(covariates), dtype=object),
-            DATA: fingerprint(adata, [cluster_key, within, patient_key, *as_names(covariates)]),
+            DATA: fingerprint(adata, columns, obsm=[spatial_key, *tables]),
             "alpha": alpha,
         },
     }

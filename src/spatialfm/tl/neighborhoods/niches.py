@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._preparation import preparation, prepare
@@ -136,5 +137,6 @@ def niches(
         record["enrichment"] = pd.DataFrame(enrichment, index=index, columns=columns.astype(str))
     remove_earlier(adata, key_added, niche)
     adata.obs[key_added] = niche
+    record["params"][DATA] = fingerprint(adata, [key_added], obsm=[use_rep])
     write_uns(adata, key_added, record)
     return None

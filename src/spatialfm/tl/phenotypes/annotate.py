@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._preparation import ARCSINH, BY_ALL, BY_SAMPLE
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
-from ...cohort.checks import check_anndata, label_column, listed, named, order_of_names
+from ...cohort.checks import as_names, check_anndata, label_column, listed, named, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.column_names import column_names
 from ...cohort.patient_names import patients_of_rows
@@ -305,7 +306,7 @@ def annotate(
         for name, frame in answered.tables.items()
     }
     tables |= {} if cofactors.empty else {"cofactors": cofactors}
-    _write(adata, key, table, answered, types, {"params": params, **tables})
+    _write(adata, key, table, answered, types, params, tables)
     if shares is not None:
         adata.obs[f"{key}_logit"] = table["logit"]
         write_obsm(adata, f"{key}_contribution", shares)
@@ -396,7 +397,13 @@ def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tupl
 
 
 def _write(
-    adata: AnnData, key: str, table: pd.DataFrame, answered: Answer, types: list[str], record: dict[str, object]
+    adata: AnnData,
+    key: str,
+    table: pd.DataFrame,
+    answered: Answer,
+    types: list[str],
+    params: dict[str, Any],
+    tables: Mapping[str, pd.DataFrame],
 ) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
@@ -408,4 +415,6 @@ def _write(
         sets = pd.DataFrame(answered.sets, index=adata.obs_names, columns=answered.classes)
         write_obsm(adata, f"{key}_set", sets[types])
         adata.obs[f"{key}_set_size"] = table["set_size"]
-    write_uns(adata, key, record)
+    if "contributions" in tables:  # means by label, which a figure draws
+        params[DATA] = fingerprint(adata, [key], obsm=as_names(params["use_rep"]))
+    write_uns(adata, key, {"params": params, **tables})

@@ -14,7 +14,7 @@ from ..._preparation import preparation, prepare
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, label_column, named, order_of_names
+from ...cohort.checks import as_names, check_anndata, label_column, named, order_of_names
 from ...cohort.representation import each_representation
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def cluster_agreement(
         "table": table,
         "params": {
             "label_key": label_key, "n_clusters": n_clusters, "resolution": resolution, "n_seeds": n_seeds,
-            DATA: fingerprint(adata, [label_key]),
+            DATA: fingerprint(adata, [label_key], obsm=as_names(use_rep)),
         },
     }  # fmt: skip
     write_uns(adata, key_added, record)

@@ -262,7 +262,7 @@ def evaluate_annotation(
         "fitted_on_all": fitted_on_all(adata, keys.values()),
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
-        DATA: fingerprint(adata, [label_key, patient_key, library_key]),
+        DATA: fingerprint(adata, [label_key, patient_key, library_key], obsm=keys.values()),
     }
     return _write(adata, key_added, table, params)
 

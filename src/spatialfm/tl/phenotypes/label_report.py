@@ -137,7 +137,7 @@ def label_report(
     params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
     params |= scale | {"n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
     params |= {"conflict_distance": nearer_than, "random_state": random_state}
-    params[DATA] = fingerprint(adata, [label_key, patient_key, library_key])
+    params[DATA] = fingerprint(adata, [label_key, patient_key, library_key], obsm=[use_rep])
     record = {"cells": table, "types": types, "counts": _counts(labelled), "params": params}
     write_uns(adata, key_added, record | {"conflicts": _conflicts(labelled, pairs, distance)})
     _tell(table, types, len(pairs), use_rep)

@@ -146,7 +146,7 @@ def leiden_sweep(
     if copy:
         return clusters
 
-    record["params"] |= {"use_rep": use_rep or "", DATA: fingerprint(adata), "preparation": how}
+    record["params"] |= {"use_rep": use_rep or "", DATA: fingerprint(adata, obsm=[use_rep]), "preparation": how}
     record["params"] |= {"n_neighbors": n_neighbors, "n_subsamples": n_subsamples, "share": share}
     record["params"] |= {"random_state": random_state}
     logger.info("resolution %g: %s", record["suggested"], record["reason"])

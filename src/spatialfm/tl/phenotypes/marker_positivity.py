@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..._dense import dense
 from ..._errors import ElementError, PanelError, TableError, counted, listed, warn
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import SAMPLE_KEY, TABLE, layer_names
 from ..._public import public
 from ..._ranges import above, at_least, between
@@ -179,6 +180,7 @@ def marker_positivity(
     values = None if method == "nimbus" else _intensities(table, names, layer)
 
     params: dict[str, Any] = {"method": method, "layer": layer or "X", "library_key": library_key or ""}
+    params[DATA] = fingerprint(table, [library_key], markers=() if values is None else names, layer=layer)
     params |= {"markers": names, "min_cells": min_cells, "min_share": min_share, "random_state": random_state}
     if values is None:
         calls, notes = _seen(adata, table, table_name, names, samples, on_images | {"random_state": random_state})

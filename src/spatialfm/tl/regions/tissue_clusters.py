@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
+from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._public import public
@@ -128,6 +129,7 @@ def tissue_clusters(
         record["markers"] = cluster_markers(adata, clusters, marker_rep)
     remove_earlier(adata, key_added, clusters)
     adata.obs[key_added] = clusters
+    record["params"][DATA] = fingerprint(adata, [key_added, library_key], obsm=[use_rep, marker_rep])
     write_uns(adata, key_added, record)
     return None
 

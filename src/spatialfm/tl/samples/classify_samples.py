@@ -218,7 +218,7 @@ def classify_samples(
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}
     record["params"] |= {"scale_components": scale_components, "class_weight": class_weight or "", **numbers}
     record["params"] |= {"random_state": random_state, **cases.params()}
-    record["params"][DATA] = fingerprint(adata, [label_key, patient_key, library_key, block_key])
+    record["params"][DATA] = fingerprint(adata, [label_key, patient_key, library_key, block_key], obsm=values)
     for row in record["summary"].query("score == 'auroc'").itertuples():
         what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)

@@ -228,7 +228,7 @@ def distribution_shift(
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     record["params"] = {
         "use_rep": use_rep, "preparation": how,
-        DATA: fingerprint(adata, [time_key, patient_key, group_key, *names, block_key]),
+        DATA: fingerprint(adata, [time_key, patient_key, group_key, *names, block_key], obsm=[use_rep]),
         "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
         "covariates": np.array(names, dtype=object), "block_key": block_key or "",
         "time_points": np.array(cohort.times), "groups": np.array(cohort.groups, dtype=str),

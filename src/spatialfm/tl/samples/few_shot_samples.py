@@ -197,7 +197,9 @@ def few_shot_samples(
     record["params"] |= {"n_permutations": n_permutations, "block_key": block_key or ""}
     record["params"] |= {"positive": classes.positive_name}
     record["params"] |= {"random_state": random_state, **numbers, **cases.params()}
-    record["params"][DATA] = fingerprint(adata, [label_key, patient_key, library_key, block_key, *keys])
+    record["params"][DATA] = fingerprint(
+        adata, [label_key, patient_key, library_key, block_key, *keys], obsm=as_names(use_rep)
+    )
     record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in as_names(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)

@@ -322,7 +322,7 @@ def mil(
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     circle = made_of_tissue(adata, list(columns), [patient_key, library_key])
     record["params"] |= {"circular": circle, **selected.params()}
-    record["params"][DATA] = fingerprint(adata, [*columns, patient_key, library_key, block_key])
+    record["params"][DATA] = fingerprint(adata, [*columns, patient_key, library_key, block_key], obsm=[use_rep])
     record = repeated(record, circle)
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)

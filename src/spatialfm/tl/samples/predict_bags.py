@@ -139,7 +139,7 @@ def predict_bags(
     record = {"patients": patients, "params": cases.params()}
     record["params"] |= {"use_rep": use_rep, "weights": path.name, "network": type(network).__name__}
     record["params"] |= {"task": target.task, "classes": names if target.task == "classification" else []}
-    record["params"][DATA] = fingerprint(adata, [patient_key, library_key])
+    record["params"][DATA] = fingerprint(adata, [patient_key, library_key], obsm=[use_rep])
     outputs = _outputs(target.task, names, n_outputs)
     of_cells = cells_of(adata, cases, applied.attention, {"gradient": applied.gradient}, outputs, key_added)
     logger.info("%s: %d %ss predicted by %s", path.name, len(cases.names), cases.unit, type(network).__name__)

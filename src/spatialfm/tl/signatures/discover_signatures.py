@@ -254,7 +254,8 @@ def discover_signatures(
     null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state, blocks)
     record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
     record["params"] = {
-        "use_rep": use_rep, DATA: fingerprint(adata, [patient_key, block_key, *keys]), "preparation": how,
+        "use_rep": use_rep, "preparation": how,
+        DATA: fingerprint(adata, [patient_key, block_key, *keys], obsm=[use_rep]),
         "fitted_on_all": fitted_on_all(adata, use_rep),
         "outcome": outcome if isinstance(outcome, str) else keys,
         "positive": patients.positive, "event_value": event_text(event_value), "patient_key": patient_key,
