@@ -117,7 +117,7 @@ def check_unchanged(
     made_of = _made_of(record)
     try:
         changed = changes(adata, made_of) if made_of else []
-    except (KeyError, TypeError, ValueError) as error:  # it was edited
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # it was edited
         raise TableError(
             f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it records what the result was made of, and "
             f"the figure cannot tell whether that holds. Run sfm.tl.{function} again."
@@ -136,7 +136,7 @@ def say_changed(adata: AnnData, record: Mapping[str, object], place: str, functi
     made_of = _made_of(record)
     try:
         changed = changes(adata, made_of) if made_of else []
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return
     if changed:
         warn(
@@ -161,7 +161,7 @@ def is_thinned(adata: AnnData, record: Mapping[str, object]) -> bool:
     made_of = _made_of(record)
     try:
         return bool(made_of) and adata.n_obs < json.loads(made_of)["n"]
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return False  # which `check_unchanged` refuses
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import matplotlib.pyplot as plt
 import numpy as np
@@ -172,3 +174,49 @@ def test_changes_are_of_the_samples_whose_time_is_known(patients):
     first = samples[samples.obs["arm"] == "drug", both.var_names[0]].X.ravel()
     np.testing.assert_allclose(np.sort(ax.collections[0].get_offsets()[:, 1]), np.sort(first[1::2] - first[::2]))
     assert ax.get_ylabel() == "Change of the fraction of cells, pre to post"
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_samples_of_a_patient_are_one_dot_as_in_the_test(patients, counted):
+    """Two samples before and one after: their cells together, or the mean of their shares where cells are unknown."""
+    samples = patients.copy()
+    samples.obs["person"] = [f"P{i // 3}" for i in range(samples.n_obs)]
+    samples.obs["when"] = ["before", "before", "after"] * (samples.n_obs // 3)
+    before = samples.layers["counts"].reshape(samples.n_obs // 3, 3, -1)[:, :2].sum(axis=1)
+    truth = before / before.sum(axis=1, keepdims=True)
+    if not counted:
+        samples.layers["counts"] = samples.layers["counts"] * 1.5  # no numbers of cells
+        samples.layers["counts"][::3] *= 3
+        truth = samples.X.reshape(samples.n_obs // 3, 3, -1)[:, :2].mean(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.compare_composition(samples, "when", pair_key="person", groups=["before", "after"])
+    table = samples.uns["compare_composition"]["table"]
+    np.testing.assert_allclose(table["median_1"].astype(float), np.median(truth, axis=0), rtol=1e-5)
+    ax = sfm.pl.compare_composition(samples, sort=False, show=False)
+    dots = [part.get_offsets()[:, 1] for part in ax.collections if len(part.get_offsets()) == samples.n_obs // 3]
+    np.testing.assert_allclose(dots[0], truth[:, 0], rtol=1e-5)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before (n = 8)", "after (n = 8)"]
+    assert len(ax.collections[-1].get_segments()) == 8 * samples.n_vars
+
+
+def test_samples_of_a_mixed_model_are_called_samples(patients):
+    samples = patients.copy()
+    samples.obs["person"] = [f"P{i // 2}" for i in range(samples.n_obs)]
+    samples.obs["arm"] = ["drug", "drug", "none", "none"] * (samples.n_obs // 4)
+    sfm.tl.compare_composition(samples, "arm", model="mixed", patient_key="person")
+    ax = sfm.pl.compare_composition(samples, show=False)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["drug (n = 12 samples)", "none (n = 12 samples)"]
+
+
+def test_the_rows_of_the_record_are_drawn(patients):
+    sfm.tl.compare_composition(patients, "response")
+    record = patients.uns["compare_composition"]
+    assert set(record["params"]["rows"]) == set(patients.obs_names)
+    record["params"]["rows"] = record["params"]["rows"][1:]
+    ax = sfm.pl.compare_composition(patients, show=False)
+    assert sum(len(part.get_offsets()) for part in ax.collections) == (patients.n_obs - 1) * patients.n_vars
+    record["params"]["rows"] = np.array(["nobody"], dtype=object)
+    with pytest.raises(TableError, match="names 'nobody'"):
+        sfm.pl.compare_composition(patients)

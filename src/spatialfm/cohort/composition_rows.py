@@ -76,6 +76,7 @@ def read_rows(
         time=None if time_key is None else _time(columns[time_key], time_key).codes,
         time_names=() if time_key is None else tuple(_time(columns[time_key], time_key).categories),
         model="changes" if time_key else "pairs" if pair_key else model or "groups",
+        places=kept,
     )
     if rows.model == "changes":
         _check_of_patients(rows, wanted, block_key)
@@ -188,6 +189,7 @@ def _time(column: pd.Series, time_key: str) -> pd.Categorical:
 
 def _paired(rows: ComparedRows, group_key: str) -> ComparedRows:
     """One row per patient and level, of the patients that have both."""
+    patient_of_place = rows.patients
     rows = pooled(rows)
     second = rows.codes if rows.time is None else rows.time
     if rows.time is not None:
@@ -210,7 +212,8 @@ def _paired(rows: ComparedRows, group_key: str) -> ComparedRows:
     time = None if rows.time is None else rows.time[whole]
     blocks = None if rows.blocks is None else pd.factorize(rows.blocks[whole])[0]
     units = pd.factorize(rows.patients[whole])[0]
-    return replace(rows, **columns, units=units, time=time, blocks=blocks)
+    places = None if rows.places is None else rows.places[np.isin(patient_of_place, rows.patients[whole])]
+    return replace(rows, **columns, units=units, time=time, blocks=blocks, places=places)
 
 
 def _check_of_patients(rows: ComparedRows, covariates: list[str], block_key: str | None) -> None:

@@ -114,7 +114,7 @@ def compare_composition(
     """
     record = _record(patients, key)
     check_result(record, f"uns[{key!r}]", "compare_composition")
-    if "q_reference" in record["table"]:
+    if kind == "reference" or "q_reference" in record["table"]:
         marks = dict.fromkeys(("q_reference", "significant_reference"), float)
         check_columns(record["table"], marks, f"uns[{key!r}]['table']", "compare_composition")
     if set(record["table"].index) <= set(patients.var_names):
@@ -128,18 +128,18 @@ def compare_composition(
             there = patients.obs[str(params["group_key"])].dropna().map(str).unique()
             check_known(groups, there, f"uns[{key!r}]['params']['groups']", "compare_composition")
         colors = category_colors(groups, palette, stored_colors(patients, str(params["group_key"]), groups))
-        compared = _compared(patients, groups, params)
+        compared = _compared(patients, params)
         parts = _fractions(compared, table, groups, params)
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), params)
         if params.get("model") == "pairs":
-            _draw_pairs(ax, compared, table, groups, params)
+            _draw_pairs(ax, parts, table, groups)
         ax.annotate(
             _explained(params, level), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
             fontsize="x-small", color="0.4", va="bottom", annotation_clip=False,
         )  # fmt: skip
     else:
-        columns = _effect_columns(table, kind)
+        columns = _effect_columns(table, kind, params["groups"], f"uns[{key!r}]['table']")
         ax = new_axes(ax, figsize or (5.6, 1.5 + 0.34 * len(table)))
         _draw_effects(ax, table, columns, params)
         if "together" in level:
@@ -181,54 +181,54 @@ def _shown(table: pd.DataFrame, types: Sequence[str] | None, sort: bool) -> pd.D
     return table.sort_values("p_value", kind="stable") if sort else table
 
 
-def _compared(patients: AnnData, groups: list[str], params: dict[str, Any]) -> AnnData:
-    """The rows that were compared: those with a value in every column that was asked for; of pairs, whole ones."""
-    keys = [str(params["group_key"]), *(str(name) for name in params.get("covariates", ()))]
-    keys += [str(params[name]) for name in ("block_key", "time_key") if params.get(name)]
-    keep = patients.obs[[key for key in keys if key in patients.obs]].notna().all(axis=1).to_numpy()
-    if params.get("model") == "pairs":
-        units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
-        group_of = patients.obs[str(params["group_key"])].astype(object).map(str)
-        keep &= group_of.isin(groups).to_numpy()
-        n_groups = group_of[keep].groupby(units[keep]).nunique()
-        keep &= np.isin(units, n_groups.index[n_groups == len(groups)])
+def _compared(patients: AnnData, params: dict[str, Any]) -> AnnData:
+    """The rows that were compared, which the test names."""
+    rows = [str(name) for name in params["rows"]]
+    names = patients.obs_names.astype(str)
+    check_known(rows, set(names), "params['rows']", "compare_composition")
+    keep = names.isin(rows)
     return patients if keep.all() else patients[keep]
 
 
 def _fractions(
     patients: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Fractions of the patients of each (type, group), or their changes."""
+    """Fractions of the patients of each (type, group), or their changes; of pairs in the order of the patients."""
     group_key = str(params["group_key"])
     if group_key not in patients.obs or not set(table.index) <= set(patients.var_names):
         raise TableError(
             f"The samples no longer have obs[{group_key!r}] and the types that were compared. Compare again with "
             "sfm.tl.compare_composition."
         )
-    values = dense(patients.X)
-    values = pd.DataFrame(values, columns=patients.var_names)
+    values = pd.DataFrame(dense(patients.X), columns=patients.var_names)
     group_of = patients.obs[group_key].astype(object).map(str).to_numpy()
     if params.get("model") == "changes":
-        values, group_of = _changes(patients, values, group_of, params)
+        values, group_of = _changes(patients, group_of, params)
+    elif params.get("model") == "pairs":
+        shares = _pooled(patients, str(params["pair_key"]), group_of, params)
+        values, group_of = shares.reset_index(drop=True), shares.index.get_level_values(1).to_numpy()
     return {
         (name, group): values.loc[group_of == group, name].to_numpy(float) for name in table.index for group in groups
     }
 
 
-def _changes(
-    patients: AnnData, values: pd.DataFrame, group_of: np.ndarray, params: dict[str, Any]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Later minus earlier fraction of each patient that has both, samples of a time point pooled by their cells."""
+def _pooled(patients: AnnData, unit_key: str, second: np.ndarray, params: dict[str, Any]) -> pd.DataFrame:
+    """Shares of all cells of a patient's samples at one time point or in one group, as the test has them."""
+    known = "counts" in patients.layers and bool(params.get("counts_known", True))
+    values = dense(patients.layers["counts"] if known else patients.X)
+    units = patients.obs[unit_key].astype(str).to_numpy()
+    sums = pd.DataFrame(values, columns=patients.var_names).groupby([units, second]).sum()
+    return sums.div(sums.sum(axis=1), axis=0)
+
+
+def _changes(patients: AnnData, group_of: np.ndarray, params: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Later minus earlier fraction of each patient."""
     key = str(params["pair_key"] or params["patient_key"])
-    units, time = patients.obs[key].astype(str).to_numpy(), patients.obs[str(params["time_key"])]
-    later = (time.astype(object).map(str) == str(params["time_points"][1])).to_numpy()
-    if "counts" in patients.layers:
-        values = patients.to_df("counts").reset_index(drop=True)
-    known = np.isin(group_of, [str(name) for name in params["groups"]])
-    sums = values[known].groupby([units[known], later[known]]).sum()
-    shares = sums.div(sums.sum(axis=1), axis=0).unstack().dropna()
-    change = pd.DataFrame({name: shares[name][True] - shares[name][False] for name in values})
-    group = pd.Series(group_of[known], units[known]).groupby(level=0).first()
+    time = patients.obs[str(params["time_key"])].astype(object).map(str)
+    later = (time == str(params["time_points"][1])).to_numpy()
+    shares = _pooled(patients, key, later, params).unstack().dropna()
+    change = pd.DataFrame({name: shares[name][True] - shares[name][False] for name in patients.var_names})
+    group = pd.Series(group_of, patients.obs[key].astype(str).to_numpy()).groupby(level=0).first()
     return change.reset_index(drop=True), group.loc[change.index].to_numpy()
 
 
@@ -282,7 +282,8 @@ def _draw_dots(
             f"q {label}", (0, 1), (-6, above), xycoords="axes fraction", textcoords="offset points", ha="right",
             va="bottom", fontsize="small", fontstyle="italic", annotation_clip=False,
         )  # fmt: skip
-    _group_legend(ax, {g: len(parts[table.index[0], g]) for g in color_of}, color_of, group_key)
+    what = " samples" if params.get("model") == "mixed" else ""  # of patients that may have several
+    _group_legend(ax, {g: f"{len(parts[table.index[0], g])}{what}" for g in color_of}, color_of, group_key)
 
 
 def _root_axis(ax: Axes, parts: dict[tuple[str, str], np.ndarray], signed: bool) -> None:
@@ -305,7 +306,7 @@ def _root_axis(ax: Axes, parts: dict[tuple[str, str], np.ndarray], signed: bool)
     ax.set(ylim=(-top if signed else 0, top))
 
 
-def _group_legend(ax: Axes, sizes: dict[str, int], color_of: dict[str, str], group_key: str) -> None:
+def _group_legend(ax: Axes, sizes: dict[str, str], color_of: dict[str, str], group_key: str) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=color, label=f"{group} (n = {sizes[group]})") for group, color in color_of.items()]
@@ -334,29 +335,27 @@ def _explained(params: dict[str, Any], level: str) -> str:
     return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
 
 
-def _draw_pairs(ax: Axes, patients: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]) -> None:
-    """A line between the fractions of each patient, where it has one sample of each group."""
+def _draw_pairs(ax: Axes, parts: dict[tuple[str, str], np.ndarray], table: pd.DataFrame, groups: list[str]) -> None:
+    """A line between the two fractions of each patient."""
     from matplotlib.collections import LineCollection
 
-    units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
-    group_of = patients.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
-    values = dense(patients.X)
-    values = pd.DataFrame(values, columns=patients.var_names)
-    offset, segments = 0.4 / len(groups), []
-    for unit in np.unique(units):
-        rows = [np.flatnonzero((units == unit) & (group_of == group)) for group in groups]
-        if all(len(positions) == 1 for positions in rows):
-            for x, name in enumerate(table.index):
-                ends = [float(values[name].iloc[positions[0]]) for positions in rows]
-                segments.append([(x - offset, ends[0]), (x + offset, ends[1])])
+    offset = 0.4 / len(groups)
+    segments = [
+        [(x - offset, one), (x + offset, other)]
+        for x, name in enumerate(table.index)
+        for one, other in zip(parts[name, groups[0]], parts[name, groups[1]], strict=True)
+    ]
     ax.add_collection(LineCollection(segments, colors="0.7", linewidths=0.6, zorder=1), autolim=False)
 
 
-def _effect_columns(table: pd.DataFrame, kind: str) -> tuple[str, str, str]:
+def _effect_columns(table: pd.DataFrame, kind: str, groups: Sequence[object], where: str) -> tuple[str, str, str]:
     columns = ("effect", "effect_low", "effect_high")
     if kind == "reference":
         columns = ("log2_fold_change", "log2_low", "log2_high")
-    if set(columns) <= set(table):
+    if set(columns) <= set(table) and len(groups) == 2:
+        check_columns(table, dict.fromkeys(columns, float), where, "compare_composition")
+        if kind == "reference":
+            check_columns(table, {"in_reference": float}, where, "compare_composition")
         return columns
     raise TableError(
         'Effects of more than two groups, and fold changes of changes, have no interval. Pass kind="dots", or compare '

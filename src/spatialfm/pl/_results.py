@@ -60,7 +60,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     },
     "compare_composition": {
         "table": TableWith(dict.fromkeys(("effect", "p_value", "q_value", "significant"), float)),
-        "params": {"group_key": str, "groups": SOME, "method": str, "alpha": float},
+        "params": {"group_key": str, "groups": SOME, "method": str, "alpha": float, "rows": SOME},
     },
     "compare_enrichment": {
         "table": TableWith(

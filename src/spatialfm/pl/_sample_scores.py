@@ -139,7 +139,8 @@ def _record(adata: AnnData, key: str) -> dict:
 
 
 def _function(record: dict) -> str:
-    of_shots = "representation" in getattr(record["summary"], "columns", ())
+    columns = {name for part in ("summary", "draws") for name in getattr(record[part], "columns", ())}
+    of_shots = bool(columns & {"representation", "n_clusters"})  # one may have been taken out
     return "few_shot_samples" if of_shots else "classify_samples"
 
 

@@ -27,7 +27,8 @@ class ComparedRows:
     """What is compared: patients, or samples of patients.
 
     `counts` are numbers of cells if these are known, otherwise shares; `units` codes of the patients where they have
-    several rows; `blocks` codes within which labels are shuffled; `time` 0 or 1 where changes are compared.
+    several rows; `blocks` codes within which labels are shuffled; `time` 0 or 1 where changes are compared; `places`
+    the rows of the table that took part, also those that were pooled.
     """
 
     counts: np.ndarray
@@ -40,6 +41,7 @@ class ComparedRows:
     time: np.ndarray | None = None
     model: str = "groups"  # "pairs", "changes", "mixed"
     time_names: tuple[str, ...] = ()
+    places: np.ndarray | None = None
 
     @property
     def shares(self) -> np.ndarray:
