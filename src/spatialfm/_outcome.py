@@ -18,6 +18,7 @@ import pandas as pd
 
 from ._errors import SurvivalError, counted, listed, warn
 from ._keys import OUTCOME, UNS
+from ._missing_codes import tell_missing_code
 from ._spelling import DOUBTFUL, TEXT_OF_MISSING, as_read
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
     Warns
     -----
     SpatialfmWarning
-        If they are longer than a life in the unit that the column's name states.
+        If they are longer than a life in the unit that the column's name states, or one reads as a code for missing.
     """
     if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
@@ -207,6 +208,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
             f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
         )
     _tell_long(values, key, argument)
+    tell_missing_code(values, f"obs[{key!r}] ({argument}=)")
     return values
 
 
@@ -234,17 +236,29 @@ def words_in(name: object) -> set[str]:
     return {word for word in re.split(r"[^a-z]+", parted) if word}
 
 
-def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
-    """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
+def unit_in(key: object) -> str:
+    """Unit of time that a column's name states; empty where it states none, or several.
+
+    Examples
+    --------
+    >>> unit_in("OS_months"), unit_in("daysToEntry"), unit_in("time"), unit_in("months_or_days")
+    ('month', 'day', '', '')
+    """
     words = words_in(key)
     units = [unit for unit in _PER_YEAR if words & {unit, f"{unit}s"}]
-    if len(units) != 1 or "age" in words or not values.size:
+    return units[0] if len(units) == 1 else ""
+
+
+def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
+    """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
+    unit = unit_in(key)
+    if not unit or "age" in words_in(key) or not values.size:
         return
-    longest = values.max() / _PER_YEAR[units[0]]
+    longest = values.max() / _PER_YEAR[unit]
     if longest > LONGEST:
-        n = int((values / _PER_YEAR[units[0]] > LONGEST).sum())
+        n = int((values / _PER_YEAR[unit] > LONGEST).sum())
         warn(
-            f"obs[{key!r}] ({argument}=) reads as {units[0]}s by its name and goes to {values.max():,.0f}, which would "
+            f"obs[{key!r}] ({argument}=) reads as {unit}s by its name and goes to {values.max():,.0f}, which would "
             f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in "
             "another unit, bring all to one: curves and hazard ratios take them as they are."
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
 from lifelines.statistics import multivariate_logrank_test
 
-from spatialfm._errors import SurvivalError
+from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._outcome import RememberedOutcome, remember_outcome
 from spatialfm.cohort.outcome import (
     OutcomeKeys,
@@ -56,6 +58,21 @@ def test_missing_values_are_named_or_left_out():
     assert (found.time.tolist(), found.n_dropped) == ([1, 3], 1)
     with pytest.raises(SurvivalError, match="No event among 2 rows"):
         read(patients(event=[0, 0]))
+
+
+def test_entries_in_another_unit_than_times_are_named():
+    table = patients(entry=[0.1, 0.2])
+    table.obs = table.obs.rename(columns={"entry": "entry_years", "time": "OS_days"})
+    keys = {"time_key": "OS_days", "event_key": "event", "patient_key": None, "on_missing": "raise"}
+    with pytest.warns(SpatialfmWarning, match=r"'entry_years'.* reads as years by its name and .*'OS_days'.* as days"):
+        read_outcome(table, "a test", entry_key="entry_years", **keys)
+    table.obs = table.obs.rename(columns={"entry_years": "entry_days"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_outcome(table, "a test", entry_key="entry_days", **keys)
+    table.obs["entry_days"] = [300.0, 900.0]  # days among months: all would come too late
+    with pytest.raises(SurvivalError, match="Both count from the same start, as diagnosis, and in one unit: correct"):
+        read_outcome(table, "a test", entry_key="entry_days", **keys)
 
 
 @pytest.mark.parametrize(("entry", "fine"), [([0.0, 1.9], True), ([0.0, 2.0], False), ([0.0, 2.5], False)])

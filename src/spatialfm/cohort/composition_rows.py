@@ -13,6 +13,7 @@ import pandas as pd
 from .._dense import dense
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
+from .._missing_codes import tell_missing_code
 from .._outcome import numbers_of, tell_numbers_as_text
 from ..stats.composition_groups import ComparedRows, pooled
 from ..stats.patient_groups import LEAST
@@ -168,6 +169,7 @@ def terms_of(columns: dict[str, pd.Series], n: int) -> np.ndarray:
             values = column.to_numpy(dtype=float)
             if not np.isfinite(values).all():
                 raise TableError(f"obs[{key!r}] (covariates=) holds infinite values. Correct them.")
+            tell_missing_code(values, f"obs[{key!r}] (covariates=)")
             spread = values.std()
             terms.append(((values - values.mean()) / (spread if spread > 0 else 1.0))[:, None])
         else:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from .._dense import column_of_x
-from .._errors import SpatialfmError, SurvivalError, counted
+from .._errors import SpatialfmError, SurvivalError, counted, warn
 from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY, layer_names
 from .._logging import logger
-from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome
+from .._missing_codes import tell_missing_code
+from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome, unit_in
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column, tell_spellings
 from .late_entry import tell_late_entry
@@ -355,6 +356,7 @@ def value_column(patients: AnnData, key: str, argument: str, layer: str | None =
             f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: patients.obs.rename(columns=...)."
         )
     if in_obs:
+        tell_missing_code(patients.obs[key], f"obs[{key!r}] ({argument}=)")
         return patients.obs[key]
     if in_var:
         if layer is not None and layer not in patients.layers:
@@ -379,6 +381,12 @@ def observed_expected(
 
 
 def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) -> np.ndarray:
+    units = unit_in(entry_key), unit_in(time_key)
+    if all(units) and len(set(units)) > 1:
+        warn(
+            f"obs[{entry_key!r}] (entry_key=) reads as {units[0]}s by its name and obs[{time_key!r}] (time_key=) as "
+            f"{units[1]}s: who was under observation when is read from both as they are. Bring both to one unit."
+        )
     late = entry >= outcome.time
     if late.any():
         rows = listed(
@@ -390,8 +398,9 @@ def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) 
         )
         raise SurvivalError(
             f"{counted(int(late.sum()), 'row')} of obs[{entry_key!r}] (entry_key=) not before obs[{time_key!r}], and "
-            f"so never observed: {rows}. Both count from the same start, as diagnosis: correct the columns, or leave "
-            "these rows out before this call."
+            f"so never observed: {rows}. Both count from the same start, as diagnosis"
+            f"{', and in one unit' if late.mean() > 0.5 else ''}: correct the columns, or leave these rows out before "
+            "this call."
         )
     return entry
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, TableError
+from .._missing_codes import tell_missing_code
 from ..cohort.cases import Cases, Classes, read_classes
 from ..cohort.outcome import EventValue, event_times, events
 from ..stats.auroc import auroc
@@ -235,6 +236,7 @@ def read_task(
                 f"obs[{keys[0]!r}] (target_key=) is not a finite number for {cases.unit} {wrong!r}. Convert it, or "
                 "pass it as label_key=."
             )
+        tell_missing_code(values, f"obs[{keys[0]!r}] (target_key=)")
         if np.ptp(values) == 0:
             raise TableError(f"obs[{keys[0]!r}] (target_key=) is {values[0]:g} throughout: there is nothing to learn.")
         return NumberTask(values, max(min(n // 10, 5), 1))  # strata large enough for a validation part

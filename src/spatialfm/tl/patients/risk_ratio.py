@@ -12,6 +12,7 @@ from ..._dense import column_of_x
 from ..._errors import TableError
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
+from ..._missing_codes import tell_missing_code
 from ..._origin import FEW
 from ..._public import public
 from ..._storable import write_uns
@@ -315,6 +316,8 @@ def _present(
         )
     if not (pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values)):
         raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column of who has it.")
+    if name in patients.obs:
+        tell_missing_code(values, f"obs[{name!r}] (features=)")
     known = known & values.notna().to_numpy()
     present = values[known].to_numpy(float) > threshold
     if present.all() or not present.any():
