@@ -76,7 +76,7 @@ def batch_effect(
     -------
     One row per embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari`` (of the best
     of five runs of k-means with ten starts each), ``ari_spread`` (largest minus smallest of the five: where two
-    clusters can be cut in several ways that are nearly as good, the index is no closer than that); where patients are
+    clusters can be cut in several ways that are nearly as good, it is known to within that); where patients are
     known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between groups of patients in
     which batches are mixed, the mean over twelve draws; NaN where batches have the same patients, or one each); and
     with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are);
