@@ -255,3 +255,18 @@ def test_cells_in_pixels_need_their_size(make_sdata, tmp_path):
         sfm.io.write_features_h5(cells, tmp_path, **arguments)
     sfm.io.write_features_h5(cells, tmp_path, **arguments, mpp=0.5)
     np.testing.assert_allclose(sfm.io.read_features_h5(tmp_path).obsm["spatial"], [[17.5, 7.5]])  # of 35, 15 pixels
+
+
+def test_pixels_of_samples_on_one_slide_are_brought_to_micrometers(tmp_path):
+    """A slide of two images: units are those of images; what another embedding says of their pixels holds."""
+    units = {"a": {"unit": "pixel"}, "b": {"unit": "µm"}}
+    notes = {"table": {"samples": json.dumps(units)}, "X_classical": {"mpp_image": json.dumps({"a": 0.5})}}
+    obs = pd.DataFrame({"sample": ["a", "a", "b"], "slide": "s"}, index=["t1", "t2", "t3"])
+    places = np.array([[100.0, 40.0], [200.0, 40.0], [30.0, 30.0]])
+    cells = AnnData(obs=obs, obsm={"X_e": np.ones((3, 2)), "spatial": places}, uns={"spatialfm": notes})
+    files = sfm.io.write_features_h5(cells, tmp_path, use_rep="X_e", library_key="slide", tile_um=10.0)
+    back = sfm.io.read_features_h5(files)
+    np.testing.assert_allclose(back.obsm["spatial"], [[50, 20], [100, 20], [30, 30]])
+    cells.uns["spatialfm"]["X_e"] = {"mpp_image": json.dumps({"a": 0.25})}  # of the embedding that is written
+    files = sfm.io.write_features_h5(cells, tmp_path, use_rep="X_e", library_key="slide", tile_um=10.0, overwrite=True)
+    np.testing.assert_allclose(sfm.io.read_features_h5(files).obsm["spatial"][:2], [[25, 10], [50, 10]])

@@ -67,10 +67,11 @@ def obs_column(
     rows: str = "cells",
     error: type[SpatialfmError] = TableError,
     allow_missing: bool = False,
+    without: str = "",
 ) -> pd.Series:
-    """Column of obs; an absent one, or one with missing values, is refused by name."""
+    """Column of obs; an absent one, or one with missing values, is refused by name; `without` says how to go on."""
     if key not in adata.obs:
-        hint = suggestion(adata, key, argument) + _left_out(adata, key)
+        hint = suggestion(adata, key, argument) + _left_out(adata, key) + (f" {without}" if without else "")
         raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.{hint}")
     column = adata.obs[key]
     if column.ndim != 1:

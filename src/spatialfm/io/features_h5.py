@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._coordinates import coordinates
 from .._dense import dense
 from .._disk import written_beside
 from .._errors import InputFileError, TableError, listed, warn
@@ -21,7 +20,7 @@ from .._public import public
 from .._record import record
 from .._storable import storable_names
 from .._version import __version__
-from ..pp.units import unit_of_sample
+from ..pp.units import places_in_um, told_pixel_size
 from ._features_file import FeaturesFile, read_file
 
 if TYPE_CHECKING:
@@ -99,14 +98,19 @@ def write_features_h5(
     True
     """
     values = _values(adata, use_rep)
-    centres = coordinates(adata, spatial_key)[:, :2]
     if library_key not in adata.obs or adata.obs[library_key].isna().any():
         raise TableError(f"obs[{library_key!r}] (library_key=) does not name the sample of every row.")
     owner = adata.obs[library_key].astype(str).to_numpy()
     samples = list(pd.unique(owner))
     notes = record(adata, use_rep) if use_rep in adata.uns.get(UNS, {}) else {}
-    in_pixels = {sample: unit_of_sample(adata.uns, sample) == "pixel" for sample in samples}
-    sizes = {sample: _sizes(notes, sample, tile_um, mpp, layout, in_pixels[sample]) for sample in samples}
+    centres, unknown = places_in_um(adata, spatial_key, library_key, use_rep=use_rep, mpp=mpp)
+    if unknown:
+        raise TableError(
+            f"Places of sample {unknown[0]!r} are in pixels, whose size is not known: pass mpp=<µm per pixel of the "
+            "image>."
+        )
+    own = {sample: mpp if mpp is not None else told_pixel_size(adata.uns, sample, use_rep) for sample in samples}
+    sizes = {sample: _sizes(notes, sample, tile_um, own[sample], layout) for sample in samples}
     rows_of = {sample: np.flatnonzero(owner == sample) for sample in samples}
     patients = {sample: _patient(adata, rows, patient_key, sample) for sample, rows in rows_of.items()}
     paths = [Path(folder).expanduser() / f"{name}.h5" for name in storable_names(samples)]
@@ -116,8 +120,7 @@ def write_features_h5(
     told = {"extractor": str(notes.get("model", use_rep)), "written_by": f"spatialfm {__version__}"}
     for (sample, rows), path in zip(rows_of.items(), paths, strict=True):
         attrs = told | {"sample": sample} | ({"patient": patients[sample]} if patients[sample] else {})
-        places = centres[rows] * (sizes[sample]["mpp"] if in_pixels[sample] else 1)
-        _write(path, values[rows], places, adata.obs_names[rows], layout, sizes[sample], attrs)
+        _write(path, values[rows], centres[rows], adata.obs_names[rows], layout, sizes[sample], attrs)
     for path in table:
         slides = pd.DataFrame({"PATIENT": list(patients.values()), "FILENAME": [one.name for one in paths]})
         with written_beside(path) as partial:
@@ -210,25 +213,20 @@ def _values(adata: AnnData, use_rep: str) -> np.ndarray:
 
 
 def _sizes(
-    notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str, in_pixels: bool
+    notes: Mapping[str, Any], sample: str, tile_um: float | None, mpp: float | None, layout: str
 ) -> dict[str, float]:
     """Side of a tile in µm, and what is known of it in pixels of the model and of the image."""
     sizes: dict[str, float] = {}
     window, used = notes.get("window"), _of_sample(notes.get("mpp_used"), sample)
-    own = _of_sample(notes.get("mpp_image"), sample)
     if tile_um is None:
         if notes.get("mode") != "grid" or not window or not used:
             raise TableError("The side of the tiles is not known: pass tile_um=<µm>. Cells need it, too.")
         tile_um, sizes["tile_px"] = float(window) * used, float(window)
     sizes["tile_um"] = float(tile_um)
-    if mpp is not None or own:
-        sizes["mpp"] = float(mpp if mpp is not None else own)  # type: ignore[arg-type]
+    if mpp is not None:
+        sizes["mpp"] = float(mpp)
     if not sizes["tile_um"] > 0:
         raise TableError(f"tile_um={tile_um:g} is not the side of a tile. Pass µm above 0.")
-    if in_pixels and "mpp" not in sizes:
-        raise TableError(
-            f"Places of sample {sample!r} are in pixels, whose size is not known: pass mpp=<µm per pixel of the image>."
-        )
     if layout == "trident" and "mpp" not in sizes:
         raise TableError("TRIDENT's coordinates are pixels, whose size is not known: pass mpp=<µm per pixel>.")
     if layout == "trident" and round(sizes["tile_um"] / sizes["mpp"]) < 1:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
-from .._keys import TABLE, UNS
+from .._keys import SAMPLE_KEY, TABLE, UNS
 from .._logging import logger
 from .._types import is_short
 from .elements import pixel_size, scale_advice
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
     from .assemble import CellPlan, MeasuredCells
@@ -310,22 +312,43 @@ def unit_of_sample(uns: Mapping[str, object], sample: str) -> str:
     return units if isinstance(units, str) else units.get(sample, "")
 
 
-def told_pixel_size(uns: Mapping[str, object], sample: str) -> float | None:
-    """µm per pixel of the image of a sample, as the embeddings of a table say; None if none says it, or they differ.
+def told_pixel_size(uns: Mapping[str, object], sample: str, use_rep: str = "") -> float | None:
+    """µm per pixel of the image of a sample, as the record of an embedding says.
+
+    Where that of `use_rep` does not say it, the others do if they agree; None otherwise.
 
     Examples
     --------
-    >>> told_pixel_size({"spatialfm": {"X_classical": {"mpp_image": '{"a": 0.5}'}}}, "a")
+    >>> told_pixel_size({"spatialfm": {"X_classical": {"mpp_image": '{"a": 0.5}'}}}, "a", "X_other")
     0.5
     """
     records = uns.get(UNS)
-    notes = [
-        one["mpp_image"]
-        for one in (records.values() if isinstance(records, Mapping) else ())
+    notes = {
+        key: json.loads(str(one["mpp_image"])).get(sample)
+        for key, one in (records.items() if isinstance(records, Mapping) else ())
         if isinstance(one, Mapping) and "mpp_image" in one
-    ]
-    sizes = {json.loads(str(one)).get(sample) for one in notes} - {None}
+    }
+    sizes = {notes.get(use_rep)} - {None} or set(notes.values()) - {None}
     return float(sizes.pop()) if len(sizes) == 1 else None
+
+
+def places_in_um(
+    table: AnnData, spatial_key: str, library_key: str, *, use_rep: str, mpp: float | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Centres ``(n, 2)``, those in pixels brought to µm by `mpp` or by what is told, and samples of unknown size.
+
+    Units are those of images: of ``obs["sample"]`` where it is there, as a row of `library_key` may have several.
+    """
+    places = coordinates(table, spatial_key)[:, :2].astype(np.float64)
+    column = table.obs[SAMPLE_KEY if SAMPLE_KEY in table.obs else library_key]
+    codes, names = pd.factorize(column.astype(str))
+    unknown = []
+    for code, name in enumerate(map(str, names)):
+        if unit_of_sample(table.uns, name) == "pixel":
+            size = mpp if mpp is not None else told_pixel_size(table.uns, name, use_rep)
+            unknown += [name] if size is None else []
+            places[codes == code] *= size or 1.0
+    return places, unknown
 
 
 def _recorded_units(uns: Mapping[str, object]) -> str | dict[str, str]:

@@ -170,3 +170,13 @@ def test_cells_of_which_the_side_is_not_known_are_on_neither(kept_as):
     params, tumor = cells.uns["neighborhood_contrast"]["params"], (cells.obs["type"] == "Tumor").to_numpy()
     assert params["n_inside"] == (tumor & inside & ~unknown).sum()
     assert params["n_outside"] == (tumor & ~inside & ~unknown).sum()
+
+
+def test_without_patients_the_way_on_is_named():
+    cells = cohort(n_patients=3)
+    del cells.obs["patient"]
+    with pytest.raises(TableError, match=r"No column 'patient' in obs.*or patient_key=None for shares without a test"):
+        sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", n_neighbors=2)
+    with pytest.warns(SpatialfmWarning, match="patient_key=None: p_cells take neighbours for independent draws"):
+        sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", n_neighbors=2, patient_key=None)
+    assert cells.uns["neighborhood_contrast"]["table"]["inside"].notna().all()

@@ -248,3 +248,48 @@ def test_refusals(cells):
     cells.obs["patient"] = ["P1", "P2"] * 120
     with pytest.raises(SpatialfmError, match="belong to more than one patient"):
         sfm.tl.embed_samples(cells, use_rep="X_latent")
+
+
+def _tiles_of(distances, jitter=0.0):
+    """Two rows of four tiles in each sample, so far apart in µm."""
+    step = np.arange(8)
+    grid = np.stack([step % 4, step // 4], axis=1) + jitter * (step % 2)[:, None]
+    names = [f"s{i}" for i in range(len(distances))]
+    obs = pd.DataFrame({"sample": np.repeat(names, 8)}, [f"t{i}" for i in range(8 * len(distances))])
+    places = np.concatenate([distance * grid + 7.0 for distance in distances])
+    return AnnData(obs=obs, obsm={"X_conch": np.ones((len(obs), 768), np.float32), "spatial": places})
+
+
+def _corners(monkeypatch, tiles, **options):
+    """What the slide encoder is told of each sample."""
+    given = []
+
+    class Code:
+        def encode_slide_from_patch_features(self, features, coords, size):
+            given.append(sorted(coords.tolist()))
+            return features.mean(0, keepdim=True)
+
+    def stand_in(name, weights, *, trust_remote_code, device):
+        return slide.SlideEncoder(slide.SLIDE_CARDS[name], Code(), Weights(str(weights), "0" * 64), device)
+
+    monkeypatch.setattr(slide, "load_slide_encoder", stand_in)
+    sfm.tl.embed_samples(tiles, use_rep="X_conch", model="titan", weights="f", trust_remote_code=True, **options)
+    return given
+
+
+def test_each_sample_has_the_grid_of_its_own_tiles(monkeypatch):
+    """Of tiles twice as far apart than most, one grid for all left every other place empty."""
+    grid = sorted([512 * x, 512 * y] for x in range(4) for y in range(2))
+    with pytest.warns(SpatialfmWarning, match=r"Tiles of 's0' are 256 µm apart and those of 's2' 512 µm"):
+        given = _corners(monkeypatch, _tiles_of([256.0, 256.0, 512.0]))
+    assert given == [grid] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _corners(monkeypatch, _tiles_of([256.0, 255.2])) == [grid] * 2  # pixels of 0.4985 µm
+        assert _corners(monkeypatch, _tiles_of([256.0, 256.0], jitter=1e-6)) == [grid] * 2
+
+
+def test_tiles_between_the_places_of_a_grid_are_counted(monkeypatch):
+    tiles = _tiles_of([256.0])
+    with pytest.warns(SpatialfmWarning, match=r"6 tiles of 8 of sample 's0' lie between .* grid of 190 µm"):
+        _corners(monkeypatch, tiles, tile_size=190.0)

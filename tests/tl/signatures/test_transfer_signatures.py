@@ -93,3 +93,11 @@ def test_the_order_of_the_source_changes_nothing(cohorts):
         written.append((copied.obsm["signatures_probability"], copied.obs["signatures_novelty"], quality))
     for one, two in zip(*written, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12)
+
+
+def test_without_patients_the_way_on_is_named():
+    cells = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=40, random_state=0)
+    cells.obsm["tumor"] = pd.DataFrame({"a": (cells.obs["type"] == "Tumor").to_numpy()}, index=cells.obs_names)
+    del cells.obs["patient"]
+    with pytest.raises(TableError, match=r"No column 'patient' in obs.*or patient_key=None, which holds cells out"):
+        sfm.tl.transfer_signatures(cells, cells.copy(), use_rep="X_latent", key="tumor", n_trees=3)

@@ -128,7 +128,8 @@ def neighborhood_contrast(
     side = is_inside[of_type]
     patients = None
     if patient_key is not None:
-        patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()[of_type]
+        without = "Pass the column with the patient, or patient_key=None for shares without a test over patients."
+        patients = obs_column(adata, patient_key, "patient_key", without=without).astype(str).to_numpy()[of_type]
     strata = _strata(adata, covariates, of_type, side, patients)
     table = contrast_table(counts, side, patients, names, names.index(cell_type), alpha, strata)
     circle = made_of_neighbours(adata, within)

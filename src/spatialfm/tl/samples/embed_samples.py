@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._coordinates import coordinates
 from ..._errors import TableError, counted, listed, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
@@ -25,7 +24,7 @@ from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, 
 from ...cohort.comparability import different_making, how_made, tell_another_scale
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import n_different, representation
-from ...pp.units import told_pixel_size, unit_of_sample
+from ...pp.units import places_in_um
 from ...stats.transport import moved_points
 from .composition import constant_columns
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 KEY = "embed_samples"
 OURS = ("mean", "statistics", "transport")
+SAME_SIZE = 1.1  # times that tiles of one sample may be larger than those of another
+OFF_GRID = 0.2  # of the distance of tiles
 Encode = Callable[[np.ndarray, np.ndarray | None], Any]
 
 
@@ -81,7 +82,8 @@ def embed_samples(
     max_rows
         Rows of a sample that are transported, or that reference points are found from; of more, a random part.
     tile_size
-        Distance of neighbouring tiles in µm, for slide encoders that take places (default: the smallest found).
+        Distance of neighbouring tiles in µm, for slide encoders that take places (default: the smallest found in each
+        sample).
     weights
         Of a slide encoder: a folder with its whole repository, or a hub repository (default: the published one).
     trust_remote_code
@@ -112,8 +114,8 @@ def embed_samples(
     Warns
     -----
     SpatialfmWarning
-        If the columns are in another unit than those of `reference`, or a function is given places in pixels, as their
-        size is not known.
+        If the columns are in another unit than those of `reference`, a function is given places in pixels, as their
+        size is not known, or tiles are of several sizes or do not lie on a grid.
 
     Examples
     --------
@@ -148,7 +150,7 @@ def embed_samples(
         table = table.iloc[np.argsort(by_name)]
     else:
         encode, places, record = _encoder(
-            adata, values, rows, names, model, tile_size, weights, trust_remote_code, device
+            adata, values, rows, names, (library_key, use_rep), model, tile_size, weights, trust_remote_code, device
         )
         table = _encoded(values, places, rows, names, encode)
     result = _table(adata, table, codes, names, library_key)
@@ -236,12 +238,13 @@ def _given_reference(
 
 
 def _encoder(
-    adata: AnnData, values: np.ndarray, rows: list[np.ndarray], names: list[str], model: str | Encode,
-    tile_size: float | None, weights: str | PathLike | None, trust_remote_code: bool, device: str | None,
+    adata: AnnData, values: np.ndarray, rows: list[np.ndarray], names: list[str], keys: tuple[str, str],
+    model: str | Encode, tile_size: float | None, weights: str | PathLike | None, trust_remote_code: bool,
+    device: str | None,
 ) -> tuple[Encode, np.ndarray | None, dict[str, Any]]:  # fmt: skip
     """A function of features and places, the places, and the entry in the record; all is checked before it is used."""
     if not isinstance(model, str):
-        return model, _places(adata, rows, names) if SPATIAL in adata.obsm else None, {}
+        return model, _places(adata, *keys) if SPATIAL in adata.obsm else None, {}
     from ...models.encoder import resolve_device
     from ...models.slide import SLIDE_CARDS, check_tiles, check_width, load_slide_encoder, record_of, slide_card
 
@@ -249,14 +252,17 @@ def _encoder(
         raise TableError(f"model={model!r} is not one of {listed([*OURS, *SLIDE_CARDS], 12)}, or a function.")
     card = slide_card(model)
     check_width(card, values.shape[1])
-    places = None
+    places, sizes = None, [tile_size] * len(rows)
     if card.call == "grid":
-        places = _places(adata, rows, names, needed=True)
-        tile_size = tile_size or _spacing(places, rows)
+        places = _places(adata, *keys, needed=True)
+        sizes = [float(tile_size)] * len(rows) if tile_size else _spacing(places, rows)
+        _check_spacing(places, rows, names, sizes)
+        tile_size = float(np.median(sizes))
         check_tiles(card, tile_size)
     encoder = load_slide_encoder(model, weights, trust_remote_code=trust_remote_code, device=resolve_device(device))
     notes = {**record_of(encoder), "tile_size": tile_size or ""}
-    return lambda features, places: encoder.encode(features, places, tile_size), places, {"params": notes}
+    size_of = iter(sizes)  # samples come in their order, each with the grid of its own
+    return lambda features, places: encoder.encode(features, places, next(size_of)), places, {"params": notes}
 
 
 def _encoded(
@@ -281,19 +287,9 @@ def _encoded(
     return pd.DataFrame(vectors, columns=[f"column {i}" for i in range(len(vectors[0]))])
 
 
-def _places(adata: AnnData, rows: list[np.ndarray], names: list[str], *, needed: bool = False) -> np.ndarray:
-    """Centres ``(n, 2)``, those in pixels brought to µm; `needed` refuses pixels whose size is not known."""
-    places = coordinates(adata)[:, :2].copy()
-    if SAMPLE_KEY in adata.obs:  # units are those of images, of which a row of the result may have several
-        codes, names = codes_by_appearance(adata.obs[SAMPLE_KEY])
-        rows = [np.flatnonzero(codes == code) for code in range(len(names))]
-    unknown = []
-    for mine, name in zip(rows, names, strict=True):
-        if unit_of_sample(adata.uns, name) != "pixel":
-            continue
-        size = told_pixel_size(adata.uns, name)
-        unknown += [name] if size is None else []
-        places[mine] *= size or 1
+def _places(adata: AnnData, library_key: str, use_rep: str, *, needed: bool = False) -> np.ndarray:
+    """Centres ``(n, 2)`` in µm; `needed` refuses pixels whose size is not known."""
+    places, unknown = places_in_um(adata, SPATIAL, library_key, use_rep=use_rep)
     if unknown:
         words = f"Places of {counted(len(unknown), 'sample')} ({listed(unknown, 5)}) are in pixels of unknown size"
         if needed:
@@ -304,15 +300,34 @@ def _places(adata: AnnData, rows: list[np.ndarray], names: list[str], *, needed:
     return places
 
 
-def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> float:
-    """Smallest distance of two tiles of a sample along an axis, the median over samples."""
-    steps = []
+def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> list[float]:
+    """Smallest distance of two tiles of each sample along an axis; of a sample of one tile the median of the others."""
+    steps: list[float] = []
     for mine in rows:
         gaps = np.concatenate([np.diff(np.unique(places[mine, axis].round(3))) for axis in (0, 1)])
-        steps += [float(gaps.min())] if len(gaps) else []
-    if not steps:
+        gaps = gaps[gaps > 1e-3 * gaps.max(initial=0.0)]  # not what rounding leaves between tiles of one column
+        steps += [float(gaps.min()) if len(gaps) else np.nan]
+    if np.isnan(steps).all():
         raise TableError("Each sample has one tile: pass their distance in µm, tile_size=.")
-    return float(np.median(steps))
+    return np.where(np.isnan(steps), np.nanmedian(steps), steps).tolist()
+
+
+def _check_spacing(places: np.ndarray, rows: list[np.ndarray], names: list[str], sizes: list[float]) -> None:
+    """Say where tiles of samples are of different sizes, or do not lie on a grid: the model is told of one."""
+    least, most = int(np.argmin(sizes)), int(np.argmax(sizes))
+    if sizes[most] > SAME_SIZE * sizes[least]:
+        warn(
+            f"Tiles of {names[least]!r} are {sizes[least]:g} µm apart and those of {names[most]!r} {sizes[most]:g} µm: "
+            "each sample is put on its own grid, but features of tiles of several sizes cannot be compared."
+        )
+    for mine, name, size in zip(rows, names, sizes, strict=True):
+        steps = (places[mine] - places[mine].min(axis=0)) / size
+        off = (np.abs(steps - np.rint(steps)) > OFF_GRID).any(axis=1)
+        if off.any():
+            warn(
+                f"{counted(int(off.sum()), 'tile')} of {len(mine)} of sample {name!r} lie between the places of a grid "
+                f"of {size:g} µm, and are moved to the nearest. Pass the distance of tiles, tile_size=."
+            )
 
 
 def _table(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, names: list[str], library_key: str) -> AnnData:

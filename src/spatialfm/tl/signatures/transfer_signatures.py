@@ -119,7 +119,8 @@ def transfer_signatures(
     members = _members(source, key).iloc[order]
     patients = None
     if patient_key is not None:
-        patients = obs_column(source, patient_key, "patient_key").astype(str).to_numpy()[order]
+        without = "Pass the column with the patient, or patient_key=None, which holds cells out instead of patients."
+        patients = obs_column(source, patient_key, "patient_key", without=without).astype(str).to_numpy()[order]
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]
     values = values[order]
