@@ -10,6 +10,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, TableError
+from spatialfm.pl._positivity import _heading
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,12 @@ def test_gates_and_what_was_not_called(cells):
     assert axes[1].get_title(loc="left") == "b\nnot called (no gate)"
     assert not axes[1].lines
     assert axes[0].get_title(loc="left").endswith("% positive")
+    assert all(bar.get_hatch() for bar in axes[1].patches)  # not to be taken for negative cells
+    assert not any(bar.get_hatch() for bar in axes[0].patches)
+    heights = sum(bar.get_height() for bar in axes[1].patches)
+    assert heights == pytest.approx(1)
+    (legend,) = axes[0].get_figure().legends
+    assert "not called" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_refusals(cells):
@@ -103,7 +110,20 @@ def test_the_figure_says_what_colours_mean_and_its_title_is_not_cut(cells):
     assert drawn["negative"].get_facecolor() == ax.patches[0].get_facecolor()
     assert drawn["positive"].get_facecolor() == ax.patches[-1].get_facecolor()
     assert drawn["threshold"].get_color() == ax.lines[0].get_color()
-    assert figure._suptitle.get_window_extent().x1 <= figure.bbox.x1
+    assert figure._suptitle.get_window_extent().x1 <= legend.get_window_extent().x0
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (["split"], "a threshold of the sample's own"),
+        (["unclear"], "no threshold of the sample's own"),
+        (["split", "shared", "shared"], "1 of 3 samples has a threshold of its own"),
+        (["split", "gate", "shared"], "2 of 3 samples have a threshold of their own"),
+    ],
+)
+def test_the_title_counts_the_thresholds(status, said):
+    assert _heading("CD3", pd.Series(status)) == f"CD3: {said}"
 
 
 def test_the_threshold_of_the_other_samples_and_one_that_is_not_used_are_drawn(cells):

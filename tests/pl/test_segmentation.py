@@ -63,7 +63,7 @@ def test_a_flag_gives_its_colour_and_the_first_of_several_counts(sdata):
     ax = sfm.pl.segmentation(sdata, "a", frame, show=False)
     assert outlines(ax) == expected("no_nucleus", "merged", None)
     assert ax.get_title(loc="left") == "a: 2 of 3 cells flagged"
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["merged", "no nucleus", "none of these"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["merged", "no nucleus found", "none of these"]
     ax = sfm.pl.segmentation(sdata, "a", frame, flags=["at_border"], show=False)
     assert outlines(ax) == expected(None, None, "at_border")
     ax = sfm.pl.segmentation(sdata, "a", frame, palette={"merged": "#010203"}, show=False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AGAIN = "Call sfm.tl.marker_positivity(adata) again."
 NEGATIVE, POSITIVE, LINE = "#B0B0B0", "#0072B2", "#D55E00"
+UNCALLED = {"facecolor": "white", "edgecolor": "#808080", "hatch": "//////"}  # neither: not to be read as negative
 STYLES: dict[str, dict[str, object]] = {
     "threshold": {"color": LINE, "linewidth": 1.2, "linestyle": "-"},
     "of the other samples": {"color": "#404040", "linewidth": 0.9, "linestyle": "--"},
@@ -37,6 +38,7 @@ STYLES: dict[str, dict[str, object]] = {
 BETWEEN = ("own", "others", "overruled")
 N_TICKS = 4
 LETTERS = 11  # of the title in an inch
+LEGEND = 1.5  # inches right of the panels
 TOP = 99.9  # percentile of all cells at which the axis ends
 
 
@@ -58,7 +60,7 @@ def positivity(
     """Draw the intensities of a marker in each sample: one small panel per sample, all on one axis.
 
     The axis is the one on which positive cells were found, ``arcsinh(intensity / cofactor)``, with the intensities
-    written below. Cells are grey, positive ones blue; the line is the threshold, and the dashed one the median of those
+    written below. Cells are grey, positive ones blue, and hatched where they were not called; the line is the threshold, and the dashed one the median of those
     of the other samples: where the two lie apart, staining or tissue differ. A dotted line is a threshold of the
     sample's own that is not used, as it lies outside of the populations of all samples. A panel says what share of its
     cells is positive, and what its threshold is where it is not the sample's own. Calls of a network have no threshold.
@@ -137,7 +139,7 @@ def positivity(
     if own:
         figure = axes[0].get_figure(root=True)
         text = _heading(marker, status)
-        text = fill(text, int(LETTERS * figure.get_figwidth())) if title is None else title
+        text = fill(text, max(20, int(LETTERS * (figure.get_figwidth() - LEGEND)))) if title is None else title
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
         figure.supxlabel(f"{marker} (intensity)", fontsize="medium", parse_math=False)
         _legend(figure, axes)
@@ -202,16 +204,23 @@ def _axes(ax: Axes | Sequence[Axes] | None, n: int, figsize: tuple[float, float]
         if len(axes) != n:
             raise TableError(f"{n} samples need as many axes; ax= has {len(axes)}.")
         return axes
-    return new_panels(n, figsize, most=5, panel=(1.9, 1.5), margin=(1.5, 0.6), sharex=True)
+    return new_panels(n, figsize, most=5, panel=(1.9, 1.5), margin=(LEGEND, 0.6), sharex=True)
 
 
 def _draw(ax: Axes, values: np.ndarray, probability: np.ndarray, edges: np.ndarray) -> None:
     """Bars of all cells, positive ones in their colour."""
-    positive = probability > 0.5
-    heights = [np.histogram(values[rows], edges)[0] / max(len(values), 1) for rows in (~positive, positive)]
-    widths = np.diff(edges)
-    ax.bar(edges[:-1], heights[0], widths, align="edge", color=NEGATIVE, linewidth=0)
-    ax.bar(edges[:-1], heights[1], widths, align="edge", color=POSITIVE, linewidth=0, bottom=heights[0])
+    groups = (probability <= 0.5, probability > 0.5, ~np.isfinite(probability))
+    styles: tuple[dict[str, object], ...] = (
+        {"color": NEGATIVE, "linewidth": 0},
+        {"color": POSITIVE, "linewidth": 0},
+        UNCALLED | {"linewidth": 0.3},
+    )
+    base = np.zeros(len(edges) - 1)
+    for rows, style in zip(groups, styles, strict=True):
+        height = np.histogram(values[rows], edges)[0] / max(len(values), 1)
+        if rows.any():
+            ax.bar(edges[:-1], height, np.diff(edges), align="edge", bottom=base, **style)
+        base = base + height
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_yticks([])
 
@@ -236,16 +245,24 @@ def _lines(
 def _heading(marker: str, status: pd.Series) -> str:
     if (n_seen := int((status == "network").sum())) > 0:
         return f"{marker}: cells of {n_seen} of {len(status)} samples were called on the image"
-    n_split = int(status.isin(["split", "gate"]).sum())
-    return f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
+    own = status.isin(["split", "gate"])
+    if len(own) == 1:
+        return f"{marker}: {'a' if own.all() else 'no'} threshold of the sample's own"
+    verb = "has a threshold of its" if own.sum() == 1 else "have a threshold of their"
+    return f"{marker}: {own.sum()} of {len(own)} samples {verb} own"
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """Right of all panels, with the lines that are drawn."""
     drawn = {line.get_linestyle() for ax in axes for line in ax.lines}
-    handles = [
+    shades = {bar.get_facecolor() for ax in axes for bar in ax.patches}
+    patches = [
         Patch(color=NEGATIVE, label="negative"),
         Patch(color=POSITIVE, label="positive"),
+        Patch(**UNCALLED, label="not called"),
+    ]
+    handles = [
+        *(patch for patch in patches if patch.get_facecolor() in shades),
         *(Line2D([], [], label=label, **style) for label, style in STYLES.items() if style["linestyle"] in drawn),
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small", handlelength=1)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-FINE = 900  # pixels along the longer side of a raster in which a border of one pixel is a fine line
+FINE = 600  # pixels along the longer side of a raster, from which on borders are lines and not rows of blocks
+LINE = 400  # of them to one of a border's width: a quarter to a third of a percent of the side
 BEYOND = "0.3"  # where there is no image; unlike dark tissue
 Extent = tuple[float, float, float, float]  # left, right, bottom, top, as matplotlib has it; y points down
 
@@ -95,7 +96,7 @@ def paint(pixels: np.ndarray, labels: np.ndarray, rgb: np.ndarray, fill: bool) -
         rgba[border, :3] *= 0.6
     else:
         # one pixel of a large image would not be seen
-        for _ in range(max(pixels.shape) // 600):
+        for _ in range(max(pixels.shape) // LINE):
             border = _grow(border)
         rgba[~border | (pixels == 0)] = 0
     return rgba, int((~known & (present != 0)).sum())
@@ -103,7 +104,7 @@ def paint(pixels: np.ndarray, labels: np.ndarray, rgb: np.ndarray, fill: bool) -
 
 def fine(pixels: np.ndarray) -> np.ndarray:
     """Labels ``(y, x)`` of few pixels in more and smaller ones, so that outlines are lines and not rows of blocks."""
-    factor = max(1, FINE // max(pixels.shape))
+    factor = -(-FINE // max(pixels.shape))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

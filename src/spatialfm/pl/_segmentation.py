@@ -35,7 +35,7 @@ FLAGS = {
     "cut": ("cut at a seam", "#F0E442"),
     "several_nuclei": ("several nuclei", "#E69F00"),
     "shared_nucleus": ("nucleus shared", "#56B4E9"),
-    "no_nucleus": ("no nucleus", "#009E73"),
+    "no_nucleus": ("no nucleus found", "#009E73"),
     "at_border": ("at the border", "#999999"),
 }
 
