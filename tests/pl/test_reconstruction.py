@@ -70,7 +70,7 @@ def test_colour_bars_say_what_they_show_and_where_colours_end_before_the_pixels(
     axes = sfm.pl.reconstruction(images(), "DAPI", show=False)
     for row in axes:
         bars = [ax.images[0].colorbar for ax in row[2:]]
-        assert [bar.ax.get_ylabel() for bar in bars] == ["intensity", "difference"]
+        assert [bar.ax.get_ylabel() for bar in bars] == ["intensity", "predicted minus measured"]
         for bar, shown in zip(bars, ([0, 2], [3]), strict=True):
             low, high = bar.mappable.get_clim()
             values = np.concatenate([np.ravel(row[place].images[0].get_array()) for place in shown])

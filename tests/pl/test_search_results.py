@@ -91,8 +91,8 @@ def test_captions_and_frames(cohort, hits):
 def test_the_cell_of_the_row_is_outlined(cohort, hits):
     axes = sfm.pl.search_results(hits, cohort, channels="CD3", size=10, show=False)
     border = np.asarray(axes[0, 1].get_images()[1].get_array())[..., 3] > 0
-    inside = np.zeros((20, 20), bool)
-    inside[6:14, 6:14] = True  # rows 20 to 28 of a crop that begins at 14
+    inside = np.zeros((120, 120), bool)  # 20 pixels of the image, six for each: a line, not a row of blocks
+    inside[36:84, 36:84] = True  # rows 20 to 28 of a crop that begins at 14
     np.testing.assert_array_equal(border, binary_dilation(inside) & ~inside)
 
 
@@ -198,8 +198,10 @@ def test_cells_of_shapes_are_where_their_outline_is():
     window = reader._window(5, pair)
     np.testing.assert_allclose([window.x0 + 15, window.y0 + 15], [center.x / MPP, center.y / MPP])
     border, (left, right, bottom, top) = reader._outline(5, pair, window)
-    inside = np.s_[int(top) : int(bottom), int(left) : int(right)]
-    np.testing.assert_array_equal(border, find_boundaries(labels == 6, mode="outer")[inside])
+    times = len(border) // int(bottom - top)  # pixels of the figure to one of the image
+    larger = (labels == 6).repeat(times, axis=0).repeat(times, axis=1)
+    inside = np.s_[int(top) * times : int(bottom) * times, int(left) * times : int(right) * times]
+    np.testing.assert_array_equal(border, find_boundaries(larger, mode="outer")[inside])
 
 
 def test_crops_of_8_and_of_16_bits_are_both_seen(cohort, hits):

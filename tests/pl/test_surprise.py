@@ -30,7 +30,8 @@ def test_samples_by_markers(cells):
     drawn = ax.collections[0].get_array()
     np.testing.assert_allclose(np.ravel(drawn), cells.uns["surprise"]["samples"].to_numpy().ravel())
     assert [text.get_text() for text in ax.get_yticklabels()] == ["P001_1", "P002_1", "P003_1"]
-    assert ax.get_title(loc="left") == "measured minus expected (linear; reference: all patients)"
+    title = ax.get_title(loc="left").replace("\n", " ")
+    assert title == "measured minus expected (linear; reference: all patients)"
 
 
 @pytest.mark.parametrize("marker", [None, "CD8"])
@@ -62,6 +63,18 @@ def test_the_colour_bar_is_open_where_errors_lie_beyond_it(cells):
         part.layers["surprise"][:2, place] = highest, lowest
         figure = sfm.pl.surprise(part, sample="P001_1", marker="CD8", limit=2, return_fig=True)
         assert figure.axes[0].collections[0].colorbar.extend == ends
+
+
+@pytest.mark.parametrize(("n_samples", "n_markers"), [(1, 2), (1, 5), (3, 12)])
+def test_title_and_label_have_room_beside_few_samples(n_samples, n_markers, check_boxes):
+    cells = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=60, random_state=0)
+    sfm.tl.surprise(cells)
+    table = cells.uns["surprise"]["samples"].iloc[:n_samples, :n_markers]
+    cells.uns["surprise"]["samples"] = table
+    figure = sfm.pl.surprise(cells, return_fig=True)
+    figure.canvas.draw()
+    ax, bar = figure.axes
+    check_boxes(figure, [ax._left_title.get_window_extent(), bar.yaxis.label.get_window_extent()])
 
 
 def test_refusals(cells):

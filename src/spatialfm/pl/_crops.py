@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
 
 from .._dense import dense
 from .._errors import warn
@@ -148,5 +149,6 @@ def draw_cut(
             share = np.nan_to_num(np.clip((channel - low) / (high - low), 0, 1))
             mixed += share[..., None] * np.array(to_rgb(colors[name]))
     ax.imshow(np.clip(mixed, 0, 1), extent=extent, interpolation="nearest")
-    ax.contour(cut.mask, levels=[0.5], colors="white", linewidths=linewidth, extent=cut.place, origin="upper")
+    line = ax.contour(cut.mask, levels=[0.5], colors="white", linewidths=linewidth, extent=cut.place, origin="upper")
+    line.set_path_effects([withStroke(linewidth=linewidth + 1.2, foreground="black")])  # seen where all is bright
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0))

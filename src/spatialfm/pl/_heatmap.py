@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
 
+LETTERS = 11  # of a title or label in an inch
+SHORTEST = 15  # line of a label, in letters
 BAR = 0.35  # width of the coloured bar beside a name, in cells of the table
 
 
@@ -62,9 +65,10 @@ def draw_heatmap(
             ink = "white" if abs(value) > 0.65 * limit else "black"
             text = f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
             ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="x-small", color=ink)
-    return ax.get_figure(root=True).colorbar(
-        drawn, ax=ax, label=label, shrink=size, pad=0.02, extend=extended(values, -limit, limit)
-    )
+    figure = ax.get_figure(root=True)
+    room = int(LETTERS * size * ax.get_window_extent().height / figure.dpi)
+    label = fill(label, max(room, SHORTEST))  # beside few rows there is little room
+    return figure.colorbar(drawn, ax=ax, label=label, shrink=size, pad=0.02, extend=extended(values, -limit, limit))
 
 
 def extended(values: np.ndarray, low: float, high: float) -> str:

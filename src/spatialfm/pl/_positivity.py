@@ -60,11 +60,11 @@ def positivity(
     """Draw the intensities of a marker in each sample: one small panel per sample, all on one axis.
 
     The axis is the one on which positive cells were found, ``arcsinh(intensity / cofactor)``, with the intensities
-    written below. Cells are grey, positive ones blue, and hatched where they were not called; the line is the threshold, and the dashed one the median of those
-    of the other samples: where the two lie apart, staining or tissue differ. A dotted line is a threshold of the
-    sample's own that is not used, as it lies outside of the populations of all samples. A panel says what share of its
-    cells is positive, and what its threshold is where it is not the sample's own. Calls of a network have no threshold.
-    Bars end at the 99.9th percentile.
+    written below. Cells are grey, positive ones blue, and hatched where they were not called; the line is the
+    threshold, and the dashed one the median of those of the other samples: where the two lie apart, staining or
+    tissue differ. A dotted line is a threshold of the sample's own that is not used, as it lies outside of the
+    populations of all samples. A panel says what share of its cells is positive, and what its threshold is where it
+    is not the sample's own. Calls of a network have no threshold. Bars end at the 99.9th percentile.
 
     Parameters
     ----------
@@ -281,8 +281,13 @@ def _label(axes: Sequence[Axes], cofactor: float, edges: np.ndarray) -> None:
     for ax in axes:
         ax.xaxis.set_major_locator(FixedLocator(np.arcsinh(places / cofactor)))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{np.sinh(x) * cofactor:.3g}"))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _number(np.sinh(x) * cofactor)))
         ax.tick_params(labelsize="small")
+
+
+def _number(value: float) -> str:
+    """Three digits without an exponent: 0.02, 500, 20,000."""
+    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def _round_numbers(low: float, high: float, cofactor: float) -> np.ndarray:

@@ -102,9 +102,9 @@ def paint(pixels: np.ndarray, labels: np.ndarray, rgb: np.ndarray, fill: bool) -
     return rgba, int((~known & (present != 0)).sum())
 
 
-def fine(pixels: np.ndarray) -> np.ndarray:
-    """Labels ``(y, x)`` of few pixels in more and smaller ones, so that outlines are lines and not rows of blocks."""
-    factor = -(-FINE // max(pixels.shape))
+def fine(pixels: np.ndarray, side: int = FINE) -> np.ndarray:
+    """Labels ``(y, x)`` in `side` pixels or more: smaller ones, so that outlines are lines and not rows of blocks."""
+    factor = -(-side // max(pixels.shape))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

@@ -159,7 +159,7 @@ def _draw(row: np.ndarray, one: Pair) -> None:
     seen = np.concatenate([one.measured.ravel(), one.predicted.ravel()])  # pictures of one scale
     bars = (
         (picture, row[2], "intensity", extended(seen, 0, top)),
-        (other, row[3], "difference", extended(difference, -reach, reach)),
+        (other, row[3], "predicted minus measured", extended(difference, -reach, reach)),
     )
     for mappable, place, label, extend in bars:
         bar = figure.colorbar(mappable, ax=place, shrink=0.75, aspect=18, pad=0.03, extend=extend)

@@ -22,7 +22,7 @@ from ..pp.joins import whole_numbers
 from ..pp.units import kinds_of_pixels, length_unit
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, check_once, finish
-from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, read_raster
+from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, fine, read_raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SAME, OTHER = OKABE_ITO[5], OKABE_ITO[4]  # light blue and orange: apart with colour blindness, and seen on black
 CELL_SIDE = 40.0  # µm around a cell
+THIN = 120  # pixels along a crop in which an outline of one is thin and yet seen
 WHOLE = 2**31  # pixels: none is left out
 
 
@@ -287,7 +288,8 @@ class _Reader:
         pair, number = replace(pair, labels=region[0]), self._number(region)
         to_system = labels_to_system(self.sdata, pair)
         labels, extent = read_raster(cells_array(self.sdata, pair), to_system, window, self.max_pixels)
-        return find_boundaries(np.pad(labels == number, 1), mode="outer")[1:-1, 1:-1], extent
+        own = fine(labels == number, THIN)
+        return find_boundaries(np.pad(own, 1), mode="outer")[1:-1, 1:-1], extent
 
     def _drawn(self, region: tuple[str, int] | None, pair: SampleElements) -> DrawnCells | None:
         if region is None or region[0] not in self.sdata.shapes or self._is_of_tiles:

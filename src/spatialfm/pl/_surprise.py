@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from .._keys import SPATIAL
 from .._public import public
 from .._storable import named_table
 from ._figure import finish, in_random_order, new_axes, place_labels, places_in
-from ._heatmap import draw_heatmap, extended
+from ._heatmap import LETTERS, draw_heatmap, extended
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 0.24  # inches of a sample or marker
+BESIDE = 0.8  # inches of names left of the table
+LOWEST = 2.2  # inches of the figure, for the label of its colour bar
 ENDS = 6.0  # errors at which colours end
 
 
@@ -114,10 +117,11 @@ def surprise(
     own = ax is None
     if sample is None:
         height, width = table.shape
-        ax = new_axes(ax, figsize or (2.6 + CELL * width, 1.6 + CELL * height))
+        ax = new_axes(ax, figsize or (2.6 + CELL * width, max(LOWEST, 1.6 + CELL * height)))
         ends = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)), initial=0.0)))
         draw_heatmap(ax, table, label="median of cells (errors)", limit=ends if limit is None else limit)
         default = f"measured minus expected ({params['method']}; reference: {params['reference']})"
+        default = fill(default, int(LETTERS * (ax.get_figure(root=True).get_figwidth() - BESIDE)))
     else:
         ax = new_axes(ax, figsize or (4.8, 4.2))
         _draw_cells(ax, adata, sample, marker, key, spatial_key, str(params["library_key"]), limit or ENDS)
