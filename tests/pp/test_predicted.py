@@ -8,7 +8,16 @@ import spatialdata as sd
 from spatialdata.models import Image2DModel
 
 from spatialfm._errors import ElementError, PanelError
-from spatialfm.pp.predicted import PredictedImage, channel_of, find_predicted, paired_pixels, predicted_images
+from spatialfm.pp.predicted import (
+    PredictedImage,
+    add_predicted,
+    channel_of,
+    find_predicted,
+    paired_pixels,
+    predicted_elements,
+    predicted_images,
+    remove_predicted,
+)
 
 
 @pytest.fixture
@@ -74,3 +83,19 @@ def test_other_units_and_absent_markers_are_refused(sdata):
         paired_pixels(sdata, image, "CD3", 9)
     with pytest.raises(PanelError, match="'CD20' was not measured in 'image_s'"):
         paired_pixels(sdata, image, "CD20", 9)
+
+
+def test_an_image_of_an_earlier_call_is_replaced_with_its_record():
+    sdata = sd.SpatialData()
+    images = [Image2DModel.parse(np.full((1, 4, 4), value), dims=("c", "y", "x"), c_coords=["CD3"]) for value in (1, 2)]
+    for space, image in zip(("intensity", "standardised"), images, strict=True):
+        record = {"space": space, "imputed": np.array(["CD3"])}
+        add_predicted(sdata, "image_a_p", image, of="image_a", sample="a", holds="values", record=record)
+    assert find_predicted(sdata, "p") == {"a": PredictedImage("image_a_p", "image_a", "standardised")}
+    assert int(np.asarray(sdata["image_a_p"]).max()) == 2
+    notes = predicted_elements(sdata)["image_a_p"]
+    assert notes == {"of": "image_a", "sample": "a", "holds": "values", "record": notes["record"]}
+    assert '"imputed": ["CD3"]' in notes["record"]
+    remove_predicted(sdata, "image_a_p", "image_b_p")
+    assert not predicted_elements(sdata)
+    assert "image_a_p" not in sdata.images

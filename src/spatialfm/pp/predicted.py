@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +60,33 @@ def predicted_name(sample: str, key: str) -> str:
     return f"{image_name(sample)}_{key}"
 
 
+def predicted_elements(sdata: SpatialData) -> dict[str, dict[str, Any]]:
+    """Records of images that were predicted or painted, and so are not samples, by their names."""
+    return dict(sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}))
+
+
+def add_predicted(
+    sdata: SpatialData, name: str, image: Any, *, of: str, sample: str, holds: str, record: Mapping[str, Any]
+) -> None:
+    """Put an image into `sdata`, in the place of one of an earlier call, and record that it was not measured."""
+    remove_predicted(sdata, name)
+    sdata.images[name] = image
+    text = json.dumps(record, default=lambda other: other.tolist() if hasattr(other, "tolist") else str(other))
+    records = sdata.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})
+    records[name] = {"of": of, "sample": sample, "holds": holds, "record": text}
+
+
+def remove_predicted(sdata: SpatialData, *names: str) -> None:
+    """Take images of an earlier call out of `sdata`, with their records."""
+    for name in names:
+        sdata.images.pop(name, None)
+        sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).pop(name, None)
+
+
 def find_predicted(sdata: SpatialData, key: str) -> dict[str, PredictedImage]:
     """Predicted images whose names end in `key`, by sample; there may be none."""
     by_sample = {}
-    for element, notes in sdata.attrs.get(ATTRS, {}).get(IMPUTED, {}).items():
+    for element, notes in predicted_elements(sdata).items():
         sample = str(notes["sample"])
         pixels = notes.get("holds", "values") == "values"  # not one number per cell
         if element == predicted_name(sample, key) and element in sdata.images and pixels:
@@ -81,7 +105,7 @@ def predicted_images(sdata: SpatialData, key: str) -> dict[str, PredictedImage]:
     """
     images = find_predicted(sdata, key)
     if not images:
-        records = sdata.attrs.get(ATTRS, {}).get(IMPUTED, {})
+        records = predicted_elements(sdata)
         raise ElementError(
             f"No image that a model predicted ends in {key!r} (key=); there are {listed(records)}. Make them with "
             "sfm.tl.reconstruct(sdata, model, space='intensity')."

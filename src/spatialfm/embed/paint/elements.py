@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._errors import ElementError
-from ..._keys import ATTRS, IMPUTED
 from ..._storable import default_key
-from ...pp.predicted import HIDDEN, predicted_name
-from ..result.record import as_text
+from ...pp.predicted import HIDDEN, add_predicted, predicted_elements, predicted_name, remove_predicted
 from .pyramid import open_pyramid
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ def check_image_names(sdata: SpatialData, samples: Sequence[str], key: str) -> N
     ElementError
         What a model predicted may be written again, nothing else.
     """
-    ours = set(sdata.attrs.get(ATTRS, {}).get(IMPUTED, ()))
+    ours = set(predicted_elements(sdata))
     for element in (f"{predicted_name(sample, key)}{ending}" for sample in samples for ending in ("", HIDDEN)):
         if element != default_key(element):
             raise ElementError(
@@ -61,7 +59,6 @@ def add_images(
 
     from ...pp.maps import multiscale_image, scaled_transformations
 
-    records = sdata.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})
     names = list(record["imputed"])
     for number, pair in enumerate(pairs):
         systems = scaled_transformations(sdata, pair.image, float(steps[number]))
@@ -74,14 +71,10 @@ def add_images(
                 made[f"{element}{ending}"] = Image2DModel.parse(
                     levels[0], dims=("c", "y", "x"), c_coords=names, transformations=systems
                 )
-        for old in (element, f"{element}{HIDDEN}"):  # of an earlier call
-            records.pop(old, None)
-            if old in sdata.images:
-                del sdata.images[old]
+        remove_predicted(sdata, element, f"{element}{HIDDEN}")  # of an earlier call
         for name, image in made.items():
-            sdata.images[name] = image
             holds = "values" if name == element else "hidden"
-            records[name] = {"of": pair.image, "sample": pair.sample, "holds": holds, "record": as_text(dict(record))}
+            add_predicted(sdata, name, image, of=pair.image, sample=pair.sample, holds=holds, record=record)
 
 
 def record_of(plan: RunPlan, **fields: Any) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._errors import ArgumentError, counted
-from ..._keys import ATTRS, IMPUTED, INSTANCE_KEY, REGION_KEY
+from ..._keys import INSTANCE_KEY, REGION_KEY
 from ..._logging import logger
 from ...cohort.given_table import given_table
 from ...pp.cell_maps import painted_cells
+from ...pp.predicted import add_predicted, predicted_name, remove_predicted
 from .floors import impute_cells
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def impute_cells_of_images(
     from ...embed.paint.elements import check_image_names
     from ...embed.planned import table_of
     from ...pp.elements import match_elements
-    from ...pp.predicted import predicted_name
 
     if panel is not None:
         raise ArgumentError(
@@ -64,27 +64,19 @@ def impute_cells_of_images(
     impute_cells(table, list(markers), known, "knn", key=f"X_{key_added}", space=space, asked=asked, **told)
     sdata.tables[table_name] = table
     frame = table.obsm[f"X_{key_added}"]
-    records = sdata.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})
     n = 0
     for pair in pairs:
         name, rows = predicted_name(pair.sample, key_added), _rows(table, pair)
-        records.pop(name, None)
-        sdata.images.pop(name, None)  # of an earlier call
+        remove_predicted(sdata, name)  # of an earlier call
         values = frame.to_numpy(dtype=np.float32)[rows]
         if not np.isfinite(values).any():
             continue  # all of its cells were measured
         instances = table.obs[_key(table, "instance_key", INSTANCE_KEY)].to_numpy()[rows]
-        sdata.images[name] = painted_cells(sdata, str(pair.labels), instances, values, list(frame.columns))
+        image = painted_cells(sdata, str(pair.labels), instances, values, list(frame.columns))
         about = {"space": space, "method": "knn", "imputed": list(frame.columns)}
-        records[name] = {"of": pair.image, "sample": pair.sample, "holds": OF_CELLS, "record": _text(about)}
+        add_predicted(sdata, name, image, of=pair.image, sample=pair.sample, holds=OF_CELLS, record=about)
         n += 1
     logger.info("%s: %s of %s", key_added, counted(len(markers), "marker"), counted(n, "image"))
-
-
-def _text(record: dict[str, Any]) -> Any:
-    from ...embed.result.record import as_text
-
-    return as_text(record)
 
 
 def _rows(table: AnnData, pair: SampleElements) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..._errors import ElementError, TableError, counted
 from ..._fingerprint import DATA, fingerprint
-from ..._keys import ATTRS, IMPUTED, PATIENT_KEY, SAMPLE_KEY, TABLE
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
@@ -24,6 +24,7 @@ from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import compressed_by, find_cofactor
 from ...learn.surprise import apart_from_others, deviation, expected_of_others
 from ...learn.swapped import exchanges_of
+from ...pp.predicted import remove_predicted
 from ...pp.units import say_apart
 from .surprise_maps import earlier_maps, map_names, paint_maps
 from .surprise_parts import Parts, parts_of, samples_of
@@ -187,9 +188,8 @@ def surprise(
     params[DATA] = fingerprint(adata, [library_key], markers=() if method == "model" else parts.markers, layer=layer)
     params |= {"usual_rms": parts.usual.rms, "usual_shift": parts.usual.shift}
     params["maps"] = list(targets.values())
-    for name in earlier_maps(adata, key_added) if hasattr(data, "images") else ():
-        data.images.pop(name, None)  # of another call: they would be read as this one's
-        data.attrs.get(ATTRS, {}).get(IMPUTED, {}).pop(name, None)
+    if hasattr(data, "images"):  # of another call: they would be read as this one's
+        remove_predicted(data, *earlier_maps(adata, key_added))
     medians = frame.median()
     tables = {"samples": medians, "apart": apart_from_others(medians), "far": far, "errors": parts.table()}
     if parts.inputs is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError
-from ..._keys import ATTRS, CELLS_PREFIX, IMPUTED, INSTANCE_KEY, REGION_KEY
+from ..._keys import CELLS_PREFIX, INSTANCE_KEY, REGION_KEY
 from ...cohort.checks import listed
 from ...cohort.representation import named_columns
 from ...pp.cell_maps import painted_cells
+from ...pp.predicted import add_predicted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,15 +50,10 @@ def paint_maps(
     for region, name in targets.items():
         rows = (adata.obs[_key(adata, "region_key", REGION_KEY)].astype(str) == region).to_numpy()
         instances = adata.obs[_key(adata, "instance_key", INSTANCE_KEY)].to_numpy()[rows]
-        data.images[name] = painted_cells(data, region, instances, values[rows], ["all", *markers])
-        about = json.dumps({"method": "surprise", "key": key})
-        records = data.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})  # they are not samples
-        records[name] = {
-            "of": region,
-            "sample": region.removeprefix(CELLS_PREFIX),
-            "holds": "surprise",
-            "record": about,
-        }
+        image = painted_cells(data, region, instances, values[rows], ["all", *markers])
+        about = {"method": "surprise", "key": key}
+        sample = region.removeprefix(CELLS_PREFIX)
+        add_predicted(data, name, image, of=region, sample=sample, holds="surprise", record=about)
 
 
 def _key(adata: AnnData, which: str, default: str) -> str:
