@@ -55,3 +55,14 @@ def test_a_column_whose_name_is_there_twice_is_refused():
     with pytest.raises(TableError, match="'CD3' is the name of several columns"):
         column_of_x(table, "CD3")
     np.testing.assert_array_equal(column_of_x(table, "CD8"), VALUES[:, 2])
+
+
+@pytest.mark.parametrize("kind", [np.array, csr_array, csc_matrix])
+def test_a_table_that_stays_on_disk_is_read(kind, tmp_path):
+    """Sparse values of a backed table are no array: numpy makes one object of them."""
+    table = AnnData(kind(VALUES), var=pd.DataFrame(index=["CD3", "CD8", "CD31"]), layers={"double": kind(VALUES * 2)})
+    table.write_h5ad(tmp_path / "t.h5ad")
+    backed = read_h5ad(tmp_path / "t.h5ad", backed="r")
+    np.testing.assert_array_equal(dense(backed.X), VALUES)
+    np.testing.assert_array_equal(dense(backed.layers["double"]), VALUES * 2)
+    backed.file.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def dense(values: Any) -> np.ndarray:
-    """A matrix as an array in memory: sparse ones are filled, lazy ones computed.
+    """A matrix as an array in memory: sparse ones are filled, lazy ones computed, those of backed tables read.
 
     Examples
     --------
@@ -22,6 +22,7 @@ def dense(values: Any) -> np.ndarray:
     [[0, 2], [1, 0]]
     """
     values = values.compute() if hasattr(values, "compute") else values
+    values = values.to_memory() if hasattr(values, "to_memory") else values  # sparse, of a table that stays on disk
     return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
 
 
