@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,3 +72,27 @@ def test_a_table_without_columns_holds_no_signature(cells):
     cells.obsm["signatures"] = pd.DataFrame(index=cells.obs_names)
     with pytest.raises(TableError, match="there are no signatures"):
         sfm.tl.score_signatures(cells, favorable=[])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_signatures_of_an_outcome_that_changed_say_so():
+    cells = sfm.datasets.simulate_cells(16, cells_per_patient=100, effect_of="CD8 T", effect_size=-4.0, random_state=0)
+    sfm.tl.discover_signatures(
+        cells, use_rep="X_latent", outcome="response", positive="responder", resolutions=[1.0], n_permutations=0,
+        nested=False,
+    )  # fmt: skip
+    assert cells.obsm["signatures"].shape[1]
+
+    def score(table):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sfm.tl.score_signatures(table, "signatures")
+        return [str(one.message) for one in caught if "made of other data" in str(one.message)]
+
+    assert score(cells) == score(cells[100:].copy()) == []  # cells that are left are in the signatures they were in
+    corrected = cells.copy()
+    corrected.obs["response"] = corrected.obs["response"].astype(str).replace("responder", "complete")
+    assert "obs['response'] changed since. Run sfm.tl.discover_signatures again" in score(corrected)[0]
+    own = cells.copy()
+    own.obsm["signatures"] = ~own.obsm["signatures"]
+    assert "obsm['signatures'] was made of other data: obsm['signatures'] changed" in score(own)[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .._errors import TableError, counted
+from .._fingerprint import say_changed
 from .._storable import named_table
 from .checks import listed
 
@@ -21,10 +23,18 @@ def signature_members(adata: AnnData, key: str) -> pd.DataFrame:
     ------
     TableError
         If a column holds anything else: of text, of shares and of missing values everything but 0 would count as true.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If they were discovered, and the table, outcome or embedding that they were discovered in has changed since.
     """
     table = named_table(adata, key)
     if not table.shape[1]:
         raise TableError(f"The table obsm[{key!r}] has no column: there are no signatures.")
+    record = adata.uns.get(key)
+    if isinstance(record, Mapping):
+        say_changed(adata, record, f"obsm[{key!r}]", "discover_signatures")
     return pd.DataFrame({name: _truth(table[name], key) for name in table}, index=table.index)
 
 

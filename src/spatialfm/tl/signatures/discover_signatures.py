@@ -255,7 +255,6 @@ def discover_signatures(
     record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
     record["params"] = {
         "use_rep": use_rep, "preparation": how,
-        DATA: fingerprint(adata, [patient_key, block_key, *keys], obsm=[use_rep]),
         "fitted_on_all": fitted_on_all(adata, use_rep),
         "outcome": outcome if isinstance(outcome, str) else keys,
         "positive": patients.positive, "event_value": event_text(event_value), "patient_key": patient_key,
@@ -280,6 +279,7 @@ def discover_signatures(
         return record | {"cells": of_cells}
     remove_earlier(adata, key_added)
     write_obsm(adata, key_added, of_cells)
+    record["params"][DATA] = fingerprint(adata, [patient_key, block_key, *keys], obsm=[use_rep, key_added])
     write_uns(adata, key_added, record)
     for name in of_cells:
         remember(adata, origin, of_cells[name], place=f"obsm/{key_added}:{name}")
