@@ -14,6 +14,7 @@ from spatialfm._errors import TableError
 from spatialfm.pl._figure import (
     category_colors,
     color_cycle,
+    digits,
     finish,
     in_random_order,
     letter_panels,
@@ -125,3 +126,12 @@ def test_areas_of_a_foreign_table_have_no_unit():
     assert with_unit(table, "area") == "area"
     table.uns["spatialfm"]["table"]["samples"] = '{"a": {"unit": "µm"}}'  # as pp.cell_table measures them
     assert with_unit(table, "area") == "area (µm²)"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (8.4e-8, "0"), (2e-5, "0.00002"), (0.02, "0.02"), (12.345, "12.3"), (999.6, "1,000"), (2998.4, "2,998"),
+     (2e6, "2,000,000"), (-152, "−152"), (-0.5, "−0.5")],
+)  # fmt: skip
+def test_numbers_have_no_exponent(value, said):
+    assert digits(value) == said

@@ -260,5 +260,10 @@ def test_a_difference_of_means_says_which_group_less_which(patients):
         ends = np.clip(np.concatenate([[0], time, [20.0]]), 0, 20)
         area[name] = float((np.diff(ends) * np.concatenate([[1], survival])).sum())
     text = sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text().replace("\n", " ")
-    assert f"mean up to 20: low {area['low']:.3g}, high {area['high']:.3g}" in text
-    assert f"high less low: {area['high'] - area['low']:.3g} (95 % interval" in text
+    assert f"mean up to 20: {area['low']:.3g} (low), {area['high']:.3g} (high)" in text
+    assert f"high less low: {area['high'] - area['low']:.3g} (95 % interval" in text.replace("−", "-")
+    patients.obs["time"] *= 200
+    sfm.tl.rmst(patients, "arm", horizon=4000.0, n_permutations=999)
+    sfm.tl.kaplan_meier(patients, "arm")
+    text = sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text().replace("\n", " ")
+    assert f"mean up to 4,000: {200 * area['low']:,.0f} (low), {200 * area['high']:,.0f} (high)" in text

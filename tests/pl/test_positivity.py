@@ -10,7 +10,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, TableError
-from spatialfm.pl._positivity import _heading, _number
+from spatialfm.pl._positivity import _heading
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +147,3 @@ def test_calls_of_a_network_have_no_threshold(cells):
     assert not figure.axes[0].lines
     assert figure._suptitle.get_text().replace("\n", " ") == "CD3: cells of 3 of 3 samples were called on the image"
     assert figure.axes[0].get_title(loc="left").endswith("(network)")
-
-
-@pytest.mark.parametrize(("value", "said"), [(0.02, "0.02"), (5, "5"), (1000, "1,000"), (2e4, "20,000"), (0, "0")])
-def test_numbers_of_the_axis_have_no_exponent(value, said):
-    assert _number(value) == said

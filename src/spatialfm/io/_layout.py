@@ -21,6 +21,7 @@ from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
 from ._ome_check import check_fields
+from ._other_formats import no_tiff
 from ._page import Page
 from ._series import choose_series, unused_pages
 from ._state import FileState, file_state
@@ -187,9 +188,7 @@ def _check_magic(state: FileState) -> None:
     if state.path.lower().endswith((".companion.ome", ".ome.xml")) and start[:1] in (b"<", b"\xef"):
         raise companion_error(Path(state.path))
     if start[:2] not in (b"II", b"MM") or start[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
-        raise InputFileError(
-            f"'{state.path}' is not a TIFF file (it starts with {start!r}). Pass a TIFF, or save the image as one."
-        )
+        raise InputFileError(no_tiff(Path(state.path), start))
 
 
 def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> Level:

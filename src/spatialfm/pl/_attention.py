@@ -21,6 +21,7 @@ from ._figure import (
     MISSING,
     Palette,
     category_colors,
+    digits,
     finish,
     in_random_order,
     letter_panels,
@@ -390,12 +391,12 @@ def _title(adata: AnnData, sample: str, rows: np.ndarray, key: str) -> str:
         )
     if not {"label", "target", "risk"} & set(row.index) and "predicted" in row:  # of a published network: no truth
         said = row["predicted"]
-        return f"{sample}: predicted {said}" if isinstance(said, str) else f"{sample}: predicted {said:.3g}"
+        return f"{sample}: predicted {said}" if isinstance(said, str) else f"{sample}: predicted {digits(said)}"
     needed = [f"p_{row['label']}"] if "label" in row else ["predicted"] if "target" in row else ["risk"]
     check_columns(patients, dict.fromkeys(needed, float), f"uns[{key!r}]['patients']", "mil")
     if "label" in row:
         of_label = row[f"p_{row['label']}"]
         return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"
     if "target" in row:
-        return f"{sample}: {row['target']:.3g}, held-out prediction {row['predicted']:.3g}"
+        return f"{sample}: {digits(row['target'])}, held-out prediction {digits(row['predicted'])}"
     return f"{sample}: {'held-out ' if 'fold' in row else ''}log hazard {row['risk']:.2f}"

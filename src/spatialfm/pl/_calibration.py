@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, level, new_axes
+from ._figure import Palette, category_colors, digits, finish, level, new_axes
 from ._kaplan_meier import legend_height
 from ._results import check_result
 
@@ -167,7 +167,7 @@ def _times(record: Mapping, times: float | Sequence[float] | None, key: str) -> 
 
 
 def _time(at: float, unit: str | None) -> str:
-    return f"{at:.3g} {unit}" if unit is not None else f"time {at:.3g}"
+    return f"{digits(at)} {unit}" if unit is not None else f"time {digits(at)}"
 
 
 def _scores(record: Mapping) -> str:

@@ -123,6 +123,21 @@ def level(params: Mapping[str, Any]) -> str:
     return f"{100 * (1 - float(params.get('alpha', 0.05))):g} % interval"
 
 
+def digits(value: float) -> str:
+    """A number as it is read: three digits, all of them before the point from 1,000 on, and no exponent.
+
+    Examples
+    --------
+    >>> digits(0.01234), digits(12.345), digits(2998.4), digits(-152.0)
+    ('0.0123', '12.3', '2,998', '−152')
+    """
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) < 5e-7:  # what is left of 0 in single precision
+        return "0"
+    text = f"{value:,.0f}" if abs(rounded) >= 1000 else f"{rounded:.9f}".rstrip("0").rstrip(".")
+    return text.replace("-", "−")
+
+
 def in_random_order(rows: np.ndarray) -> np.ndarray:
     """Rows in an order in which neither the last category nor the highest number covers the other points."""
     return np.random.default_rng(0).permutation(rows)

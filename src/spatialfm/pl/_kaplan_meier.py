@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
+from ._figure import Palette, category_colors, digits, finish, level, new_axes, stored_colors, with_band
 from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
@@ -237,12 +237,14 @@ def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
     if means is None:
         return []
     groups, unit = means["groups"], f" {time_unit}" if time_unit else ""
-    each = ", ".join(f"{name} {row.rmst:.3g}" for name, row in zip(groups.index, groups.itertuples(), strict=True))
-    lines = [f"mean up to {float(means['horizon']):.4g}{unit}: {each}"]
+    each = ", ".join(
+        f"{digits(row.rmst)} ({name})" for name, row in zip(groups.index, groups.itertuples(), strict=True)
+    )
+    lines = [f"mean up to {digits(float(means['horizon']))}{unit}: {each}"]
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
-        limits = f"{level(means['params'])} {row['ci_low']:.3g} to {row['ci_high']:.3g}"
-        difference = f"{row['group_b']} less {row['group_a']}{comparison(means['params'])}: {row['difference']:.3g}"
+        limits = f"{level(means['params'])} {digits(row['ci_low'])} to {digits(row['ci_high'])}"
+        difference = f"{row['group_b']} less {row['group_a']}{comparison(means['params'])}: {digits(row['difference'])}"
         lines.append(f"{difference} ({limits}), {format_p(float(row['p_value']))}")
     return [textwrap.fill(line, 60) for line in lines]
 

@@ -19,7 +19,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from .._ranges import at_least
 from .._storable import named_table
-from ._figure import finish, new_panels
+from ._figure import digits, finish, new_panels
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -281,13 +281,8 @@ def _label(axes: Sequence[Axes], cofactor: float, edges: np.ndarray) -> None:
     for ax in axes:
         ax.xaxis.set_major_locator(FixedLocator(np.arcsinh(places / cofactor)))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _number(np.sinh(x) * cofactor)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: digits(np.sinh(x) * cofactor)))
         ax.tick_params(labelsize="small")
-
-
-def _number(value: float) -> str:
-    """Three digits without an exponent: 0.02, 500, 20,000."""
-    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def _round_numbers(low: float, high: float, cofactor: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..pp.elements import SampleElements, image_to_system, labels_to_system, mat
 from ..pp.joins import whole_numbers
 from ..pp.units import kinds_of_pixels, length_unit
 from ._cells import CHANNEL_COLORS
-from ._figure import OKABE_ITO, check_once, finish
+from ._figure import OKABE_ITO, check_once, digits, finish
 from ._raster import BEYOND, Extent, SlideWindow, composite, draw_scale_bar, fine, read_raster
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def search_results(
         for column, (crop, hit) in enumerate(zip(crops, hits_of[shown[row]].itertuples(), strict=True)):
             same = crop.label == query.label
             edge = "0.6" if label_key is None else SAME if same else OTHER
-            text = _caption(crop, f"{hit.rank}: distance {hit.distance:.3g}")
+            text = _caption(crop, f"{hit.rank}: distance {digits(float(hit.distance))}")
             _draw(axes[row, column + 1], crop, colored[1][row][column], text, edge, "-" if same else (0, (3, 2)))
         for ax in axes[row, len(crops) + 1 :]:
             ax.set_axis_off()
