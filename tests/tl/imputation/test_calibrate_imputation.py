@@ -18,6 +18,7 @@ from spatialdata.models import Image2DModel
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning, TableError
+from spatialfm._fingerprint import changed_since
 from spatialfm._storable import write_obsm
 from spatialfm.learn.imputers import fit_imputer
 
@@ -284,6 +285,24 @@ def test_thresholds_of_positivity_are_used_by_sample(calibrated):
     cells.uns["positive"] = {"thresholds": limits.iloc[1:]}
     with pytest.raises(TableError, match=f"no thresholds of sample '{samples[0]}'"):
         sfm.tl.calibrate_imputation(cells, markers="CD8", positive_key="positive")
+
+
+def test_thresholds_of_other_intensities_are_named(calibrated):
+    cells = calibrated[0].copy()
+    sfm.tl.marker_positivity(cells, markers="CD8", method="gates", gates={"CD8": 30.0})
+    options = {"markers": "CD8", "positive_key": "positive", "n_bootstrap": 0, "n_permutations": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        sfm.tl.calibrate_imputation(cells, **options)
+    assert changed_since(cells, cells.uns["imputation_calibration"], "x", "calibrate_imputation") is None
+    cells.obs["sample"] = cells.obs["sample"].cat.reorder_categories(cells.obs["sample"].cat.categories[::-1])
+    first, last = cells.obs["sample"].cat.categories[[0, -1]]
+    cells.obs["sample"] = cells.obs["sample"].astype(str).replace({first: last, last: first})
+    with pytest.warns(SpatialfmWarning, match=r"\(positive_key=\) was made of other data: obs\['sample'\] changed"):
+        sfm.tl.calibrate_imputation(cells, **options)
+    cells.obsm["X_imputed"] = cells.obsm["X_imputed"] * 2
+    words = changed_since(cells, cells.uns["imputation_calibration"], "x", "calibrate_imputation")
+    assert "obsm['X_imputed'] changed since" in words
 
 
 def test_few_patients_are_said():

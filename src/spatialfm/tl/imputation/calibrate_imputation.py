@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import PanelError, TableError, counted, warn
+from ..._fingerprint import DATA, fingerprint, say_changed
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ..._progress import progress_bar
 from ..._public import public
@@ -185,6 +186,7 @@ def calibrate_imputation(
     params = {"key": key, "layer": layer or "X", "coverage": coverage, "n_levels": n_levels, "guarantee": guarantee}
     params |= {"positive_key": positive_key or "", "patient_key": patient_key, "method": imputed.method}
     params |= {"seen": list(imputed.seen), "n_bootstrap": n_bootstrap, "n_permutations": n_permutations}
+    params[DATA] = fingerprint(here, [patient_key], obsm=[key])
     write_uns(here, key_added, {**result, "params": {**params, "random_state": random_state}})
     _say(result, options)
     return result["summary"]
@@ -264,6 +266,7 @@ def _thresholds(there: AnnData, old: Side, positive_key: str | None, library_key
         means = old.measured.mean()
         return pd.DataFrame(np.tile(means, (there.n_obs, 1)), index=there.obs_names, columns=old.measured.columns)
     table = named_table(there, positive_key, "thresholds")
+    say_changed(there, there.uns[positive_key], f"uns[{positive_key!r}] (positive_key=)", "marker_positivity")
     if lacking := [name for name in old.measured if name not in table]:
         raise PanelError(
             f"uns[{positive_key!r}] (positive_key=) has no thresholds of {lacking[0]!r}; found "
