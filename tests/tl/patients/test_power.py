@@ -162,6 +162,15 @@ def test_small_pilots_are_said_or_refused():
         sfm.tl.power(table, "composition", 2.0, cell_type="T")
 
 
+@pytest.mark.parametrize(
+    ("question", "way"), [("survival", "Pass share= for a feature of two groups"), ("auroc", "Leave")]
+)
+def test_groups_of_the_pilot_are_refused_where_they_are_not_looked_at(question, way):
+    """They were passed over: of a continuous feature the power is far higher than of two groups."""
+    with pytest.raises(TableError, match=rf"group_key='arm' is for question='composition' only. {way}"):
+        sfm.tl.power(pilot(), question, 0.7, group_key="arm", n_patients=[20])
+
+
 def test_figure_shows_lines_of_cells_and_refuses_changed_data():
     table = pilot()
     options = {"cell_type": "T", "n_patients": [10, 20], "n_cells": [10, 100], "n_simulations": 30}

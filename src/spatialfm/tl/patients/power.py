@@ -78,7 +78,8 @@ def power(
     cell_type
         Name in ``var`` of the cell type, for ``"composition"``.
     group_key
-        Column of ``obs`` with groups of the pilot that differ already: the spread is that within them.
+        Column of ``obs`` with groups of the pilot that differ already, for ``"composition"``: the spread is that within
+        them.
     n_patients
         Numbers of patients, both groups together.
     n_cells
@@ -153,7 +154,7 @@ def power(
     check_anndata(patients, "power", None if copy else key_added)
     check_patients(patients, patient_key)
     numbers = _numbers(n_patients, share)
-    _check_effect(question, effect, cell_type, n_cells)
+    _check_effect(question, effect, cell_type, n_cells, group_key)
     rng = np.random.default_rng(random_state)
     if question == "composition":
         plan = _of_composition(patients, effect, cell_type, group_key, n_cells, on_missing, rng)
@@ -238,7 +239,7 @@ def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, 
     return sizes
 
 
-def _check_effect(question: str, effect: float, cell_type: str | None, n_cells: object) -> None:
+def _check_effect(question: str, effect: float, cell_type: str | None, n_cells: object, group_key: str | None) -> None:
     if question == "auroc" and not 0 < effect < 1:
         raise TableError(f"effect={effect:g} is not an AUROC. Pass one between 0 and 1, such as 0.7.")
     if question != "auroc" and not (np.isfinite(effect) and effect > 0):
@@ -252,6 +253,9 @@ def _check_effect(question: str, effect: float, cell_type: str | None, n_cells: 
         )
     if n_cells is not None and question != "composition":
         raise TableError(f"n_cells={n_cells} is for question='composition' only. Leave it out.")
+    if group_key is not None and question != "composition":
+        instead = "Pass share= for a feature of two groups" if question == "survival" else "Leave it out"
+        raise TableError(f"group_key={group_key!r} is for question='composition' only. {instead}.")
 
 
 def _pilot_spread(
