@@ -40,6 +40,9 @@ def test_means_are_all_columns_of_the_plain_baseline_and_of_the_table(embedded):
     )
     table = intensities(embedded, "X")
     assert table.names == tuple(embedded.var_names)
+    # what a model of ours made of an image is known to be intensities; a table may have been transformed by hand
+    measured = [intensities(embedded, rep).as_measured for rep in ("X_classical", "X_mean_intensity", "X")]
+    assert measured == [True, True, False]
 
 
 def test_networks_components_fractions_and_logarithms_are_none(embedded):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import skew
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
 
 from spatialfm.cohort.intensities import Intensities
-from spatialfm.learn.arcsinh import IntensityScaler, find_cofactor
+from spatialfm.learn.arcsinh import IntensityScaler, find_cofactor, is_even, skewness
 from spatialfm.learn.probe import column_scaler, fit_probe
 
 
@@ -106,3 +110,37 @@ def test_a_table_of_which_much_is_centred_holds_something_else():
     assert np.isnan(IntensityScaler(means(5)).fit(values).cofactors_).all()
     some = IntensityScaler(means(4)).fit(values[:, 1:])
     assert np.isnan(some.cofactors_).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [np.log1p, lambda x: np.arcsinh(x / 2), lambda x: x.argsort(axis=0).argsort(axis=0) / len(x)],
+    ids=["logarithms", "arcsinh", "ranks"],
+)
+def test_columns_that_were_transformed_by_hand_are_left_as_they_are(how):
+    values = np.random.default_rng(0).lognormal(2, 0.8, (600, 4))
+    unknown = replace(means(4), as_measured=False)
+    raw = IntensityScaler(unknown).fit(values)
+    assert np.isfinite(raw.cofactors_).all()
+    by_hand = how(values)
+    left = IntensityScaler(unknown).fit(by_hand)
+    assert np.isposinf(left.cofactors_).all()
+    np.testing.assert_allclose(left.transform(by_hand), StandardScaler().fit_transform(by_hand), atol=1e-10)
+    assert np.isfinite(IntensityScaler(means(4)).fit(by_hand).cofactors_).all()  # of an image, and known to be
+
+
+def test_one_marker_of_four_that_is_symmetric_does_not_speak_for_all():
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(50, 14, 600), rng.lognormal(2, 0.8, (600, 3))])
+    unknown = replace(means(4), as_measured=False)
+    assert np.isfinite(IntensityScaler(unknown).fit(values).cofactors_).all()
+    two = np.column_stack([rng.normal(50, 14, 600), values[:, :3]])
+    assert np.isposinf(IntensityScaler(unknown).fit(two).cofactors_).all()
+
+
+def test_skewness_is_that_of_scipy():
+    values, _ = counts()
+    np.testing.assert_allclose([skewness(column) for column in values.T], skew(values), rtol=1e-10)
+    assert skewness(np.ones(5)) == 0
+    assert not is_even(np.repeat([0.0, 1.0], [80, 20]), 0.5)  # of two values, as skewed either way
+    assert not is_even(np.zeros(9), 1.0)

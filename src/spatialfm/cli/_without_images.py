@@ -58,6 +58,8 @@ def complete(table: AnnData) -> np.ndarray:
 def scaled_markers(table: AnnData) -> np.ndarray:
     """Intensities of the markers that every cell has, ``(n, markers)``: arcsinh by marker, then standardised.
 
+    Columns that were transformed by hand, as `IntensityScaler` finds, are standardised alone.
+
     Raises
     ------
     TableError
@@ -74,7 +76,7 @@ def scaled_markers(table: AnnData) -> np.ndarray:
             "or read.markers."
         )
     n = len(names)
-    scaler = IntensityScaler(Intensities(names, np.arange(n), np.zeros(n), np.ones(n)))
+    scaler = IntensityScaler(Intensities(names, np.arange(n), np.zeros(n), np.ones(n), as_measured=False))
     return scaler.fit(values).transform(values).astype(np.float32)
 
 

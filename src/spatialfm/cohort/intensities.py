@@ -32,6 +32,8 @@ class Intensities:
         ``(k,)`` each: what the columns were standardised with when they were embedded; 0 and 1 where they were not.
     compressed
         Whether they are arcsinh of intensities.
+    as_measured
+        Whether they are known to be what the image has; ``X`` may have been transformed by hand.
     """
 
     names: tuple[str, ...]
@@ -39,6 +41,7 @@ class Intensities:
     mean: np.ndarray
     sd: np.ndarray
     compressed: bool = False
+    as_measured: bool = True
 
     def of(self, values: np.ndarray, number: int) -> np.ndarray:
         """Intensities ``(n,)``, float64, of the marker of that number in rows, in a unit of its own."""
@@ -55,7 +58,8 @@ def intensities(adata: AnnData, use_rep: str) -> Intensities | None:
         if "composition" in adata.uns or "log1p" in adata.uns:
             return None
         names = tuple(map(str, adata.var_names))
-        return Intensities(names, np.arange(len(names)), np.zeros(len(names)), np.ones(len(names)))
+        n = len(names)
+        return Intensities(names, np.arange(n), np.zeros(n), np.ones(n), as_measured=False)
     notes = adata.uns.get(UNS, {}).get(use_rep)
     if not isinstance(notes, Mapping) or notes.get("model") not in MEANS_OF or notes.get("n_components"):
         return None

@@ -21,6 +21,7 @@ DECADES = (
 )
 MOST_NEGATIVE = 0.1  # sum of values below 0 over that above, beyond which a column is centred, not an intensity
 MOST_CENTRED = 0.25  # share of such columns, beyond which a table holds no intensities at all
+MOST_EVEN = 0.25  # share of columns that arcsinh makes more skewed, beyond which their logarithm was taken before
 
 
 def find_cofactor(values: np.ndarray) -> float:
@@ -47,6 +48,29 @@ def find_cofactor(values: np.ndarray) -> float:
     return float(max(low, DECADES * high))
 
 
+def skewness(values: np.ndarray) -> float:
+    """Third moment of values ``(n,)`` over that of a normal distribution as wide; 0 where all are the same.
+
+    Examples
+    --------
+    >>> skewness(np.array([0.0, 0.0, 0.0, 4.0])).__round__(3)
+    1.155
+    """
+    apart = values - values.mean()
+    spread = np.sqrt((apart**2).mean())
+    return float(((apart / spread) ** 3).mean()) if spread > 0 else 0.0
+
+
+def is_even(values: np.ndarray, cofactor: float) -> bool:
+    """Whether a column ``(n,)`` is more symmetric as it is than arcsinh would make it.
+
+    Intensities have a long tail upwards, which arcsinh brings in. Of what a user has taken logarithms, ranks or
+    percentiles of, it would draw out the lower end, where values differ by noise. A column of one value or two, which
+    is as skewed either way, is not even.
+    """
+    return abs(skewness(values)) < (1 - 1e-6) * abs(skewness(np.arcsinh(values / cofactor)))
+
+
 class IntensityScaler(TransformerMixin, BaseEstimator):
     """Means of markers by arcsinh with a cofactor by marker, then all columns to mean 0 and standard deviation 1.
 
@@ -54,7 +78,9 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
     ----------
     intensities
         Which columns are means; others are standardised alone. If more than a quarter of them are centred, the table
-        holds something else, such as an embedding or components, and all are.
+        holds something else, such as an embedding or components, and all are. Where it is not known that they are as
+        an image has them, a quarter that arcsinh would make more skewed tell that they were transformed before: all
+        are left, with a cofactor of infinity, but remain means of markers.
     """
 
     def __init__(self, intensities: Intensities) -> None:
@@ -68,8 +94,17 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
         self.cofactors_ = np.array([find_cofactor(of.of(values, number)) for number in range(len(of.places))])
         if np.isnan(self.cofactors_).mean() > MOST_CENTRED:
             self.cofactors_ = np.full(len(of.places), np.nan)
+        elif not of.as_measured and self._even(values).mean() > MOST_EVEN:
+            self.cofactors_ = np.where(np.isnan(self.cofactors_), np.nan, np.inf)
         self.scaler_ = StandardScaler(copy=False).fit(self._compressed(values))
         return self
+
+    def _even(self, values: np.ndarray) -> np.ndarray:
+        """Which of the columns of means ``(k,)`` arcsinh would make more skewed."""
+        pairs = enumerate(self.cofactors_)
+        return np.array(
+            [np.isfinite(one) and is_even(self.intensities.of(values, number), one) for number, one in pairs]
+        )
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Rows ``(n, columns)`` on the common scale, of the same type."""

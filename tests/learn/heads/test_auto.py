@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 from spatialfm.learn.heads import auto as file
-from spatialfm.learn.heads.auto import _some, choose, decide, error_of_sum, fit_any, fit_stacked
+from spatialfm.learn.heads.auto import _some, choose, decide, fit_any, fit_stacked
 from spatialfm.learn.heads.blocks import ColumnBlock, scaler_of
 from spatialfm.learn.heads.cells import VisibleCells
 from spatialfm.learn.heads.options import Options
@@ -37,15 +37,6 @@ def test_another_method_must_be_better_by_more_than_its_standard_error():
     assert 0 < row["gain"] <= row["gain_error"] * (1 + 1e-9)
     assert only_chance.method == "a"
     assert "no method was better by more than its standard error" in only_chance.why
-
-
-def test_errors_are_those_between_patients():
-    rng = np.random.default_rng(0)
-    of_patient = rng.normal(size=8)
-    values, groups = np.repeat(of_patient, 10), np.repeat([f"p{i}" for i in range(8)], 10)
-    assert error_of_sum(values, groups) == pytest.approx(np.sqrt(8) * (10 * of_patient).std(ddof=1))
-    assert error_of_sum(values, None) == pytest.approx(np.sqrt(80) * values.std(ddof=1))
-    assert error_of_sum(values, groups) > 2 * error_of_sum(values, None)
 
 
 def cells_and_labels(n=300, seed=0):

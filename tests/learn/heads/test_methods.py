@@ -186,6 +186,55 @@ def test_a_wide_output_of_a_network_has_the_probe_and_trees():
     assert model.notes == {"C": 0.2}
 
 
+def test_one_label_a_class_is_for_the_probe_alone():
+    """No covariance is told by it, and no cut: twelve types, each of which has two of thirty columns."""
+    gains = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        codes = rng.permutation(np.repeat(np.arange(12), 60))
+        values = rng.normal(size=(720, 30))
+        values[np.arange(720), codes] += 5
+        values[np.arange(720), codes + 12] += 5
+        names, cells = np.array(list("abcdefghijkl"))[codes], seen(values)
+        rows = np.array([np.flatnonzero(codes == code)[0] for code in range(12)])
+        model = fit_method("ensemble", cells, rows, names[rows], Options())
+        linear = fit_method("linear", cells, rows, names[rows], Options())
+        np.testing.assert_allclose(model.predict_seen(), np.maximum(linear.predict_seen(), 1e-3), atol=0.02)
+        assert model.notes == {"C": pytest.approx(1 / 3)}
+        parts = [fit_method(name, cells, rows, names[rows], Options()).predict_seen() for name in ("lda", "trees")]
+        pair = np.sqrt(halved(parts[0]) * parts[1])
+        gains.append((model.predict_seen().argmax(axis=1) == codes).mean() - (pair.argmax(axis=1) == codes).mean())
+    assert np.mean(gains) > 0.01
+    # what is fitted again to some labels of a type that had several has the same parts
+    more = np.concatenate([np.flatnonzero(codes == code)[:3] for code in range(12)])
+    several = fit_method("ensemble", cells, more, names[more], Options())
+    assert len(fit_method("ensemble", cells, rows, names[rows], Options().again(several)).parts) == 2
+    some = rows[:5]
+    assert len(fit_method("ensemble", cells, some, names[some], Options().again(model)).parts) == 1
+
+
+def test_many_labels_choose_between_the_discriminant_and_the_probe():
+    """Types with one covariance, of which normal distributions are the truth; and one type that is wider by far."""
+    for seed, wider in ((0, False), (1, False), (0, True), (1, True), (2, True)):
+        rng = np.random.default_rng(seed)
+        codes = rng.permutation(np.repeat(np.arange(3), 700))
+        values = rng.normal(size=(2100, 6 if wider else 40)) * np.where(wider & (codes == 2), 6, 1)[:, None]
+        values[:, 0] += 3 * (codes == 1)
+        values[:, 1] += (10 if wider else 3) * (codes == 2)
+        names, cells, plain = np.array(["a", "b", "c"])[codes], seen(values), Options(C=1.0, calibrate=False)
+        rows, others = np.arange(600), np.arange(600, 2100)
+        model = fit_method("ensemble", cells, rows, names[rows], plain)
+        assert ("C" in model.notes) is wider
+        parts = [fit_method(name, cells, rows, names[rows], plain).predict_seen(others) for name in ("lda", "linear")]
+        np.testing.assert_allclose(model.parts[0].predict_seen(others), parts[1] if wider else halved(parts[0]))
+        right = [(part.argmax(axis=1) == codes[others]).mean() for part in parts]
+        assert not wider or right[1] - right[0] > 0.005  # of cells that no choice has seen
+        again = fit_method("ensemble", cells, rows[:300], names[:300], plain.again(model))
+        assert type(again.parts[0]) is type(model.parts[0])  # not chosen anew
+        few = fit_method("ensemble", cells, rows[:300], names[:300], plain)
+        assert few.notes == {}
+
+
 def means_among_noise(seed):
     rng = np.random.default_rng(seed)
     values, names = blobs(n_columns=3, apart=3, seed=seed)

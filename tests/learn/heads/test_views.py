@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
@@ -33,6 +35,12 @@ def test_a_column_that_was_centred_is_no_mean():
     values = table()
     values[:, 3] -= values[:, 3].mean()
     assert mean_columns(scaler_of([ColumnBlock("X", 8, means_at([1, 2, 3, 5, 6]))], values)).tolist() == [1, 2, 5, 6]
+
+
+def test_means_that_were_transformed_by_hand_are_means():
+    by_hand = np.log(table())
+    of = replace(means_at([1, 2, 3, 5, 6]), as_measured=False)
+    assert mean_columns(scaler_of([ColumnBlock("X", 8, of)], by_hand + 10)).tolist() == [1, 2, 3, 5, 6]
 
 
 def test_the_columns_are_those_of_the_whole_scale():

@@ -13,6 +13,7 @@ from ..probe import coded
 from ..temperature import find_temperature, tempered
 from .blocks import ColumnBlock, columns_of, scalers_of
 from .cells import VisibleCells
+from .compared import N_ERRORS, error_of_sum
 from .fitted import Fitted, held_out_probability
 from .methods import fit_codes, fit_method, parts_of_ensemble
 from .mixture import Mixture, damping, each_tempered, fit_mixture, pooled
@@ -24,7 +25,6 @@ OTHERS = ("linear", "lda", "nearest_mean", "trees", "self_training", "spreading"
 MIN_HELD_OUT, MIN_OF_CLASS = 15, 3  # labelled cells, and those of the rarest class, below which nothing is compared
 MOST_SEEN = 20_000  # cells without label that methods are compared with
 COMPARED = ("method", "recall", "loss", "gain", "gain_error", "n_held_out")  # gain over the first
-N_ERRORS = 1.0  # standard errors by which another must be better
 
 
 @dataclass(frozen=True)
@@ -185,19 +185,6 @@ def decide(probabilities: dict[str, np.ndarray], truth: np.ndarray, groups: np.n
     able = table[table["gain"] > N_ERRORS * table["gain_error"]]
     best = first if able.empty else str(able.sort_values(["recall", "loss"], ascending=[False, True])["method"].iloc[0])
     return ChosenMethod(best, reason(table.set_index("method"), best, first, others, groups), table)
-
-
-def error_of_sum(values: np.ndarray, groups: np.ndarray | None) -> float:
-    """Standard error of a sum over rows, or over patients where there are five or more.
-
-    Examples
-    --------
-    >>> error_of_sum(np.array([1.0, 1.0, 1.0]), None)
-    0.0
-    """
-    if groups is not None and len(np.unique(groups)) >= 5:
-        values = np.bincount(np.unique(groups, return_inverse=True)[1], values)
-    return float(np.sqrt(len(values)) * values.std(ddof=1))
 
 
 def reason(table: pd.DataFrame, best: str, first: str, others: Sequence[str], groups: np.ndarray | None) -> str:

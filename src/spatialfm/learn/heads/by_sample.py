@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ..probe import coded
-from .auto import MIN_HELD_OUT, N_ERRORS, error_of_sum
+from .auto import MIN_HELD_OUT
 from .blocks import AppliedScaler
 from .cells import VisibleCells
+from .compared import N_ERRORS, error_of_sum
 from .fitted import held_out_probability
 from .methods import fit_rule
 from .mixture import class_shares

@@ -12,11 +12,12 @@ import pandas as pd
 
 from ..._errors import TableError
 from ..probe import check_head, coded
-from ..temperature import Calibration
+from ..temperature import MANY, Calibration
 from .bcos import fit_bcos
 from .cells import VisibleCells
+from .compared import is_better
 from .discriminant import fit_discriminant
-from .fitted import Fitted, RuleFitted, ScoringRule, some_rows, with_temperature
+from .fitted import Fitted, RuleFitted, ScoringRule, held_out_probability, some_rows, with_temperature
 from .mixture import Mixture, fit_mixture
 from .nearest_mean import fit_nearest_mean
 from .options import Options
@@ -92,7 +93,9 @@ def fit_ensemble(
 
     A covariance of hundreds of columns is not told by few labels, so that a wide output of a network has the linear
     probe in its place. Where means of markers are some of many columns (`classical`), both see the means by themselves,
-    and the trees all columns too: among hundreds of textures a cut by noise is more often the best one.
+    and the trees all columns too: among hundreds of textures a cut by noise is more often the best one. One label of
+    each type says nothing of a covariance, and too little for a tree: then the probe is alone. Many labels show where
+    one covariance for all types is wrong: then the probe, which takes none, has its place.
 
     The penalty of the probe is chosen once, on all labelled rows, not again where some of them are held out for the
     temperature.
@@ -122,15 +125,36 @@ def parts_of_ensemble(
     width, means = cells.values.shape[1], mean_columns(cells.scaler)
     alone = replace(cells, scaler=ColumnScaler(cells.scaler, means)) if MIN_MEANS <= len(means) < width else None
     wide = alone is None and len(means) < width and width > MOST_NARROW
-    if wide and isinstance(options.penalty, str):
+    single = _is_alone(codes, options)
+    unsure = partial(fit_unsure, cells if alone is None else alone, classes=classes)
+    if (wide or single or len(codes) >= MANY) and isinstance(options.penalty, str):
         plain = replace(plain, C=fit_codes("linear", cells, rows, codes, classes=classes, options=plain).notes["C"])
-    straight: Fit = (
-        partial(fit_codes, "linear", cells, classes=classes, options=plain)
-        if wide
-        else partial(fit_unsure, cells if alone is None else alone, classes=classes)
-    )
+    probe = partial(fit_codes, "linear", cells, classes=classes, options=plain)
+    if single:
+        return [probe], plain.penalty
+    by_probe = wide or _is_told_better(probe, unsure, cells, rows, codes, options)
     trees: list[Fit] = [partial(fit_rule, "trees", one, classes=classes) for one in (cells, alone) if one is not None]
-    return [straight, *trees], plain.penalty if wide else None
+    return [probe if by_probe else unsure, *trees], plain.penalty if by_probe else None
+
+
+def _is_alone(codes: np.ndarray, options: Options) -> bool:
+    """Whether no type has two labels; of fits to some of the labels, whether none had among all of them."""
+    like = options.like
+    return len(like.parts) == 1 if isinstance(like, Mixture) else bool(np.bincount(codes).max() == 1)
+
+
+def _is_told_better(
+    probe: Fit, unsure: Fit, cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, options: Options
+) -> bool:
+    """Whether the probe stands for discriminant analysis: where many labels say so, a fifth of them held out."""
+    if options.like is not None:
+        return "C" in options.like.notes
+    if len(codes) < MANY:
+        return False
+    groups = cells.groups_of(rows)
+    other, places = held_out_probability(probe, rows, codes, groups, options.random_state)
+    first, _ = held_out_probability(unsure, rows, codes, groups, options.random_state)
+    return is_better(other, first, codes[places], None if groups is None else groups[places])
 
 
 def fit_unsure(cells: VisibleCells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:

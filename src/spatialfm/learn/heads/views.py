@@ -39,7 +39,10 @@ class ColumnScaler(TransformerMixin, BaseEstimator):
 
 
 def mean_columns(scaler: object) -> np.ndarray:
-    """Columns that went through arcsinh, of one representation or of several side by side: the means of markers."""
+    """Columns that are means of markers, of one representation or of several side by side; not those that were centred.
+
+    They went through arcsinh, or have a cofactor of infinity where that was done before.
+    """
     widths = getattr(scaler, "widths", None)
     scalers: list[Any] = list(getattr(scaler, "scalers", [scaler]))
     starts = [0] if widths is None else np.cumsum([0, *widths[:-1]]).tolist()
@@ -47,5 +50,5 @@ def mean_columns(scaler: object) -> np.ndarray:
     for one, start in zip(scalers, starts, strict=True):
         cofactors = getattr(one, "cofactors_", None)
         if cofactors is not None:
-            columns.append(start + one.intensities.places[np.isfinite(cofactors)])
+            columns.append(start + one.intensities.places[~np.isnan(cofactors)])
     return np.sort(np.concatenate(columns))

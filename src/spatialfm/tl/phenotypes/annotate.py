@@ -84,15 +84,14 @@ def annotate(
 
     By default discriminant analysis and extremely randomised trees are pooled, whose errors differ: of all methods
     tried on eight sets of real cells, the pair that gained most with five and with twenty labels of a type, and lost on
-    none. A part that is too sure on labelled cells which are held out is damped first, so that it does not overrule the
-    other. A wide output of a network (more than 64 columns) has the linear probe in place of the discriminant; where
-    means of markers are some of the columns, as in `classical`, both see the means by themselves, and the trees all
-    columns too. ``method="linear"`` is the probe alone, as in KRONOS (Online Methods,
-    *Cell phenotyping*): L2 logistic regression by L-BFGS on standardised columns, classes weighing alike. In two things
+    none. A part that is too sure on labelled cells which are held out is damped first. A wide output of a network (more
+    than 64 columns) has the linear probe in place of the discriminant, as has what 500 or more labels say it of; with
+    one label of each type it is alone. Where means of markers are some of the columns, as in `classical`, both see the
+    means by themselves, and the trees all columns too. ``method="linear"`` is the probe alone, as in KRONOS (Online
+    Methods, *Cell phenotyping*): L2 logistic regression by L-BFGS on standardised columns, classes alike. In two things
     it is ours. Columns are standardised on all cells, those without label too, as the scale of a few labelled cells is
-    mostly noise. The penalty is one of a grid of five, fitted to at most 4,000 cells: less work than the fit itself
-    where there are many, fractions of a second where there are few; the published search is ``C="search"``. One
-    labelled cell per class is enough to run.
+    mostly noise. The penalty is one of a grid of five, fitted to at most 4,000 cells: less work than the fit itself;
+    the published search is ``C="search"``. One labelled cell per class is enough to run.
 
     Parameters
     ----------
@@ -150,7 +149,8 @@ def annotate(
         quantile of its values above 0, of all cells), so that units do not matter. Such columns are those of ``"X"``
         and of ``mean-intensity``, and the means of ``classical``; not those of ``X`` of which scanpy has taken
         logarithms, that were centred (with as much below 0 as a tenth of what is above), or that hold fractions, and
-        none of a network's output. Pass False where ``X`` was transformed by hand.
+        none of a network's output. ``X`` that was transformed by hand (arcsinh would make more than a quarter of the
+        columns more skewed) stays as it is. Pass False where that is known.
     by_sample
         Then bring each sample to the means and standard deviations of all cells: slides that were stained or scanned
         apart differ in every marker. It also removes what is different in their cells, so that labels decide:
