@@ -73,6 +73,16 @@ def test_types_can_be_chosen_and_axes_given(patients, tmp_path):
     assert (tmp_path / "types.pdf").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("kind", "axis"), [("dots", "xaxis"), ("effect", "yaxis"), ("reference", "yaxis")])
+def test_the_axis_says_what_the_names_are_of(patients, kind, axis):
+    """Niches are called by numbers, which say nothing alone."""
+    ax = sfm.pl.compare_composition(patients, kind=kind, show=False)
+    assert getattr(ax, axis).get_label_text() == "type"
+    del patients.uns["composition"]
+    ax = sfm.pl.compare_composition(patients, kind=kind, show=False)
+    assert getattr(ax, axis).get_label_text() == ""
+
+
 def test_nothing_overlaps(patients, check_boxes):
     figure = sfm.pl.compare_composition(patients, return_fig=True)
     figure.canvas.draw()

@@ -120,6 +120,7 @@ def test_heatmap_values(samples, layer):
     assert len(limits) == 1  # one scale for all groups
     low, high = limits.pop()
     assert (low, high) == pytest.approx((values.min(), values.max()) if layer is None else (-high, high))
+    assert ax.get_ylabel() == "type"
     assert ax.figure.axes[1].get_ylabel() == ("Fraction of cells" if layer is None else "Centred log-ratio")
 
 

@@ -13,6 +13,7 @@ from .._dense import dense
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
+from ._composition import cluster_column
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
 from ._results import by_outcome, check_columns, check_known, check_result, corrected
 
@@ -132,6 +133,7 @@ def compare_composition(
         parts = _fractions(compared, table, groups, params)
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), params)
+        ax.set_xlabel(cluster_column(patients))
         if params.get("model") == "pairs":
             _draw_pairs(ax, parts, table, groups)
         ax.annotate(
@@ -142,6 +144,7 @@ def compare_composition(
         columns = _effect_columns(table, kind, params["groups"], f"uns[{key!r}]['table']")
         ax = new_axes(ax, figsize or (5.6, 1.5 + 0.34 * len(table)))
         _draw_effects(ax, table, columns, params)
+        ax.set_ylabel(cluster_column(patients))
         if "together" in level:
             ax.annotate(
                 f"coloured: {level}", (1, 0), (0, -38), xycoords="axes fraction", textcoords="offset points",

@@ -181,7 +181,7 @@ def legend_columns(n: int) -> int:
 
 def _draw_bars(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
     names = [str(name) for name in patients.var_names]
-    cluster_key = _params(patients).get("cluster_key", "")
+    cluster_key = cluster_column(patients)
     colors = category_colors(names, palette, patients.uns.get(f"{cluster_key}_colors"))
     bottom = np.zeros(len(values))
     for column, (name, color) in enumerate(zip(names, colors, strict=True)):
@@ -207,11 +207,17 @@ def _draw_heatmap(ax: Axes, patients: AnnData, values: np.ndarray, positions: np
             cmap=colors["cmap"], vmin=low, vmax=high, rasterized=True,
         )  # fmt: skip
     ax.set_yticks(range(patients.n_vars), [str(name) for name in patients.var_names])
+    ax.set_ylabel(cluster_column(patients))
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     label = {None: "Fraction of cells", "clr": "Centred log-ratio", "counts": "Cells"}.get(layer, layer)
     ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.7, pad=0.02)
+
+
+def cluster_column(patients: AnnData) -> str:
+    """What the types or niches of the table were called in the table of cells; empty where that is not recorded."""
+    return str(_params(patients).get("cluster_key") or "")
 
 
 def _params(patients: AnnData) -> Mapping[str, Any]:
