@@ -6,6 +6,7 @@ import json
 import warnings
 
 import anndata as ad
+import dask.array
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -255,6 +256,18 @@ def test_embeddings_are_compared(patients, tmp_path, kind):
     assert changes(patients, made_of) == []
     assert changes(patients, fingerprint(patients, obsm=["X"])) == []
     assert "X" in json.loads(fingerprint(patients, obsm=["X"]))
+
+
+def test_embeddings_that_stay_on_disk_are_read_in_parts(patients, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(patients.n_obs, 7))
+    patients.obsm["X_model"] = values
+    in_memory, sizes = fingerprint(patients, obsm=["X_model"]), []
+    monkeypatch.setattr("spatialfm._fingerprint.READ", 7 * 11)
+    monkeypatch.setattr("spatialfm._fingerprint.dense", lambda part: sizes.append(part.shape) or np.asarray(part))
+    patients.obsm["X_model"] = dask.array.from_array(values, chunks=(13, 7))
+    assert fingerprint(patients, obsm=["X_model"]) == in_memory
+    assert max(sizes) == (11, 7)
+    assert sum(rows for rows, _ in sizes) == patients.n_obs
 
 
 def test_other_rows_of_a_table_with_text_are_seen(patients):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ DATA = "data"  # in the params of a result
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 ODD = np.uint64(0x100000001B3)
 AT_ONCE = 50_000  # values of an embedding: they stay in the cache
+READ = 2**24  # values that are read at once of one that stays on disk
 
 
 def fingerprint(
@@ -180,8 +182,11 @@ def digest(names: Iterable[object], *columns: Iterable[object]) -> str:
     return hashlib.sha256(f"{len(parts)}:{_sum(total)}".encode()).hexdigest()[:16]
 
 
-def _hashes_of_rows(values: object) -> np.ndarray:
+def _hashes_of_rows(values: Any) -> np.ndarray:
     """One uint64 a row of an embedding, whose columns are wide: sums of mixed bits, each column by its own factor."""
+    if hasattr(values, "chunks") and len(values) > (rows := max(1, READ // max(1, math.prod(values.shape[1:])))):
+        starts = range(0, len(values), rows)
+        return np.concatenate([_hashes_of_rows(values[start : start + rows]) for start in starts])
     matrix = dense(values)
     matrix = matrix.reshape(len(matrix), -1)
     if matrix.dtype.kind not in "biuf":  # a table with text
