@@ -57,8 +57,11 @@ def skewness(values: np.ndarray) -> float:
     1.155
     """
     apart = values - values.mean()
-    spread = np.sqrt((apart**2).mean())
-    return float(((apart / spread) ** 3).mean()) if spread > 0 else 0.0
+    spread = np.sqrt((apart * apart).mean())
+    if not spread > 0:
+        return 0.0
+    apart /= spread
+    return float((apart * apart * apart).mean())  # a power of 3 takes ten times as long
 
 
 def is_even(values: np.ndarray, cofactor: float) -> bool:
@@ -94,17 +97,22 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
         self.cofactors_ = np.array([find_cofactor(of.of(values, number)) for number in range(len(of.places))])
         if np.isnan(self.cofactors_).mean() > MOST_CENTRED:
             self.cofactors_ = np.full(len(of.places), np.nan)
-        elif not of.as_measured and self._even(values).mean() > MOST_EVEN:
+        elif not of.as_measured and self._was_transformed(values):
             self.cofactors_ = np.where(np.isnan(self.cofactors_), np.nan, np.inf)
         self.scaler_ = StandardScaler(copy=False).fit(self._compressed(values))
         return self
 
-    def _even(self, values: np.ndarray) -> np.ndarray:
-        """Which of the columns of means ``(k,)`` arcsinh would make more skewed."""
-        pairs = enumerate(self.cofactors_)
-        return np.array(
-            [np.isfinite(one) and is_even(self.intensities.of(values, number), one) for number, one in pairs]
-        )
+    def _was_transformed(self, values: np.ndarray) -> bool:
+        """Whether arcsinh would make more of the columns of means more skewed than intensities have."""
+        n_columns, n_even, n_skewed = len(self.cofactors_), 0, 0
+        for number, cofactor in enumerate(self.cofactors_):
+            even = bool(np.isfinite(cofactor)) and is_even(self.intensities.of(values, number), cofactor)
+            n_even, n_skewed = n_even + even, n_skewed + (not even)
+            if n_even > MOST_EVEN * n_columns:
+                return True
+            if n_skewed >= (1 - MOST_EVEN) * n_columns:
+                return False  # whatever the others are: of a million cells each takes a while
+        return False
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Rows ``(n, columns)`` on the common scale, of the same type."""
