@@ -11,7 +11,7 @@ import tifffile
 from spatialdata.transformations import Scale, get_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning
+from spatialfm._errors import InputFileError, SpatialfmWarning
 from spatialfm.pp.arrays import full_resolution
 from spatialfm.pp.elements import match_elements, pixel_size
 
@@ -220,6 +220,30 @@ def test_qptiff(tmp_path):
     np.testing.assert_array_equal(element["scale0"]["image"].values, base)
     np.testing.assert_array_equal(element["scale1"]["image"].values, half)
     assert sdata.attrs["spatialfm"]["samples"]["slide"]["mpp"] == 0.5
+
+
+def test_a_thumbnail_before_the_image_is_not_taken_for_it(tmp_path):
+    """Readers take the pages of the first one's size for the image, and drop all but one of the others."""
+    xml = (
+        '<?xml version="1.0"?><PerkinElmer-QPI-ImageDescription><ImageType>{}</ImageType><Name>{}</Name>'
+        "</PerkinElmer-QPI-ImageDescription>"
+    )
+    options = {"metadata": None, "software": "PerkinElmer-QPI", "resolution": (20000, 20000), "resolutionunit": 3}
+    pages = np.random.default_rng(0).random((2, 64, 80)).astype(np.float32)
+    small = np.zeros((16, 20, 3), np.uint8)
+    for name, first in (("before", True), ("behind", False)):
+        with tifffile.TiffWriter(tmp_path / f"{name}_component_data.tif") as tif:
+            if first:
+                tif.write(small, photometric="rgb", description=xml.format("Thumbnail", ""), **options)
+            for page, marker in zip(pages, ("DAPI", "CD8"), strict=True):
+                tif.write(page, description=xml.format("FullResolution", marker), **options)
+            if not first:
+                tif.write(small, photometric="rgb", description=xml.format("Thumbnail", ""), **options)
+    image = read(tmp_path / "behind_component_data.tif", mpp=None)
+    assert channels(image) == ["DAPI", "CD8"]
+    np.testing.assert_array_equal(image.values, pages)
+    with pytest.raises(InputFileError, match="begins with pages of ImageType Thumbnail"):
+        sfm.io.read_tiff(tmp_path / "before_component_data.tif")
 
 
 def test_ome_tiff_of_several_files(tmp_path, pixels):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import numpy as np
 import pytest
 
-from spatialfm._errors import ElementError
+from spatialfm._errors import ElementError, SpatialfmWarning
 from spatialfm.pp.fixed_labels import _dtype, fix_labels, fixed_array, new_numbers
 from spatialfm.pp.pieces import scan_pieces
 
@@ -76,3 +78,19 @@ def test_a_background_that_does_not_occur_and_a_name_that_is_taken_are_refused(m
     sdata.labels["cells_s_x"] = sdata["cells_s"]
     with pytest.raises(ElementError, match="already has labels 'cells_s_x'"):
         fix_labels(sdata, "cells_s", background=9, suffix="_x")
+
+
+@pytest.mark.parametrize("counted_from", [0, 1])
+def test_a_cell_that_is_called_0_is_not_lost_without_a_word(make_sdata, counted_from):
+    """A mask with background -1 is either counted from 0 on, or has its cells called 1, 2, ..."""
+    cells = np.kron(np.arange(12).reshape(3, 4), np.pad(np.ones((6, 6), int), 1))
+    inside = np.kron(np.ones((3, 4), int), np.pad(np.ones((6, 6), int), 1)) > 0
+    labels = np.where(inside, cells + counted_from, -1).astype(np.int32)
+    sdata = make_sdata(a=(np.ones((1, *labels.shape), np.uint8), labels))
+    if counted_from == 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SpatialfmWarning)
+            fix_labels(sdata, background=-1)
+        return
+    with pytest.warns(SpatialfmWarning, match="36 pixels of 0, about as many as a cell: .*Then add 1 to all"):
+        fix_labels(sdata, background=-1)

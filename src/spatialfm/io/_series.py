@@ -43,6 +43,7 @@ def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path
             f"'{path}' contains none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
             "that holds the image."
         )
+    _check_first_page(own_series[0][1], path)
     if len(own_series) == 1 or own_series[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
         return own_series[0][0], ""
     index, largest = max(own_series, key=lambda item: _area(item[1]))
@@ -55,6 +56,16 @@ def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path
         f"'{path}' holds {len(own_series)} images: {_described(own_series)}. Say which with series=<number>, for "
         "labels with labels_series=<number>; a file in a folder of markers must hold one image."
     )
+
+
+def _check_first_page(series: TiffPageSeries, path: str) -> None:
+    """Refuse a QPTIFF whose first pages are something else: those behind them would be taken for its accessories."""
+    kind = re.search(r"<ImageType>\s*(\w+)", describing_page(series).description or "")
+    if series.name == "Baseline" and kind is not None and kind[1].lower() != "fullresolution":
+        raise InputFileError(
+            f"'{path}' begins with pages of ImageType {kind[1]}, where a QPTIFF has its image (FullResolution). Export "
+            "it again, or save the pages of the image as an OME-TIFF."
+        )
 
 
 def _area(series: TiffPageSeries) -> int:

@@ -11,7 +11,7 @@ import pandas as pd
 from spatialdata.models import Labels2DModel
 from spatialdata.transformations import get_transformation
 
-from .._errors import ElementError, listed
+from .._errors import ElementError, listed, warn
 from .._logging import logger
 from .._public import public
 from .arrays import labels_array
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 SUFFIX = "_fixed"
+CELL_OF_0 = 5  # median cells: up to so many pixels of 0 may be a cell that is called so
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def fix_labels(
         If elements are missing, pixels are not whole numbers, a number of `background` does not occur, or an element of
         the new name exists that this function did not write.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If 0 has the pixels of about one cell, and means none from then on: the numbers may begin with 0.
+
     Examples
     --------
     >>> import numpy as np, spatialdata as sd, spatialfm as sfm
@@ -115,6 +121,7 @@ def fix_labels(
             f"{listed(check.labels for check in checked)} do not hold. Correct background=, or labels=."
         )
     plans = [plan_fix(sdata, check, split, zeros, suffix) for check in checked]
+    _say_cells_of_0(checked, zeros)
     for check, plan in zip(checked, plans, strict=True):
         if plan is not None:
             write_fixed(sdata, plan)
@@ -126,6 +133,24 @@ def fix_labels(
     logger.info(f"{counted(len(fixed), 'labels element')} of {len(checked)} fixed")
     columns = ["sample", "labels", "label_before", "label", "area"]
     return pd.concat([pd.DataFrame(columns=columns), *(plan.changes for plan in fixed)], ignore_index=True)[columns]
+
+
+def _say_cells_of_0(checked: Sequence[CheckedLabels], background: np.ndarray) -> None:
+    """Warn of labels with another background in which 0 has the pixels of a cell: they were counted from 0 on."""
+    for check in checked:
+        pieces = check.pieces
+        cells = ~np.isin(pieces.ids, background)
+        if cells.all() or not cells.any():
+            continue
+        most = min(CELL_OF_0 * np.median(pieces.area[cells]), pieces.area[~cells].sum())
+        if not 0 < pieces.n_background <= most:
+            continue
+        warn(
+            f"Labels element {check.labels!r} (sample {check.sample!r}) has another background than 0, and "
+            f"{counted(pieces.n_background, 'pixel')} of 0, about as many as a cell: if its cells are counted from 0 "
+            "on, this one is lost, and in a table that counts from 1 on each row is another cell's. Then add 1 to all "
+            "pixels, and read the mask again."
+        )
 
 
 def plan_fix(
