@@ -22,6 +22,7 @@ DECADES = (
 MOST_NEGATIVE = 0.1  # sum of values below 0 over that above, beyond which a column is centred, not an intensity
 MOST_CENTRED = 0.25  # share of such columns, beyond which a table holds no intensities at all
 MOST_EVEN = 0.25  # share of columns that arcsinh makes more skewed, beyond which their logarithm was taken before
+FEW_EVEN = 2  # such columns in any table: stains of DNA, or of what most cells have, need no arcsinh either
 
 
 def find_cofactor(values: np.ndarray) -> float:
@@ -82,8 +83,8 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
     intensities
         Which columns are means; others are standardised alone. If more than a quarter of them are centred, the table
         holds something else, such as an embedding or components, and all are. Where it is not known that they are as
-        an image has them, a quarter that arcsinh would make more skewed tell that they were transformed before: all
-        are left, with a cofactor of infinity, but remain means of markers.
+        an image has them, more than a quarter, and more than two, that arcsinh would make more skewed tell that they
+        were transformed before: all are left, with a cofactor of infinity, but remain means of markers.
     """
 
     def __init__(self, intensities: Intensities) -> None:
@@ -105,12 +106,13 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
     def _was_transformed(self, values: np.ndarray) -> bool:
         """Whether arcsinh would make more of the columns of means more skewed than intensities have."""
         n_columns, n_even, n_skewed = len(self.cofactors_), 0, 0
+        most = max(MOST_EVEN * n_columns, FEW_EVEN)
         for number, cofactor in enumerate(self.cofactors_):
             even = bool(np.isfinite(cofactor)) and is_even(self.intensities.of(values, number), cofactor)
             n_even, n_skewed = n_even + even, n_skewed + (not even)
-            if n_even > MOST_EVEN * n_columns:
+            if n_even > most:
                 return True
-            if n_skewed >= (1 - MOST_EVEN) * n_columns:
+            if n_skewed >= n_columns - most:
                 return False  # whatever the others are: of a million cells each takes a while
         return False
 

@@ -149,8 +149,8 @@ def annotate(
         quantile of its values above 0, of all cells), so that units do not matter. Such columns are those of ``"X"``
         and of ``mean-intensity``, and the means of ``classical``; not those of ``X`` of which scanpy has taken
         logarithms, that were centred (with as much below 0 as a tenth of what is above), or that hold fractions, and
-        none of a network's output. ``X`` that was transformed by hand (arcsinh would make more than a quarter of the
-        columns more skewed) stays as it is. Pass False where that is known.
+        none of a network's output. ``X`` that was transformed by hand (arcsinh would make more than two, and more
+        than a quarter, of the columns more skewed) stays as it is. Pass False where that is known.
     by_sample
         Then bring each sample to the means and standard deviations of all cells: slides that were stained or scanned
         apart differ in every marker. It also removes what is different in their cells, so that labels decide:
