@@ -6,8 +6,8 @@ a  `cell_table` over `skimage.measure.regionprops_table` with the same columns; 
 b  model `classical` on blocks, over the same formulas on windows
 c  growth: seconds of `neighborhood_composition`, `niches`, `build_index` and `search`, `leiden_sweep`,
    `discover_signatures` at 0.25, 0.5, 1 and 2 million cells, and the exponent between two sizes (n log n is 1.07
-   there); a table a function, so that ``--write docs/performance.md`` leaves those of the others. Of `search`, the
-   least of three calls
+   there); a table a function, so that ``--write docs/performance.md`` leaves those of the others. `search` is asked
+   for the neighbours of all cells, and of 50,000 whatever their number; the least of three calls
 d  files of 2 million cells imported, measured and joined to graphs: peak memory
 e  an image of 20,000 x 20,000 pixels, 20 markers and 200,000 cells: table, embedding, composition; peak memory
 
@@ -36,6 +36,7 @@ from _large import COMPILES, simulated, with_neighbours
 HERE = Path(__file__).parent
 FUNCTIONS = ("neighborhood_composition", "niches", "search", "leiden_sweep", "discover_signatures")
 REPEATS = 3  # of `search`, of which the least counts
+QUERIES = 50_000  # that a cohort of any size is asked for
 COLUMNS = ("area", "perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area", "orientation",
            "eccentricity", "solidity")  # fmt: skip
 
@@ -195,15 +196,16 @@ def called(function: str, cells, few: bool) -> dict[str, Callable[[], object]]:
     place = {"library_key": "sample", "n_neighbors": 10}
     if function == "niches":
         sfm.tl.neighborhood_composition(cells, "type", **place)
-    if function == "search" and few:
-        index = with_neighbours(cells)
-        return {"search": lambda: sfm.tl.search(index, cells, k=10)}
     if function == "search":
-        made = {}
-        return {
+        made = {"index": with_neighbours(cells)} if few else {}
+        drawn = np.random.default_rng(0).choice(cells.n_obs, min(QUERIES, cells.n_obs), replace=False)
+        some = cells[drawn].copy()
+        steps: dict[str, Callable[[], object]] = {
             "build_index": lambda: made.update(index=sfm.tl.build_index(cells, "X_latent")),
             "search": lambda: sfm.tl.search(made["index"], cells, k=10),
+            f"search, {some.n_obs:,} queries": lambda: sfm.tl.search(made["index"], some, k=10),
         }
+        return dict(list(steps.items())[1:]) if few else steps
     work = {
         "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(cells, "type", **place),
         "niches": lambda: sfm.tl.niches(cells, 10),
@@ -223,7 +225,7 @@ def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> None:
         _origin.forget()  # results of the size before: its cells have the same names, and would be compared with these
         for name, work in called(function, simulated(n), few).items():
             # in seconds that other processes, which share the processor's cache, may double
-            timed_step(name, work, REPEATS if name == "search" else 1, n=n)
+            timed_step(name, work, REPEATS if name.startswith("search") else 1, n=n)
 
 
 def part_c(folder: Path, args) -> None:

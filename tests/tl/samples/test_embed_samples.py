@@ -289,6 +289,16 @@ def test_each_sample_has_the_grid_of_its_own_tiles(monkeypatch):
         assert _corners(monkeypatch, _tiles_of([256.0, 256.0], jitter=1e-6)) == [grid] * 2
 
 
+def test_few_tiles_without_a_neighbour_are_on_the_grid_of_the_others(monkeypatch):
+    tiles = _tiles_of([256.0, 256.0, 256.0])
+    tiles = tiles[np.r_[0:16, [16, 19]]].copy()  # the third sample has the first and the last tile of a row
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = _corners(monkeypatch, tiles)
+    assert given[2] == [[0, 0], [3 * 512, 0]]
+    assert _corners(monkeypatch, tiles[16:].copy())[0] == [[0, 0], [512, 0]]  # by themselves nothing tells
+
+
 def test_tiles_between_the_places_of_a_grid_are_counted(monkeypatch):
     tiles = _tiles_of([256.0])
     with pytest.warns(SpatialfmWarning, match=r"6 tiles of 8 of sample 's0' lie between .* grid of 190 µm"):

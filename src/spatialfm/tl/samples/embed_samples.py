@@ -35,6 +35,7 @@ KEY = "embed_samples"
 OURS = ("mean", "statistics", "transport")
 SAME_SIZE = 1.1  # times that tiles of one sample may be larger than those of another
 OFF_GRID = 0.2  # of the distance of tiles
+FEW_TILES = 5  # of a sample, below which none may have a neighbour: a distance of several tiles
 Encode = Callable[[np.ndarray, np.ndarray | None], Any]
 
 
@@ -83,7 +84,7 @@ def embed_samples(
         Rows of a sample that are transported, or that reference points are found from; of more, a random part.
     tile_size
         Distance of neighbouring tiles in µm, for slide encoders that take places (default: the smallest found in each
-        sample).
+        sample; of fewer than five tiles that of the others, if it is a multiple of that).
     weights
         Of a slide encoder: a folder with its whole repository, or a hub repository (default: the published one).
     trust_remote_code
@@ -301,7 +302,10 @@ def _places(adata: AnnData, library_key: str, use_rep: str, *, needed: bool = Fa
 
 
 def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> list[float]:
-    """Smallest distance of two tiles of each sample along an axis; of a sample of one tile the median of the others."""
+    """Smallest distance of two tiles of each sample along an axis.
+
+    Of one tile, or of few that are a whole number of the others' distances apart, it is the median of the others.
+    """
     steps: list[float] = []
     for mine in rows:
         gaps = np.concatenate([np.diff(np.unique(places[mine, axis].round(3))) for axis in (0, 1)])
@@ -309,7 +313,11 @@ def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> list[float]:
         steps += [float(gaps.min()) if len(gaps) else np.nan]
     if np.isnan(steps).all():
         raise TableError("Each sample has one tile: pass their distance in µm, tile_size=.")
-    return np.where(np.isnan(steps), np.nanmedian(steps), steps).tolist()
+    found, few = np.array(steps), np.array([len(mine) < FEW_TILES for mine in rows])
+    usual = np.nanmedian(found if np.isnan(found[~few]).all() else found[~few])
+    times = found / usual
+    scattered = few & (times > 1.5) & (np.abs(times - np.rint(times)) < OFF_GRID)
+    return np.where(np.isnan(found) | scattered, usual, found).tolist()
 
 
 def _check_spacing(places: np.ndarray, rows: list[np.ndarray], names: list[str], sizes: list[float]) -> None:
