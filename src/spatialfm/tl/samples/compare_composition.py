@@ -209,7 +209,7 @@ def compare_composition(
     params |= {"patient_key": patient_key or "", "time_points": np.array(rows.time_names, dtype=object)}
     params |= {"pseudocount": float(pseudocount), "n_permutations": int(n_permutations)}
     params |= {"n_rows": len(rows.codes), "counts_known": rows.known, "random_state": random_state}
-    params["rows"] = np.array(patients.obs_names[np.sort(rows.places)].astype(str), dtype=object)
+    params["rows"] = np.array(sorted(map(str, patients.obs_names[rows.places])), dtype=object)
     units = rows.units if rows.units is not None else rows.codes
     params["n_patients"] = int(len(np.unique(units)) if rows.units is not None else len(units))
     params |= {"circular": circle, **selected.params()}
