@@ -92,7 +92,8 @@ def test_means_stand_in_the_figure_of_the_same_patients(leukemia):
     row = leukemia.uns["rmst"]["differences"].iloc[0]
     ax = sfm.pl.kaplan_meier(leukemia, time_unit="weeks", show=False)
     title = ax.get_legend().get_title().get_text()
-    assert title.startswith("mean up to 20 weeks: placebo 8.")
+    assert title.startswith("mean up to 20 weeks: 8.")
+    assert " (placebo), " in title
     assert f"6-MP less placebo: {row['difference']:.3g} (95 % interval" in title
     assert any(list(line.get_xdata()) == [20, 20] for line in ax.lines)
     leukemia.obs["time"] += 1
