@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,18 +96,21 @@ def name_of_x(name: str) -> str | None:
     return "".join(part or "" for part in parts)
 
 
+def pairs_of_y_and_x(obs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Columns of numbers that their names call y and x."""
+    for name in obs.columns:
+        other = name_of_x(str(name))
+        if other in obs.columns and all(pd.api.types.is_numeric_dtype(obs[one]) for one in (name, other)):
+            yield str(name), str(other)
+
+
 def _columns_of_y_and_x(obs: pd.DataFrame, numbers: np.ndarray) -> tuple[str, str] | None:
     """Columns of y and of x, by their names, that are the first and the second coordinate."""
-    for name in obs.columns:
-        if (other := name_of_x(str(name))) is None or other not in obs.columns:
-            continue
-        y, x = obs[name], obs[other]
-        if not all(pd.api.types.is_numeric_dtype(one) for one in (y, x)):
-            continue
-        pair = np.stack([y.to_numpy(np.float64, na_value=np.nan), x.to_numpy(np.float64, na_value=np.nan)], axis=1)
+    for y, x in pairs_of_y_and_x(obs):
+        pair = obs[[y, x]].to_numpy(np.float64, na_value=np.nan)
         first = numbers[:, :2]
         if np.allclose(pair, first, rtol=1e-5, equal_nan=True) and not np.allclose(
             pair[:, ::-1], first, rtol=1e-5, equal_nan=True
         ):
-            return str(name), other
+            return y, x
     return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 DATA = "data"  # in the params of a result
+EDITED = (AttributeError, KeyError, TypeError, ValueError)  # what reading a record raises that was changed by hand
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 ODD = np.uint64(0x100000001B3)
 AT_ONCE = 50_000  # values of an embedding: they stay in the cache
@@ -119,7 +120,7 @@ def check_unchanged(
     made_of = _made_of(record)
     try:
         changed = changes(adata, made_of) if made_of else []
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # it was edited
+    except EDITED as error:
         raise TableError(
             f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it records what the result was made of, and "
             f"the figure cannot tell whether that holds. Run sfm.tl.{function} again."
@@ -138,7 +139,7 @@ def say_changed(adata: AnnData, record: Mapping[str, object], place: str, functi
     made_of = _made_of(record)
     try:
         changed = changes(adata, made_of) if made_of else []
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except EDITED:
         return
     if changed:
         warn(
@@ -163,7 +164,7 @@ def is_thinned(adata: AnnData, record: Mapping[str, object]) -> bool:
     made_of = _made_of(record)
     try:
         return bool(made_of) and adata.n_obs < json.loads(made_of)["n"]
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except EDITED:
         return False  # which `check_unchanged` refuses
 
 

@@ -103,7 +103,7 @@ def reconstruction(
         _draw(row, one)
         for picture, name in zip(row, COLUMNS, strict=True):
             said = [name] if number == 0 else []
-            said += [f"r = {round(_r(one), 2) + 0.0:.2f}"] if name == "reconstruction" else []
+            said += [f"r = {round(_r(one), 2) + 0.0:.2f}"] if name == "reconstruction" else []  # and no -0.00
             picture.set_title(", ".join(said), loc="left", fontsize="medium")
             picture.set(xticks=[], yticks=[])
             picture.spines[:].set_visible(False)

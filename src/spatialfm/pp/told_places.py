@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from .._coordinates import name_of_x
+from .._coordinates import pairs_of_y_and_x
 from .._errors import listed, warn
 from .._keys import SAMPLE_KEY, SPATIAL
 
@@ -36,7 +34,7 @@ def say_told_places(adata: AnnData, columns: list[str]) -> None:
     SpatialfmWarning
         If the best affine map explains less than `FITS` of the places of a sample.
     """
-    for y, x in _pairs(adata.obs[columns]):
+    for y, x in pairs_of_y_and_x(adata.obs[columns]):
         told = adata.obs[[x, y]].to_numpy(np.float64, na_value=np.nan)
         places, samples = np.asarray(adata.obsm[SPATIAL], dtype=np.float64), adata.obs[SAMPLE_KEY].astype(str)
         away = {}
@@ -66,11 +64,3 @@ def explained(told: np.ndarray, places: np.ndarray) -> float | None:
     told = (told - told.mean(axis=0)) / spread
     fitted = told @ np.linalg.lstsq(told, places, rcond=None)[0]
     return float(1 - ((places - fitted) ** 2).sum() / (places**2).sum())
-
-
-def _pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Columns of numbers that their names call y and x."""
-    for name in frame.columns:
-        other = name_of_x(str(name))
-        if other in frame.columns and all(pd.api.types.is_numeric_dtype(frame[one]) for one in (name, other)):
-            yield str(name), str(other)

@@ -313,11 +313,11 @@ def _spacing(places: np.ndarray, rows: list[np.ndarray]) -> list[float]:
         steps += [float(gaps.min()) if len(gaps) else np.nan]
     if np.isnan(steps).all():
         raise TableError("Each sample has one tile: pass their distance in µm, tile_size=.")
-    found, few = np.array(steps), np.array([len(mine) < FEW_TILES for mine in rows])
-    usual = np.nanmedian(found if np.isnan(found[~few]).all() else found[~few])
-    times = found / usual
+    smallest, few = np.array(steps), np.array([len(mine) < FEW_TILES for mine in rows])
+    usual = np.nanmedian(smallest if np.isnan(smallest[~few]).all() else smallest[~few])
+    times = smallest / usual
     scattered = few & (times > 1.5) & (np.abs(times - np.rint(times)) < OFF_GRID)
-    return np.where(np.isnan(found) | scattered, usual, found).tolist()
+    return np.where(np.isnan(smallest) | scattered, usual, smallest).tolist()
 
 
 def _check_spacing(places: np.ndarray, rows: list[np.ndarray], names: list[str], sizes: list[float]) -> None:
