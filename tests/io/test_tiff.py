@@ -222,6 +222,31 @@ def test_qptiff(tmp_path):
     assert sdata.attrs["spatialfm"]["samples"]["slide"]["mpp"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("profile", "tags", "mpp"),
+    [
+        ("<ScanProfile><root><PixelSizeMicrons>0.4988</PixelSizeMicrons></root></ScanProfile>", None, 0.4988),
+        ("<ScanProfile>&lt;PixelSizeMicrons&gt;0.2&lt;/PixelSizeMicrons&gt;</ScanProfile>", None, 0.2),
+        ('<ScanProfile>{"PixelSizeMicrons": 0.5}</ScanProfile>', None, 0.5),
+        ("<A><PixelSizeMicrons>0.5</PixelSizeMicrons></A><B><PixelSizeMicrons>0.25</PixelSizeMicrons></B>", None, 1.0),
+        ("<PixelSizeMicrons>500</PixelSizeMicrons>", None, 1.0),
+        ("<PixelSizeMicrons>0.2</PixelSizeMicrons>", 20000, 0.5),  # tags say what the pages are
+        ("<PixelSizeMicrons>0.2</PixelSizeMicrons>", 72 / 2.54, 0.2),  # dots of a printer
+        ("", None, 1.0),
+    ],
+)
+def test_pixel_size_of_a_qptiff_without_tags(tmp_path, profile, tags, mpp):
+    """Resolution tags go first; two sizes in one description, or one that no microscope has, are not taken."""
+    xml = f"<PerkinElmer-QPI-ImageDescription><Name>CD8</Name>{profile}</PerkinElmer-QPI-ImageDescription>"
+    resolution = {} if tags is None else {"resolution": (tags, tags), "resolutionunit": 3}
+    options = {"metadata": None, "software": "PerkinElmer-QPI", "description": xml, **resolution}
+    tifffile.imwrite(tmp_path / "slide.qptiff", np.zeros((32, 40), np.uint8), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if mpp != 1 else "ignore")
+        sdata = sfm.io.read_tiff(tmp_path / "slide.qptiff")
+    assert sdata.attrs["spatialfm"]["samples"]["slide"]["mpp"] == pytest.approx(mpp, rel=1e-4)
+
+
 def test_a_thumbnail_before_the_image_is_not_taken_for_it(tmp_path):
     """Readers take the pages of the first one's size for the image, and drop all but one of the others."""
     xml = (

@@ -10,7 +10,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.pl._kaplan_meier import at_risk_at, format_p
+from spatialfm.pl._kaplan_meier import at_risk_at, fill_lines, format_p
 
 
 @pytest.fixture
@@ -52,6 +52,16 @@ def test_curves_equal_scikit_survival(patients):
         drawn = band.get_paths()[0].vertices
         for bound in interval:
             assert all(np.isclose(drawn[:, 1], value).any() for value in bound[:5])
+
+
+@pytest.mark.parametrize("width", range(16, 60))
+def test_a_value_stays_beside_its_letter(width):
+    text = "log-rank at equal age and stage p < 0.001 (unadjusted p = 0.012), arm B (n = 12, 3 events), q = 1"
+    lines = fill_lines(text, width).splitlines()
+    assert " ".join(lines) == text
+    assert max(map(len, lines)) <= width
+    for value in ("p < 0.001", "p = 0.012", "n = 12", "q = 1"):
+        assert any(value in line for line in lines)
 
 
 def test_strata_of_the_test_are_named(patients):

@@ -89,6 +89,15 @@ def test_gates_and_what_was_not_called(cells):
     assert "not called" in [text.get_text() for text in legend.get_texts()]
 
 
+def test_a_title_does_not_contradict_its_share(cells):
+    """0.3 % are positive by the threshold of all samples, and the sample has no population of positive cells."""
+    table = cells.copy()
+    table.uns["positive"]["status"]["CD3"] = ["no positives", "no negatives", "shared"]
+    axes = sfm.pl.positivity(table, "CD3", show=False)
+    titles = [ax.get_title(loc="left").splitlines()[1] for ax in axes]
+    assert [title.split(" positive ")[1] for title in titles] == ["(hardly any)", "(nearly all)", "(shared)"]
+
+
 def test_refusals(cells):
     with pytest.raises(PanelError, match="Marker 'CD4' was not called"):
         sfm.pl.positivity(cells, "CD4")

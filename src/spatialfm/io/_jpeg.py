@@ -73,6 +73,22 @@ def check_jpeg(data: bytes, n_samples: int, tables: bytes = b"") -> None:
         raise ValueError(f"its JPEG table has a difference of {largest} bits")
 
 
+def frame_of(data: bytes, tables: bytes = b"") -> int:
+    """Marker of the first frame of a JPEG stream, which names its process; 0 where it has none.
+
+    Parameters
+    ----------
+    data
+        The stream.
+    tables
+        Stream that goes before it, if any.
+    """
+    try:
+        return next((marker for marker, _ in chain(_segments(tables), _segments(data)) if marker in _FRAMES), 0)
+    except ValueError:  # damaged
+        return 0
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Markers that have a length, with what they hold, to the end of the image."""
     at = 0

@@ -13,6 +13,7 @@ from .._errors import InputFileError, counted
 from ._axes import assign_axes, plane_words
 from ._layout import open_tiff
 from ._lazy_image import LazyImage
+from ._lossy import lossy_codec
 from ._mask_arrays import ARRAY_SUFFIXES, open_arrays
 from ._mask_file import MaskFile, chosen_plane, decoded
 from ._mask_scale import Scaling, find_scaling, scaled
@@ -21,7 +22,6 @@ from ._reader import lazy_levels
 
 # whole numbers above this cannot all be distinguished in a float
 _EXACT_BELOW = {2: 2**11, 4: 2**24, 8: 2**53}
-_JPEG = (6, 7)
 _FEW_PIXELS = 16  # by which programs cut, or pad, a field
 
 
@@ -85,10 +85,10 @@ def _open(path: Path, image: LazyImage, options: MaskOptions) -> MaskFile:
         return open_arrays(path, colours=options.encoding is not None)
     layout = open_tiff(path, options.series)
     level = layout.levels[0]
-    if level.compression in _JPEG and level.dtype.itemsize == 1:
+    if codec := lossy_codec(level):
         raise InputFileError(
-            f"Labels '{path}' are compressed as JPEG, which changes numbers. Take the mask as the segmentation wrote "
-            "it, compressed without loss or not at all."
+            f"Labels '{path}' are compressed as {codec}, which changes numbers. Take the mask as the segmentation "
+            "wrote it, compressed without loss or not at all."
         )
     is_stack = len(level.stacks) > 1 or any(letter in "TZ" for letter, _ in level.stacks)
     word = plane_words(level.stacks)[0] if is_stack and len(level.dims) == 3 else None

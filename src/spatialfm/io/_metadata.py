@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -91,7 +92,10 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
     other = None
     if not tif.is_imagej:
         by_tags, too_large = _resolution(page)
-        if size is None:
+        if size is None and by_tags is None and not tif.is_ome:
+            size = _qptiff_size(page)
+            ignored = "" if size is not None else ignored or too_large
+        elif size is None:
             size, ignored = by_tags, ignored or too_large
         elif by_tags is not None and not _agree(size, by_tags):
             other = by_tags
@@ -169,6 +173,19 @@ def _svs(page: TiffPage) -> PixelSize | None:
     stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "") if page.is_svs else None
     mpp = micrometers(stated[1], "µm") if stated else None
     return None if mpp is None else PixelSize(mpp, mpp, "MPP of the description")
+
+
+def _qptiff_size(page: TiffPage) -> PixelSize | None:
+    """What the profile of the scan states, which may be nested as XML or JSON; None where it states several sizes."""
+    text = html.unescape(page.description or "")
+    if "PerkinElmer-QPI" not in text or "<ImageType>Thumbnail" in text or "<ImageType>Overview" in text:
+        return None
+    stated = re.findall(r"PixelSizeMicrons\"?\s*[>:=]\s*\"?\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)", text)
+    sizes = {size for size in (micrometers(value, "µm") for value in stated) if size is not None}
+    if len(sizes) != 1:
+        return None
+    size = PixelSize(*sizes, *sizes, "PixelSizeMicrons of the description")
+    return size if size.is_plausible else None
 
 
 def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:

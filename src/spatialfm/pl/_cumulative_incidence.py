@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
-from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label, unadjusted
+from ._kaplan_meier import draw_at_risk, fill_lines, format_p, legend_height, time_label, unadjusted
 from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ def _events(table: pd.DataFrame, event_value: str | None, key: str) -> list[str]
 def _label(event: str, group: str, sizes: pd.Series, name_event: bool, name_group: bool) -> str:
     counts = f"n = {int(sizes['n'])}, {int(sizes['events'])} event{'s' if sizes['events'] != 1 else ''}"
     parts = [group] * name_group + [event] * (name_event or not name_group)
-    return textwrap.fill(f"{': '.join(parts)} ({counts})", 52)
+    return fill_lines(f"{': '.join(parts)} ({counts})", 52)
 
 
 def _draw(ax: Axes, curve: pd.DataFrame, color: str, style: str, label: str, opacity: float) -> None:
@@ -196,5 +195,5 @@ def _tests(record: dict, events: list[str]) -> str | None:
         test = tests.loc[event]
         text = f"{event}: " * (len(events) > 1) + name + " (permutation)" * bool(test.get("permuted", False))
         text += f"{comparison(record['params'])} {format_p(float(test['p_value']))}{unadjusted(test)}"
-        lines.append(textwrap.fill(text, 60))
+        lines.append(fill_lines(text, 60))
     return "\n".join(lines) + doubt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from os import PathLike
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_STICKS = re.compile(r"\b([npq]) ([<=]) (?=\d)")
 
 LONGEST_BESIDE = 14  # characters of a group's name next to its numbers at risk; a longer one goes above them
 
@@ -152,6 +155,18 @@ def format_p(p_value: float, name: str = "p") -> str:
     return f"{name} < 0.001" if p_value < 0.001 else f"{name} = {p_value:.{3 if p_value < 0.1 else 2}f}"
 
 
+def fill_lines(text: str, width: int) -> str:
+    r"""Lines of at most `width` letters; ``p < 0.001`` and ``n = 12`` stay on one.
+
+    Examples
+    --------
+    >>> fill_lines("log-rank p < 0.001", 12)
+    'log-rank\np < 0.001'
+    """
+    joined = _STICKS.sub("\\1\xa0\\2\xa0", text)  # spaces at which textwrap does not break
+    return textwrap.fill(joined, width).replace("\xa0", " ")
+
+
 def legend_height(ax: Axes, legend) -> float:
     """Height of a legend in points."""
     return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
@@ -169,7 +184,7 @@ def _curves(patients: AnnData, key: str) -> dict[str, Any]:
 
 def _label(name: str, group: pd.Series, has_groups: bool) -> str:
     counts = f"n = {int(group['n'])}, {int(group['events'])} event{'s' if group['events'] != 1 else ''}"
-    return textwrap.fill(f"{name} ({counts})", 52) if has_groups else counts
+    return fill_lines(f"{name} ({counts})", 52) if has_groups else counts
 
 
 def time_label(time_key: str, unit: str | None) -> str:
@@ -197,7 +212,7 @@ def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None
         return doubt.strip() or None
     note = doubt or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
     text = f"{_test_name(test)}{comparison(test['params'])} {format_p(float(test['p_value']))}"
-    return textwrap.fill(text + unadjusted(test), 60) + note
+    return fill_lines(text + unadjusted(test), 60) + note
 
 
 def unadjusted(test: Mapping[str, Any]) -> str:
@@ -246,7 +261,7 @@ def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
         limits = f"{level(means['params'])} {digits(row['ci_low'])} to {digits(row['ci_high'])}"
         difference = f"{row['group_b']} less {row['group_a']}{comparison(means['params'])}: {digits(row['difference'])}"
         lines.append(f"{difference} ({limits}), {format_p(float(row['p_value']))}")
-    return [textwrap.fill(line, 60) for line in lines]
+    return [fill_lines(line, 60) for line in lines]
 
 
 def _test_name(test: dict) -> str:

@@ -37,6 +37,9 @@ STYLES: dict[str, dict[str, object]] = {
 }
 BETWEEN = ("own", "others", "overruled")
 N_TICKS = 4
+SAID = {"no positives": "hardly any", "no negatives": "nearly all"}
+"""States that would contradict the share beside them, in other words."""
+
 LETTERS = 11  # of the title in an inch
 LEGEND = 1.5  # inches right of the panels
 TOP = 99.9  # percentile of all cells at which the axis ends
@@ -271,7 +274,7 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
 def _says(name: str, status: str, probability: np.ndarray) -> str:
     known = probability[np.isfinite(probability)]
     share = f"{(known > 0.5).mean():.1%} positive" if len(known) else "not called"
-    return f"{name}\n{share}" if status in ("split", "gate") else f"{name}\n{share} ({status})"
+    return f"{name}\n{share}" if status in ("split", "gate") else f"{name}\n{share} ({SAID.get(status, status)})"
 
 
 def _label(axes: Sequence[Axes], cofactor: float, edges: np.ndarray) -> None:
