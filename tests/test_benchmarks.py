@@ -81,7 +81,7 @@ PAGES = [
     FOLDER.parent / "docs" / name
     for name in (
         "benchmarks.md",
-        "annotation.md",
+        "annotation_scores.md",
         "context.md",
         "imputation.md",
         "performance.md",
