@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from spatialdata import SpatialData, read_zarr
+from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.transformations import Scale
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, RunError
+from spatialfm._errors import InputFileError, RunError, SpatialfmWarning
 
 
 @pytest.fixture
@@ -31,6 +35,27 @@ def test_written_and_read_back(tmp_path, sdata, pixels, mask):
     assert list(back.images["image_core1"].coords["c"].values) == ["DAPI", "CD3", "CD8", "CD20", "Ki67"]
     assert back.attrs["spatialfm"] == sdata.attrs["spatialfm"]
     assert back.coordinate_systems == ["core1"]
+
+
+def test_channels_without_signal_are_stored_so_that_nothing_looks_lost(tmp_path):
+    """A channel of zeros had no chunk in the store, and the next function asked whether it was lost."""
+    pixels, cells = np.zeros((3, 64, 64), np.uint8), np.zeros((64, 64), np.uint16)
+    pixels[0], cells[5:15, 5:15], cells[30:40, 30:44] = 7, 1, 2
+    scale = {"s": Scale([0.5, 0.5], axes=("x", "y"))}
+    image = Image2DModel.parse(
+        pixels, dims=("c", "y", "x"), c_coords=["DAPI", "CD3", "CD8"], chunks=(1, 64, 64), transformations=scale
+    )
+    labels = Labels2DModel.parse(cells, dims=("y", "x"), transformations=scale)
+    path = sfm.io.write(SpatialData(images={"image_s": image}, labels={"cells_s": labels}), tmp_path / "s.zarr")
+    assert len([one for one in (path / "images" / "image_s" / "s0" / "c").rglob("*") if one.is_file()]) == 3
+    back = read_zarr(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Chunks that are not stored")
+        sfm.pp.cell_table(back)
+    np.testing.assert_array_equal(back["table"].X, [[7, 0, 0], [7, 0, 0]])
+    (path / "images" / "image_s" / "s0" / "c" / "1" / "0" / "0").unlink()
+    with pytest.warns(SpatialfmWarning, match=r"1 of 3 chunks of image 'image_s' \(channels 'CD3'\)"):
+        sfm.pp.cell_table(read_zarr(path))
 
 
 def test_a_store_replaces_itself(tmp_path, sdata, pixels, mask):

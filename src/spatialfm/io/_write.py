@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     before = sdata.path
     make_plain(sdata)
     try:
-        with said_once():  # a hint of the store, otherwise printed for every element
+        with said_once(), _all_chunks():  # a hint of the store, otherwise printed for every element
             sdata.write(partial)
         _put(partial, target)
     except BaseException as error:
@@ -78,6 +79,13 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
         raise
     sdata.path = target
     return target
+
+
+def _all_chunks() -> AbstractContextManager:
+    """Chunks of zeros are written too: one that is not there later was lost."""
+    import zarr
+
+    return zarr.config.set({"array.write_empty_chunks": True})
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

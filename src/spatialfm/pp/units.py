@@ -89,7 +89,7 @@ def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
     return low, float(f"{factor:.2g}")
 
 
-def say_apart(samples: Sequence[str], levels: np.ndarray, remedy: str) -> None:
+def say_apart(samples: Sequence[str], levels: np.ndarray, remedy: str, of: str = "Pixels") -> None:
     """Warn of samples that seem to be in another unit than the others."""
     split = apart(levels)
     if split is None:
@@ -97,7 +97,7 @@ def say_apart(samples: Sequence[str], levels: np.ndarray, remedy: str) -> None:
     low, factor = split
     darker, others = ([name for name, is_low in zip(samples, low, strict=True) if is_low == side] for side in (1, 0))
     warn(
-        f"Pixels of {listed(darker, 5)} are some {factor:g} times darker than those of {listed(others, 5)} in the "
+        f"{of} of {listed(darker, 5)} are some {factor:g} times darker than those of {listed(others, 5)} in the "
         "median marker, as if they were in another unit (8-bit exports next to raw images, 12-bit next to 16-bit, "
         f"0 to 1 next to counts). Numbers of the two cannot be compared. {remedy}"
     )

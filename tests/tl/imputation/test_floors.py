@@ -10,7 +10,6 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, PanelError, SpatialfmWarning
 from spatialfm.tl.imputation.floors import (
-    _check_one_unit,
     _parts,
     _Sample,
     check_markers,
@@ -119,9 +118,3 @@ def test_images_that_have_the_marker_are_learned_from_and_the_others_predicted()
     part = [*own[1:], image("d", "CD8", "CD4")]
     with pytest.raises(PanelError, match="Some images have only a part of 'CD8', 'CD4'"):
         _parts(part, part, ["CD8", "CD4"])
-
-
-def test_images_of_two_kinds_of_pixels_are_not_mixed():
-    _check_one_unit([image("a", "CD3")], [image("b", "CD3")])
-    with pytest.raises(PanelError, match="Images of different pixel types"):
-        _check_one_unit([image("a", "CD3")], [image("b", "CD3", dtype=np.uint16)])

@@ -21,6 +21,7 @@ from ...cohort.representation import marker_values, refuse_predicted
 from ...embed.call import CALL_FIELDS
 from ...learn.floors import MARKER, HiddenRows, at_most, evaluated, split_of, summarise
 from .floors import check_one_name, tell_few
+from .one_unit import say_groups_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -151,7 +152,8 @@ def evaluate_reconstruction(
     Warns
     -----
     SpatialfmWarning
-        If patients have fewer than 10 cells or pixels to be scored on: they have no score.
+        If patients have fewer than 10 cells or pixels to be scored on: they have no score. If
+        patients seem to be in another unit than others.
 
     Examples
     --------
@@ -228,5 +230,6 @@ def _cells(
             f"Markers that were measured in all cells: {listed(complete)}. Others are predicted from these, so that "
             "two or more are needed. Leave samples of other panels out."
         )
+    say_groups_apart(values, patients)
     measured = [name for name in targets if np.isfinite(values[:, names.index(name)]).any()]
     return HiddenRows(values, patients), names, measured

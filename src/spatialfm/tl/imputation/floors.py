@@ -18,9 +18,10 @@ from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import marker_values, refuse_predicted
 from ...learn.imputers import Imputer, fit_imputer
 from ...pp.panel import known_as
-from ...pp.units import kinds_of_pixels, say_apart
+from ...pp.units import say_apart
 from ...stats.reconstruction import MIN_ROWS
 from .one_name import check_one_name, say_spelled_otherwise
+from .one_unit import REMEDY, check_kinds, say_groups_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,8 +153,11 @@ def impute_cells(
         )
     seen = [name for name, one in zip(inputs, used, strict=True) if one]
     if known is not adata:
-        levels = np.stack([np.nanmean(one[:, used], axis=0) for one in (x, x_known)])
-        say_apart(["the table", "source="], levels, "Bring both to one unit before markers are imputed.")
+        both = np.repeat(["the table", "source="], [len(x), len(x_known)])
+        say_groups_apart(np.vstack([x, x_known])[:, used], both, "Bring both to one unit before markers are imputed.")
+    else:
+        whose = np.where(np.all(list(learned.values()), axis=0), "cells that have them", "cells that lack markers")
+        say_groups_apart(x[:, used], whose if patients is None else patients)
     values = np.full((adata.n_obs, len(names)), np.nan)
     for place, name in enumerate(names):
         cells, members = rows[name], learned[name]
@@ -233,7 +237,7 @@ def impute_pixels(
     own = _samples(sdata, names, elements, samples, panel, table_name)
     others = own if source is None or source is sdata else _samples(source, names, None, None, panel, table_name)
     learned, lacking = _parts(own, others, names)
-    _check_one_unit(learned, lacking)
+    check_kinds([(one.pair.image, one.image.dtype) for one in learned + lacking])
     check_image_names(sdata, [one.pair.sample for one in lacking], key_added)
     every = [one.pair for one in own]
     table_and_cells = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None, every)
@@ -242,6 +246,7 @@ def impute_pixels(
     ]
     if not seen:
         raise PanelError(f"No other marker is in all images, so that nothing is left to predict {listed(names)} from.")
+    _say_units(learned, lacking, seen)
     fits = _fit_pixels(learned, seen, names, random_state)
     digest = fingerprint(
         {
@@ -339,35 +344,35 @@ def _parts(own: list[_Sample], others: list[_Sample], names: Sequence[str]) -> t
     return learned, lacking
 
 
-def _check_one_unit(learned: list[_Sample], lacking: list[_Sample]) -> None:
-    """Refuse to read coefficients of one kind of pixels into another: 8-bit exports beside 16-bit images."""
-    kinds = kinds_of_pixels(
-        {f"{number} {one.pair.image}": one.image.dtype for number, one in enumerate(learned + lacking)}
-    )
-    if len(kinds) > 1:
-        types = "; ".join(
-            f"{kind}: {listed([name.partition(' ')[2] for name in names], 4)}" for kind, names in kinds.items()
-        )
-        raise PanelError(
-            f"Images of different pixel types ({types}): the same value may mean different brightness in them, and a "
-            "regression of pixels would carry one over to the other. Bring them to one type and unit first, or impute "
-            "the cell table, of which sfm.pp.cell_table takes intensity_max={sample: value}."
-        )
+def _say_units(learned: list[_Sample], lacking: list[_Sample], seen: Sequence[str]) -> None:
+    """Warn of images of one type of pixels that are not in one unit, by the means of some of their pixels."""
+    levels, names = [], []
+    for one in learned + lacking:
+        pixels = _spread(one, seen, len(learned + lacking))
+        levels.append(np.where(np.isfinite(pixels), pixels, 0).mean(axis=(1, 2)))
+        names.append(one.pair.sample)
+    if np.min(levels, initial=0) >= 0:
+        say_apart(names, np.stack(levels), REMEDY)
+
+
+def _spread(one: _Sample, markers: Sequence[str], n_images: int) -> np.ndarray:
+    """Pixels ``(markers, y, x)`` on a grid over an image, of which `n_images` have `MAX_PIXELS` together."""
+    from ...pp.measure import loaded
+
+    height, width = one.image.shape[-2:]
+    step = max(1, int(np.ceil(np.sqrt(height * width * n_images / MAX_PIXELS))))
+    return loaded(one.image[one.of(markers), ::step, ::step]).astype(np.float64)
 
 
 def _fit_pixels(
     learned: list[_Sample], seen: Sequence[str], names: Sequence[str], random_state: int
 ) -> list[FittedMarker]:
     """One regression for each marker, on pixels spread evenly over the images that have it."""
-    from ...pp.measure import loaded
-
     parts, groups = [], []
     for number, one in enumerate(learned):
-        height, width = one.image.shape[-2:]
-        step = max(1, int(np.ceil(np.sqrt(height * width * len(learned) / MAX_PIXELS))))
-        pixels = _finite(one, loaded(one.image[one.of([*seen, *names]), ::step, ::step]))
+        pixels = _finite(one, _spread(one, [*seen, *names], len(learned)))
         pixels = pixels.reshape(len(seen) + len(names), -1)
-        parts.append(pixels.T.astype(np.float64))
+        parts.append(pixels.T)
         groups.append(np.full(pixels.shape[1], number))
     values, group = np.concatenate(parts), np.concatenate(groups)
     inputs = values[:, : len(seen)]

@@ -137,6 +137,11 @@ def impute_markers(
         If reading, predicting or writing fails on the way. Finished blocks are kept: the same call goes on from there,
         and ends with the same bytes.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If patients, images, or the table and `source` seem to be in another unit than the others.
+
     Examples
     --------
     >>> import spatialfm as sfm

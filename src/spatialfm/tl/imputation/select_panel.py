@@ -27,6 +27,7 @@ from ...learn.panel_curve import Search, judge_beside, judge_panels
 from ...learn.panel_tasks import LinearTask, NeighbourTask, PanelCells, Task
 from ...pp.channels import nuclear_stains
 from ...pp.panel import match_markers, nuisance_channels
+from .one_unit import say_groups_apart
 from .panel_by_model import Seen, check_patients, see_tiles
 from .panel_tables import curve_of, ranking_of
 
@@ -189,6 +190,11 @@ def select_panel(
         If the model has no decoder.
     ElementError
         If a model is to see a table without images.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If patients seem to be in another unit than others.
 
     Examples
     --------
@@ -364,6 +370,7 @@ def _cells(
         targets = _components(representation(adata, use_rep)[rows])
     codes, patients = codes_of(patient.iloc[rows].astype(str))  # by name: folds are drawn by their numbers
     check_patients(len(patients), patient_key)
+    say_groups_apart(values[rows], np.asarray(patients, dtype=object)[codes])
     scaled, _, spread = standardised(compressed(values[rows])[0])
     return PanelCells(scaled, targets, types, codes.astype(int)), patients, spread
 

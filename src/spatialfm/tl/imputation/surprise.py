@@ -25,7 +25,7 @@ from ...learn.arcsinh import compressed_by, find_cofactor
 from ...learn.surprise import apart_from_others, deviation, expected_of_others
 from ...learn.swapped import exchanges_of
 from ...pp.predicted import remove_predicted
-from ...pp.units import say_apart
+from .one_unit import say_groups_apart
 from .surprise_maps import earlier_maps, map_names, paint_maps
 from .surprise_parts import Parts, parts_of, samples_of
 
@@ -256,8 +256,8 @@ def _by_cells(
         theirs = marker_values(other, names, layer)
         if not np.isfinite(theirs).all():
             raise TableError("The reference holds NaN or infinite intensities. Leave these markers or cells out.")
-        levels = np.stack([values.mean(axis=0), theirs.mean(axis=0)])
-        say_apart(["the table", "the reference"], levels, "Bring both to one unit before they are compared.")
+        both = np.repeat(["the table", "the reference"], [len(values), len(theirs)])
+        say_groups_apart(np.vstack([values, theirs]), both, "Bring both to one unit before they are compared.")
         values = np.vstack([values, theirs])
         patient = np.concatenate([patient, _patients(other, patient_key)])
         among, said = np.arange(len(values)) >= adata.n_obs, "another table"
