@@ -67,6 +67,7 @@ TL_ROOMS = {
 SHARED_IN_TL = {
     "alignment.applied",
     "imputation.floors", "imputation.image_error", "imputation.nearest_of_images", "imputation.one_name",
+    "imputation.one_unit",
     "imputation.painted_scores", "imputation.panel_by_model", "imputation.panel_tables", "imputation.perturbed_cells",
     "imputation.reconstruct_linear", "imputation.surprise_maps", "imputation.surprise_parts",
     "phenotypes.annotation_inputs",

@@ -26,7 +26,7 @@ def cohort(tmp_path_factory):
     return folder
 
 
-def digest(folder, tmp_path, change=None, **settings):
+def digest(folder, tmp_path, change=None, *, patients=True, **settings):
     """The digest, after a change of the table."""
     frame = pd.read_csv(folder / "cohort.csv", dtype=str)
     if change is not None:
@@ -37,7 +37,7 @@ def digest(folder, tmp_path, change=None, **settings):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     sdata = sfm.io.read_cohort(path, image=IMAGE, cell_table=False, **settings)
     stamps = {str(one): stamp_of(one) for one in tmp_path.iterdir()}
-    return but_clinical({"cohort": str(path), "image": IMAGE, **settings}, sdata, stamps)
+    return but_clinical({"cohort": str(path), "image": IMAGE, **settings}, sdata, stamps, patients=patients)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,19 @@ def test_clinical_values_do_not_count_and_all_others_do(column, value, same, coh
     assert before is not None
     after = digest(cohort, tmp_path, lambda frame: frame.__setitem__(column, [value, *frame[column][1:]]))
     assert (after == before) is same
+
+
+def test_the_order_of_rows_does_not_count_and_names_of_patients_where_they_are_asked_for(cohort, tmp_path):
+    def turned(frame):
+        frame[:] = frame.iloc[::-1].to_numpy()
+
+    def renamed(frame):
+        frame["patient"] = ["P7", *frame["patient"][1:]]
+
+    for patients in (True, False):
+        before = digest(cohort, tmp_path, patients=patients)
+        assert digest(cohort, tmp_path, turned, patients=patients) == before
+        assert (digest(cohort, tmp_path, renamed, patients=patients) == before) is not patients
 
 
 def test_names_settings_and_pixels_count(cohort, tmp_path):

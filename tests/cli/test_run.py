@@ -224,7 +224,20 @@ def test_a_clinical_value_that_changed_does_only_stages_again_that_look_at_it(fi
         assert patients["months"].to_dict() == frame.set_index("patient")["months"].to_dict()
         assert set(pd.read_csv(results / "tables" / "survival_cox.csv")["events"]) == {5}  # there were 6
         assert planned(results, capsys) == {}
-        frame.loc[3, "patient"] = "P9"  # not a clinical value
+        frame.iloc[::-1].to_csv(table, index=False)  # rows in another order
+        assert list(planned(results, capsys)) == CLINICAL
+        old, frame.loc[3, "patient"] = frame.loc[3, "patient"], "P9"  # cells are drawn evenly of patients
+        frame.iloc[::-1].to_csv(table, index=False)
+        assert list(planned(results, capsys)) == [name for name in NAMES if name not in ("segment", "embed")]
+        assert main(["run", str(results), "--quiet"]) == 0
+        assert planned(results, capsys) == {}
+        sample = frame.loc[3, "sample"]
+        cells = ad.read_h5ad(results / "cells.h5ad").obs
+        assert set(cells.loc[cells["sample"].astype(str) == sample, "patient"].astype(str)) == {"P9"}
+        patients = ad.read_h5ad(results / "patients_niches.h5ad").obs
+        assert patients["months"].to_dict() == frame.set_index("patient")["months"].to_dict()
+        assert old not in patients.index
+        frame.loc[3, "sample"] = "S99"
         frame.to_csv(table, index=False)
         assert list(planned(results, capsys)) == NAMES
     finally:
@@ -260,7 +273,8 @@ def test_the_table_of_cells_is_that_of_a_run_from_scratch(finished, results, tmp
         frame = pd.read_csv(table, dtype=str)
         frame.loc[[1, 4], "months"], frame.loc[6, "age"] = "7.5", "80"
         frame.loc[2, "died"] = {"yes": "no", "no": "yes"}[frame.loc[2, "died"]]
-        frame.to_csv(table, index=False)
+        frame.loc[3, "patient"] = "P9"
+        frame.iloc[::-1].to_csv(table, index=False)
         new = tmp_path / "new"
         for out in (results, new):
             assert main(["run", str(finished[0] / "config.yaml"), "--out", str(out), "--quiet"]) == 0

@@ -25,11 +25,13 @@ TABLES = ("cohort", "clinical")  # settings that name a table with one row per s
 SET_ASIDE = ("cluster", "leiden_sweep", PHENOTYPE, "niche")  # columns of the stages that follow
 
 
-def but_clinical(settings: Mapping[str, Any], sdata: SpatialData, stamps: Mapping[str, Stamp]) -> str | None:
-    """Digest of all that decides what is read, without the values of clinical columns.
+def but_clinical(
+    settings: Mapping[str, Any], sdata: SpatialData, stamps: Mapping[str, Stamp], *, patients: bool = True
+) -> str | None:
+    """Digest of all that decides what is read, without the values of clinical columns, in whatever order rows are.
 
-    Names of columns count, and so do patients, columns that are named like a batch, at which the stage 'phenotype'
-    looks, and columns that settings name.
+    Names of columns count, and so do columns that are named like a batch, at which the stage 'phenotype' looks, and
+    columns that settings name.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def but_clinical(settings: Mapping[str, Any], sdata: SpatialData, stamps: Mappin
         The cohort as it is read, lazily.
     stamps
         Of the files that are read.
+    patients
+        Whether the names of patients count. Images and masks do not depend on them.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def but_clinical(settings: Mapping[str, Any], sdata: SpatialData, stamps: Mappin
     tables = [str(settings[name]) for name in TABLES if isinstance(settings.get(name), str)]
     tables = [one for one in tables if one in stamps and Path(one).is_file()]
     try:
-        rows = {one: _rest(Path(one), settings, list(map(str, sdata[SAMPLES].obs))) for one in tables}
+        rows = {one: _rest(Path(one), settings, list(map(str, sdata[SAMPLES].obs)), patients) for one in tables}
     except SpatialfmError:
         return None
     files = contents({path: stamp for path, stamp in stamps.items() if path not in rows})
@@ -71,22 +75,25 @@ def refresh_clinical(table: AnnData, samples: pd.DataFrame) -> None:
             table.obs[column] = rows[name]
 
 
-def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str]) -> dict[str, Any]:
-    """A table, without the values of columns that are nothing but clinical."""
+def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str], patients: bool) -> dict[str, Any]:
+    """A table, without the values of columns that are nothing but clinical, its rows in the order of what they hold."""
     from ..pp.joins import column_name
     from ..pp.tables import read_header, read_table
 
     frame = read_table(path, read_header(path))  # all as text
     names = list(map(str, frame))
+    of_patients = {PATIENT_KEY, str(settings.get("patient_key", PATIENT_KEY))}
+    said = {key: value for key, value in settings.items() if patients or key != "patient_key"}
     kept = [
         name
         for name in names
-        if name in (SAMPLE_KEY, PATIENT_KEY)
-        or not {name, column_name(name)} & set(clinical)
+        if name == SAMPLE_KEY
+        or (patients and name in of_patients)
+        or not ({name, column_name(name)} & set(clinical) or name in of_patients)
         or is_batch_name(column_name(name))
-        or _is_said(name, settings)
+        or _is_said(name, said)
     ]
-    return {"columns": names, "kept": {name: frame[name].astype(str).tolist() for name in kept}, "rows": len(frame)}
+    return {"columns": names, "kept": kept, "rows": sorted(frame[kept].astype(str).to_numpy().tolist())}
 
 
 def _is_said(name: str, settings: Mapping[str, Any]) -> bool:

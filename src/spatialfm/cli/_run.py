@@ -43,14 +43,15 @@ def plan(analysis: Analysis, state: State, redo: Sequence[str] = ()) -> list[Ste
     """All stages, with what has to be done; those in `redo` for no other reason."""
     steps: list[Step] = []
     waiting: set[str] = set()
-    images_stay = False
+    stays = (False, False)  # without the names of patients, and with them
     for name, stage in analysis.stages.items():
-        clinical = stage.looks_at_clinical(analysis.settings(name))
+        looks = _looks_at(analysis, stage)
         needs = _needs(analysis, stage)
-        why = "asked for" if name in redo else state.why(name, _decisive(analysis, name), needs, clinical=clinical)
+        why = "asked for" if name in redo else state.why(name, _decisive(analysis, name), needs, **looks)
         if name == "read" and why is not None and name not in redo:
-            images_stay = _is_clinical_only(analysis, state)
-        again = [need for need in needs if need in waiting and not (need == "read" and images_stay and not clinical)]
+            stays = _what_stays(analysis, state)
+        untouched = not looks["clinical"] and stays[looks["patients"]]
+        again = [need for need in needs if need in waiting and not (need == "read" and untouched)]
         if why is None and again:
             why = f"builds on {listed(again, 3)}"
         if why is not None:
@@ -137,8 +138,8 @@ def _do(analysis: Analysis, state: State, steps: Sequence[Step], screen: Screen)
 def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Record:
     """Do one stage and remember it; what it read is taken down before it reads it."""
     settings = analysis.settings(stage.name)
-    clinical = stage.looks_at_clinical(settings)
-    after = {name: state.records[name].identity_for(clinical=clinical) for name in _needs(analysis, stage)}
+    looks = _looks_at(analysis, stage)
+    after = {name: state.records[name].identity_for(**looks) for name in _needs(analysis, stage)}
     state.forget(stage.name)
     analysis.files, began = [], time.perf_counter()
     try:
@@ -161,7 +162,8 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
         notes=notes,
         seconds=round(time.perf_counter() - began, 1),
         finished=now(),
-        but_clinical=rest,
+        but_clinical=rest[1],
+        but_patients=rest[0],
     )
     state.remember(stage.name, record)
     return record
@@ -178,15 +180,21 @@ def _decisive(analysis: Analysis, name: str) -> dict[str, Any]:
 
 
 def _needs(analysis: Analysis, stage: Stage) -> list[str]:
-    """Stages whose results it reads; one that looks at clinical values reads them from the store."""
-    clinical = stage.looks_at_clinical(analysis.settings(stage.name))
-    return list(dict.fromkeys([*(["read"] if clinical else []), *stage.needs]))
+    """Stages whose results it reads; one that looks at clinical values or patients reads them from the store."""
+    return list(dict.fromkeys([*(["read"] if any(_looks_at(analysis, stage).values()) else []), *stage.needs]))
+
+
+def _looks_at(analysis: Analysis, stage: Stage) -> dict[str, bool]:
+    """Whether a stage looks at clinical values, and at the names of patients."""
+    return {"clinical": stage.looks_at_clinical(analysis.settings(stage.name)), "patients": stage.patients}
 
 
 def _what_is_read(
     analysis: Analysis, stage: Stage, known: Mapping[str, Stamp], *, tell: bool = False
-) -> tuple[dict[str, Stamp], str | None]:
+) -> tuple[dict[str, Stamp], tuple[str | None, str | None]]:
     """Stamps of the files that a stage reads, `known` ones where they hold, and of reading what is not clinical.
+
+    The latter without the names of patients, and with them.
 
     With `tell`, images that are copies of each other are named.
     """
@@ -200,8 +208,10 @@ def _what_is_read(
     if tell and sdata is not None:
         say_copies({path: inputs[path] for path in map(str, map(Path, sources(sdata, ("image",)))) if path in inputs})
     if sdata is None or brings_cells(settings["reader"], sdata):
-        return inputs, None
-    return inputs, but_clinical(as_json(_decisive(analysis, stage.name)), sdata, inputs)
+        return inputs, (None, None)
+    decided = as_json(_decisive(analysis, stage.name))
+    without, with_them = (but_clinical(decided, sdata, inputs, patients=one) for one in (False, True))
+    return inputs, (without, with_them)
 
 
 def say_copies(images: Mapping[str, Stamp]) -> None:
@@ -218,19 +228,20 @@ def say_copies(images: Mapping[str, Stamp]) -> None:
         )
 
 
-def _is_clinical_only(analysis: Analysis, state: State) -> bool:
-    """Whether reading is due for nothing but clinical values, so that stages that do not look at them stay done."""
+def _what_stays(analysis: Analysis, state: State) -> tuple[bool, bool]:
+    """Whether reading is due for nothing but clinical values and names of patients, and for nothing but the former."""
     record = state.records.get("read")
-    if (
-        record is None
-        or record.but_clinical is None
-        or any(not (analysis.out / one).exists() for one in record.outputs)
-    ):
-        return False
+    if record is None or any(not (analysis.out / one).exists() for one in record.outputs):
+        return False, False
     try:
-        return _what_is_read(analysis, analysis.stages["read"], record.inputs)[1] == record.but_clinical
+        now_read = _what_is_read(analysis, analysis.stages["read"], record.inputs)[1]
     except SpatialfmError:  # which is told where the files are read
-        return False
+        return False, False
+    without, with_them = (
+        before is not None and before == one
+        for before, one in zip((record.but_patients, record.but_clinical), now_read, strict=True)
+    )
+    return without, with_them
 
 
 def _check_foreseen(analysis: Analysis, state: State, steps: Sequence[Step]) -> None:
@@ -243,9 +254,8 @@ def _check_foreseen(analysis: Analysis, state: State, steps: Sequence[Step]) -> 
     """
     for step in steps:
         stage = step.stage
-        if step.why is None and "read" in stage.needs:
-            clinical = stage.looks_at_clinical(analysis.settings(stage.name))
-            if state.why(stage.name, _decisive(analysis, stage.name), ["read"], clinical=clinical) is not None:
+        if step.why is None and "read" in _needs(analysis, stage):
+            if state.why(stage.name, _decisive(analysis, stage.name), ["read"], **_looks_at(analysis, stage)):
                 raise RunError("Files of the cohort changed while they were read. Run the same command again.")
 
 

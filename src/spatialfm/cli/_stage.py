@@ -70,6 +70,8 @@ class Stage:
         The same, given the settings and the images, before the first stage is done: problems found.
     clinical
         Whether, with given settings, it looks at clinical values; not whether it hands them on.
+    patients
+        Whether it looks at the names of patients, by which cells are drawn evenly.
     borrowed
         Gives a public function whose settings it takes too, and those of them that it leaves out.
     """
@@ -83,6 +85,7 @@ class Stage:
     check: Callable[[Any], None] | None = None
     before: Callable[[Mapping[str, Any], Any], list[str]] | None = None
     clinical: Callable[[Mapping[str, Any]], bool] | None = None
+    patients: bool = False
     borrowed: Callable[[Mapping[str, Any]], tuple[Callable, tuple[str, ...]]] | None = None
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Option]:

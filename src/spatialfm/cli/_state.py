@@ -42,8 +42,9 @@ class Record:
         Of the package, and of the numbers that it makes.
     findings, notes, seconds, finished
         For people.
-    but_clinical
-        Of reading: what was read, but for clinical values; None where it cannot be told.
+    but_clinical, but_patients
+        Of reading: what was read, but for clinical values, and but for the names of patients too; None where it cannot
+        be told.
     """
 
     settings: dict[str, Any]
@@ -56,6 +57,7 @@ class Record:
     seconds: float = 0.0
     finished: str = ""
     but_clinical: str | None = None
+    but_patients: str | None = None
 
     @property
     def identity(self) -> str:
@@ -63,9 +65,10 @@ class Record:
         decided = [self.settings, contents(self.inputs), contents(self.outputs), self.after, self.version]
         return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
-    def identity_for(self, *, clinical: bool) -> str:
-        """What a stage depends on that looks at clinical values, or does not."""
-        return self.identity if clinical or self.but_clinical is None else self.but_clinical
+    def identity_for(self, *, clinical: bool, patients: bool) -> str:
+        """What a stage depends on that looks at clinical values, or at the names of patients, or at neither."""
+        part = self.but_clinical if patients else self.but_patients
+        return self.identity if clinical or part is None else part
 
 
 def version() -> str:
@@ -117,11 +120,19 @@ class State:
         content = {"spatialfm": __version__, "stages": stages, "stale": self.stale}
         _disk.write_bytes(self.path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
-    def why(self, name: str, settings: Mapping[str, Any], needs: Iterable[str], *, clinical: bool = True) -> str | None:
+    def why(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        needs: Iterable[str],
+        *,
+        clinical: bool = True,
+        patients: bool = True,
+    ) -> str | None:
         """Why a stage has to be done, or None where it is finished.
 
-        Stages in `needs` are finished, or were found to need doing before; `clinical`: whether it looks at clinical
-        values.
+        Stages in `needs` are finished, or were found to need doing before; `clinical`, `patients`: whether it looks at
+        clinical values, and at the names of patients.
         """
         record = self.records.get(name)
         if record is None:
@@ -136,7 +147,7 @@ class State:
             return f"{listed(other, 2)} changed"
         for stage in needs:
             before = self.records.get(stage)
-            if before is None or record.after.get(stage) != before.identity_for(clinical=clinical):
+            if before is None or record.after.get(stage) != before.identity_for(clinical=clinical, patients=patients):
                 return f"stage {stage!r} was done again"
         return None
 
@@ -166,7 +177,9 @@ class State:
         record, before = self.records[name], self.records[name].outputs
         record.outputs = {path: stamp_of(self.out / path) for path in record.outputs if (self.out / path).exists()}
         if record.but_clinical is not None and contents(record.outputs) != contents(before):
-            record.but_clinical = record.identity  # what was read is not what the files say any more
+            record.but_clinical = record.but_patients = (
+                record.identity
+            )  # what was read is not what the files say any more
         self.write()
 
     def forget(self, name: str) -> None:

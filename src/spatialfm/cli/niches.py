@@ -80,6 +80,7 @@ STAGE = Stage(
     example="spatialfm niches results --n-niches 8",
     run=niches,
     needs=("segment", "phenotype"),
+    patients=True,
     seeded=True,
     check=_check,
 )

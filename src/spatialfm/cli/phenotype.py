@@ -275,6 +275,7 @@ STAGE = Stage(
     run=phenotype,
     clinical=lambda settings: settings["batch_key"] is not None,
     needs=("segment", "embed"),
+    patients=True,
     seeded=True,
     check=_check,
     before=_before,
