@@ -42,6 +42,15 @@ def test_lines_are_the_columns_of_the_curve(cells):
     assert len(ax.get_xticks()) == 5
 
 
+def test_a_point_below_0_is_whole(cells):
+    table = cells.copy()
+    table.uns["panel"]["curve"].loc[0, "score"] = -0.4
+    ax = sfm.pl.panel_curve(table, show=False)
+    points = ax.transData.transform(np.c_[[1.0], [-0.4]])[0, 1]
+    assert points - ax.get_window_extent().y0 > 0.5 * 4.5 * ax.figure.dpi / 72
+    assert ax.get_ylim()[0] > -0.5
+
+
 def test_the_legend_is_beside_the_lines_and_within_the_figure(cells):
     figure = sfm.pl.panel_curve(cells, return_fig=True)
     figure.canvas.draw()

@@ -34,6 +34,17 @@ def test_samples_by_markers(cells):
     assert title == "measured minus expected (linear; reference: all patients)"
 
 
+def test_one_channel_that_failed_does_not_take_the_colours_of_all_others(cells):
+    """A melanoma cohort has one sample whose CD20 is 14 errors off: medians of 2 were white beside it."""
+    part = cells.copy()
+    part.uns["surprise"]["samples"].iloc[0, 0] = 14.0
+    figure = sfm.pl.surprise(part, return_fig=True)
+    assert figure.axes[0].collections[0].get_clim() == (-6, 6)
+    assert figure.axes[0].collections[0].colorbar.extend == "max"
+    ax = sfm.pl.surprise(part, limit=20, show=False)
+    assert ax.collections[0].get_clim() == (-20, 20)
+
+
 @pytest.mark.parametrize("marker", [None, "CD8"])
 def test_cells_of_a_sample(cells, marker):
     figure = sfm.pl.surprise(cells, sample="P002_1", marker=marker, return_fig=True)

@@ -118,7 +118,8 @@ def panel_curve(
     drawn = [name for name in ("score", "random_low", "variance", "linear", "chosen_by_linear") if name in curve]
     lowest = float(np.nanmin(curve[drawn].to_numpy(dtype=float)))
     ax.set_xlim(size.min() - 0.5, size.max() + 0.5)
-    ax.set_ylim(min(0.0, lowest), max(float(record["whole"]), float(curve["ci_high"].max())) * 1.03)
+    top = max(float(record["whole"]), float(curve["ci_high"].max())) * 1.03
+    ax.set_ylim(0.0 if lowest >= 0 else lowest - 0.03 * (top - lowest), top)  # no point is cut by the axis
     ax.set_title(_title(params) if title is None else title, loc="left", fontsize="medium", parse_math=False)
     # beside the lines: these rise from one corner to the other, and intervals may fill what is left
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize="small")

@@ -68,7 +68,8 @@ def surprise(
     spatial_key
         Key of ``obsm`` with the places of cells.
     limit
-        Number of errors at which colours end (default: 6 for cells, the largest median for samples, at least 1).
+        Number of errors at which colours end (default: 6 for cells; the largest median for samples, at least 1, at most
+        6, as one channel that failed in one sample would leave all others without a colour).
     title
         Title (default: what is drawn).
     figsize
@@ -118,7 +119,7 @@ def surprise(
     if sample is None:
         height, width = table.shape
         ax = new_axes(ax, figsize or (2.6 + CELL * width, max(LOWEST, 1.6 + CELL * height)))
-        ends = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)), initial=0.0)))
+        ends = min(max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)), initial=0.0))), ENDS)
         draw_heatmap(ax, table, label="median of cells (errors)", limit=ends if limit is None else limit)
         default = f"measured minus expected ({params['method']}; reference: {params['reference']})"
         default = fill(default, int(LETTERS * (ax.get_figure(root=True).get_figwidth() - BESIDE)))
