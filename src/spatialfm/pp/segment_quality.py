@@ -23,13 +23,13 @@ from .labels import CheckedLabels, inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
 from .nuclei_in_cells import COVERED, Nuclei, nuclei_of
+from .nuclei_settings import NucleiSettings, nuclei_settings
 from .orientation import say_orientation
 from .pieces import LabelScan
 from .pixel_sizes import image_pixel_sizes
 from .seams import cut_cells
 from .segment_run import SegmentJob, find_levels
 from .segmentation import OVERLAP, plan_job
-from .segmenters import check_request
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -65,7 +65,7 @@ def segmentation_quality(
     samples: str | Sequence[str] | None = None,
     reference: str | Sequence[str] | Mapping[str, str] | None = None,
     nuclear: str | Sequence[str] | None = None,
-    diameter: Annotated[float, above(0)] = 8.0,
+    diameter: Annotated[float | None, above(0)] = None,
     thresholds: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9),
     mpp: float | Mapping[str, float] | None = None,
     by: Literal["sample", "cell"] = "sample",
@@ -92,10 +92,12 @@ def segmentation_quality(
         Labels elements that hold the cells as they should be: one, as many as samples, or ``{sample: element}``. They
         may have pixels of another size.
     nuclear
-        Channels that stain nuclei. Default: the first that `spatialfm.pp.match_markers` recognises as one. Where none
-        is recognised, what is said of nuclei is NaN, with a warning.
+        Channels that stain nuclei. Default: those by which `segment_cells` made these labels, otherwise the first that
+        `spatialfm.pp.match_markers` recognises as one. Where none is recognised, what is said of nuclei is NaN, with a
+        warning.
     diameter
-        Of a typical cell in µm, for the nuclei.
+        Of a typical cell in µm, for the nuclei. Default: the one by which `segment_cells` made these labels, otherwise
+        8. A threshold of nuclei that it was given is taken too.
     thresholds
         Intersections over union for `reference`, from 0.5 up to below 1.
     mpp
@@ -164,15 +166,16 @@ def segmentation_quality(
     _check_outlines(sdata, [*pairs, *(one for one in references if one is not None)])
     if table_name is not None:
         _check_table(sdata, table_name, pairs)
-    jobs = _jobs(sdata, pairs, nuclear, diameter, mpp)
+    nuclei = nuclei_settings(sdata, pairs, nuclear, diameter)
+    jobs = _jobs(sdata, pairs, nuclei, mpp)
     pairs = report_missing_chunks(sdata, pairs)
     checked = [inspect_labels(sdata, pair.sample, str(pair.labels), pair) for pair in pairs]
     report_labels(sdata, checked, on_pieces="keep", on_giants="keep")
     say_orientation(sdata, pairs, [check.pieces.by_label() for check in checked])
     judged = [
-        _judge(sdata, pair, check, job, diameter, other)
-        for pair, check, job, other in zip(
-            progress_bar(pairs, desc="quality", unit="sample"), checked, jobs, references, strict=True
+        _judge(sdata, pair, check, job, how, other)
+        for pair, check, job, how, other in zip(
+            progress_bar(pairs, desc="quality", unit="sample"), checked, jobs, nuclei, references, strict=True
         )
     ]
     cells = pd.concat([_cells(one) for one in judged], ignore_index=True)
@@ -228,12 +231,13 @@ def _check_table(sdata: SpatialData, name: str, pairs: list[SampleElements]) -> 
         )
 
 
-def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: float, mpp) -> list[SegmentJob | None]:
+def _jobs(
+    sdata: SpatialData, pairs: list[SampleElements], nuclei: list[NucleiSettings], mpp
+) -> list[SegmentJob | None]:
     """How nuclei are found in each image; None where no stain is recognised."""
-    asked = [nuclear] if isinstance(nuclear, str) else nuclear
     known = [
-        asked is not None or nuclear_channel(channel_names(sdata, pair.image), None, pair.image) is not None
-        for pair in pairs
+        how.channels is not None or nuclear_channel(channel_names(sdata, pair.image), None, pair.image) is not None
+        for pair, how in zip(pairs, nuclei, strict=True)
     ]
     if not all(known):
         without = [pair.image for pair, one in zip(pairs, known, strict=True) if not one]
@@ -242,13 +246,13 @@ def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: fl
             "nuclear=<channel>."
         )
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=any(known))
-    request, margin = check_request("watershed", diameter, 0, None, None), OVERLAP * diameter / 2
-    return [
-        plan_job(sdata, pair, request, asked, None, size, max(TILE, 2 * int(np.ceil(margin / size))), margin, 0)
-        if one
-        else None
-        for pair, size, one in zip(pairs, sizes, known, strict=True)
-    ]
+    jobs: list[SegmentJob | None] = []
+    for pair, how, size, one in zip(pairs, nuclei, sizes, known, strict=True):
+        margin = OVERLAP * how.diameter / 2
+        side = max(TILE, 2 * int(np.ceil(margin / size))) if one else TILE
+        channels = None if how.channels is None else list(how.channels)
+        jobs.append(plan_job(sdata, pair, how.request, channels, None, size, side, margin, 0) if one else None)
+    return jobs
 
 
 def _judge(
@@ -256,7 +260,7 @@ def _judge(
     pair: SampleElements,
     check: CheckedLabels,
     job: SegmentJob | None,
-    diameter: float,
+    how: NucleiSettings,
     reference: SampleElements | None,
 ) -> _Judged:
     array, scan = cells_data(sdata, pair), check.pieces.by_label()
@@ -267,9 +271,8 @@ def _judge(
     cut, *lines = cut_cells(array[top:bottom, left:right], scan.ids, scan.area)
     nuclei = None
     if job is not None:
-        request = check_request("watershed", diameter, 0, None, None)
         grid = LabelGrid(array, to_image.inverse())
-        nuclei = nuclei_of(job, find_levels(job, request), grid, scan.ids, diameter / job.mpp)
+        nuclei = nuclei_of(job, find_levels(job, how.request), grid, scan.ids, how.diameter / job.mpp)
     compared = None
     if reference is not None:
         to_reference = to_image.then(labels_to_image(sdata, reference).inverse())
