@@ -50,6 +50,21 @@ def test_points_are_the_groups_at_the_horizon(target):
     assert "120 patients" in text
 
 
+def test_events_of_the_time_that_is_drawn_are_told_from_all(target):
+    """Slope and ratio are of the whole follow-up, and risks of the time at the axes, by which fewer had events."""
+    events = int((target.obs["event"] & (target.obs["time"] <= 0.5)).sum())
+    every = int(target.obs["event"].sum())
+    assert 0 < events < every
+    text = sfm.pl.calibration(target, time_unit="years", show=False).get_legend().get_title().get_text()
+    assert text.splitlines()[:2] == [
+        f"120 patients, {every} events ({events} by 0.5 years)", "over all of the follow-up:",
+    ]  # fmt: skip
+    text = sfm.pl.decision_curve(target, time_unit="years", show=False).get_legend().get_title().get_text()
+    assert text == f"120 patients, {every} events ({events} by 0.5 years)"
+    text = sfm.pl.calibration(target, times=[0.2, 0.5], show=False).get_legend().get_title().get_text()
+    assert text.splitlines()[0] == f"120 patients, {every} events"
+
+
 def test_several_times_are_told_apart(target):
     ax = sfm.pl.calibration(target, times=[0.2, 0.5], show=False)
     names = [text.get_text() for text in ax.get_legend().get_texts()]

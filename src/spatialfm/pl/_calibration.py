@@ -132,7 +132,7 @@ def calibration(
     ax.spines[["top", "right"]].set_visible(False)
     legend = ax.legend(
         loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
-        title=_scores(record), fontsize="small", title_fontsize="small",
+        title=_scores(record, chosen, time_unit), fontsize="small", title_fontsize="small",
     )  # fmt: skip
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
@@ -170,9 +170,19 @@ def _time(at: float, unit: str | None) -> str:
     return f"{digits(at)} {unit}" if unit is not None else f"time {digits(at)}"
 
 
-def _scores(record: Mapping) -> str:
+def who(record: Mapping, at: float | None, unit: str | None) -> str:
+    """Patients and events; of risks by one time, also the events until then, which are what is seen of these risks."""
+    params = record["params"]
+    large, until = record.get("calibration_large"), ""
+    if at is not None and isinstance(large, pd.DataFrame) and {"time", "events"} <= set(large):
+        events = large.loc[np.isclose(large["time"], at), "events"]
+        until = f" ({int(events.iloc[0])} by {_time(at, unit)})" if len(events) else ""
+    return f"{params['n_scored']} patients, {params['events']} events{until}"
+
+
+def _scores(record: Mapping, times: Sequence[float], unit: str | None) -> str:
     scores, params = record["scores"], record["params"]
-    lines = [f"{params['n_scored']} patients, {params['events']} events"]
+    lines = [who(record, times[0] if len(times) == 1 else None, unit), "over all of the follow-up:"]
     for name, text in LINES.items():
         value, low, high = scores.loc[name, ["value", "ci_low", "ci_high"]]
         lines.append(f"{text} {value:.2f} ({low:.2f} to {high:.2f})")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._errors import TableError
 from .._public import public
-from ._calibration import _time, validated
+from ._calibration import _time, validated, who
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._kaplan_meier import legend_height
 
@@ -126,7 +126,7 @@ def decision_curve(
     bands = with_band(ax, f"{level(params)} over patients") if interval else {}
     legend = ax.legend(
         **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2, ncols=2,
-        title=f"{params['n_scored']} patients, {params['events']} events", fontsize="small", title_fontsize="small",
+        title=who(first, horizon, time_unit), fontsize="small", title_fontsize="small",
     )  # fmt: skip
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)

@@ -60,15 +60,15 @@ def nuclei_settings(
         In µm, likewise.
     """
     asked = None if nuclear is None else (nuclear,) if isinstance(nuclear, str) else tuple(nuclear)
-    found = []
+    told = []
     for pair in pairs:
         record = _record(sdata, pair)
         same_stain = asked is None or asked == _names(record.get("nuclear"))
         channels = asked if asked is not None else _known(_names(record.get("nuclear")), sdata, pair)
         size = diameter if diameter is not None else _positive(record.get("diameter_um")) or DIAMETER
         threshold = _threshold(record) if same_stain else None
-        found.append(NucleiSettings(float(size), channels, threshold))
-    return found
+        told.append(NucleiSettings(float(size), channels, threshold))
+    return told
 
 
 def _record(sdata: SpatialData, pair: SampleElements) -> Mapping[str, Any]:
