@@ -277,3 +277,40 @@ def test_a_difference_of_means_says_which_group_less_which(patients):
     sfm.tl.kaplan_meier(patients, "arm")
     text = sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text().replace("\n", " ")
     assert f"mean up to 4,000: {200 * area['low']:,.0f} (low), {200 * area['high']:,.0f} (high)" in text
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+def test_groups_made_at_equal_covariates_say_so(patients):
+    """The p-value is that of the cut, which a changed covariate hides."""
+
+    def title() -> str:
+        return " ".join(sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text().split())
+
+    patients.obs["age"] = np.random.default_rng(1).normal(60, 9, 80)
+    patients.obs["score"] = patients.obs["age"] + np.random.default_rng(2).normal(0, 5, 80)
+    sfm.tl.cut_point(patients, "score", n_permutations=100)
+    sfm.tl.kaplan_meier(patients, "score_group")
+    assert "best of all cuts" not in title()
+    sfm.tl.cut_point(patients, "score", covariates="age", n_permutations=100)
+    sfm.tl.kaplan_meier(patients, "score_group")
+    record = patients.uns["score_group"]
+    without = format_p(record["p_value_unadjusted"])
+    assert f"best of all cuts at equal age: {format_p(record['p_value'])} (unadjusted {without})" in title()
+    record["p_value"] = "small"
+    with pytest.raises(TableError, match=r"uns\['score_group'\] is not as sfm.tl.cut_point writes it"):
+        title()
+    record["p_value"] = 0.5
+    patients.obs["age"] += 1
+    with pytest.warns(SpatialfmWarning, match="Not shown beside the curves"):
+        assert "best of all cuts" not in title()
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+def test_a_trend_of_groups_at_equal_covariates_says_so(patients):
+    patients.obs["age"] = np.random.default_rng(1).normal(60, 9, 80)
+    shares = np.random.default_rng(2).dirichlet(np.ones(3), 80)
+    table = AnnData(shares, obs=patients.obs)
+    sfm.tl.stratify(table, 3, time_key="time", event_key="event", n_permutations=19, covariates="age")
+    sfm.tl.kaplan_meier(table, "risk_group")
+    text = " ".join(sfm.pl.kaplan_meier(table, show=False).get_legend().get_title().get_text().split())
+    assert f"trend of these groups at equal age: {format_p(table.uns['risk_group']['test']['p_value'])} (unadj" in text

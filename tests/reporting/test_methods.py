@@ -88,3 +88,17 @@ def test_results_bring_the_papers_of_their_methods():
     )
     assert methods.references(source)[0].startswith("Mantel 1966")
     assert methods.references(source)[1:] == list(methods.SOFTWARE)
+
+
+@pytest.mark.parametrize("covariates", [[], ["age", "stage"]])
+def test_cuts_and_groups_say_at_what_they_were_tested(covariates):
+    params = {"score_key": "CD8", "n_groups": 4, "covariates": np.array(covariates, dtype=object)}
+    one = SimpleNamespace(record={"params": params})
+    equal = ", at equal age, stage (score test of Cox's model)" if covariates else ""
+    assert equal in methods._cut_point(one)
+    assert ("drawn from the model of the covariates alone" if covariates else "were permuted") in methods._cut_point(
+        one
+    )
+    assert methods._stratify(one).startswith("Patients were grouped by k-means (4 clusters) on their compositions.")
+    assert ("drawn from the covariates alone" in methods._stratify(one)) == bool(covariates)
+    assert equal in methods._stratify(one)

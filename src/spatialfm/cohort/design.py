@@ -75,7 +75,9 @@ def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
         )
 
 
-def check_roles(group_key: str | None, strata: list[str], covariates: list[str]) -> None:
+def check_roles(
+    group_key: str | None, strata: list[str], covariates: list[str], argument_of_group: str = "group_key"
+) -> None:
     """Refuse a column in two roles.
 
     Raises
@@ -86,7 +88,8 @@ def check_roles(group_key: str | None, strata: list[str], covariates: list[str])
     for argument, names in (("strata", strata), ("covariates", covariates)):
         if group_key in names:
             raise SurvivalError(
-                f"{group_key!r} is both group_key= and {argument}=: at equal values of it is nothing to compare."
+                f"{group_key!r} is both {argument_of_group}= and {argument}=: at equal values of it is nothing to "
+                "compare."
             )
     if twice := [name for name in covariates if name in strata]:
         raise SurvivalError(f"{listed(twice)} is named in strata= and covariates=. Name it once.")
@@ -102,6 +105,13 @@ def covariate_columns(outcome: Outcome, names: Sequence[str]) -> pd.DataFrame:
     return outcome.columns[[column_as("covariate", name) for name in names]].set_axis(list(names), axis=1)
 
 
+def beside_covariates(outcome: Outcome, names: list[str]) -> np.ndarray:
+    """Covariates ``(n, terms)`` that a test is made at; those that are constant or collinear are refused."""
+    design, _ = design_matrix(covariate_columns(outcome, names), {})
+    check_design(design, None)
+    return design.to_numpy(dtype=np.float64)
+
+
 def adjusting_covariates(
     outcome: Outcome, names: list[str], codes: np.ndarray, strata: np.ndarray | None, group_key: str
 ) -> np.ndarray:
@@ -112,9 +122,7 @@ def adjusting_covariates(
     SurvivalError
         If they are constant, collinear, or determine a group.
     """
-    design, _ = design_matrix(covariate_columns(outcome, names), {})
-    check_design(design, None)
-    x = design.to_numpy(dtype=np.float64)
+    x = beside_covariates(outcome, names)
     strata = np.zeros(len(x), int) if strata is None else strata
     others = np.column_stack([strata[:, None] == np.unique(strata), (x - x.mean(axis=0)) / x.std(axis=0)]).astype(float)
     groups = np.eye(int(codes.max()) + 1)[codes][:, 1:]

@@ -158,6 +158,7 @@ class CutPointRecord(OutcomeRecord):
     n: int
     events: int
     candidates: pd.DataFrame
+    p_value_unadjusted: NotRequired[float]  # with covariates=
     groups: NotRequired[pd.Series]  # with copy=True
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .._errors import SurvivalError
+from ..cohort.design import adjusting_covariates
 from ..cohort.outcome import Outcome, observed_expected
-from ..stats.logrank import LogrankTest
+from ..stats.adjusted_logrank import AdjustedLogrank
+from ..stats.logrank import LogrankParts, LogrankTest
+from ..stats.null_outcomes import NullOutcomes
 from ..stats.permutation import permutation_p, shuffled_order
 
 Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
@@ -75,6 +81,29 @@ def placement(
     return place
 
 
+@dataclass(frozen=True)
+class GroupTest:
+    """How the groups are tested, if they are."""
+
+    n_permutations: int
+    covariates: list[str]
+    blocks: np.ndarray | None
+    random_state: int
+    key_added: str  # name of the groups, for messages
+
+    def of(self, place: Place, codes: np.ndarray, rows: np.ndarray, outcome: Outcome) -> dict[str, Any] | None:
+        """Result for the groups `codes` of the patients with outcome, who are in these rows; None without test."""
+        if not self.n_permutations:
+            return None
+        plan = (self.n_permutations, self.random_state, self.blocks)
+        test = permutation_test(place, codes, rows, outcome, *plan)
+        if not self.covariates:
+            return test
+        known = np.unique(codes, return_inverse=True)[1]
+        x = adjusting_covariates(outcome, self.covariates, known, None, self.key_added)
+        return adjusted_test(place, codes, rows, outcome, x, *plan) | {"p_value_unadjusted": test["p_value"]}
+
+
 def permutation_test(
     place: Place,
     codes: np.ndarray,
@@ -96,9 +125,48 @@ def permutation_test(
     return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
 
 
+def adjusted_test(
+    place: Place,
+    codes: np.ndarray,
+    rows: np.ndarray,
+    outcome: Outcome,
+    x: np.ndarray,
+    n_permutations: int,
+    random_state: int,
+    blocks: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Trend at equal covariates against that of the same procedure with outcomes that covariates alone tell of.
+
+    Outcomes are drawn by :class:`spatialfm.stats.null_outcomes.NullOutcomes`, within blocks if any. Those in which a
+    covariate separates patients with from those without the event have no statistic; ``n_drawn`` counts the others.
+    """
+    rng, null = np.random.default_rng((random_state, 1)), np.full(n_permutations, np.nan)
+    observed = adjusted_z(x, outcome.time, outcome.event, codes, outcome.entry)
+    times, events = NullOutcomes(x, outcome.time, outcome.event, blocks, outcome.entry).draw(n_permutations, rng)
+    for i, (time, event) in enumerate(zip(times, events, strict=True)):
+        groups = place(time, event, outcome.entry)[rows]
+        try:
+            null[i] = adjusted_z(x, time, event, groups, outcome.entry)
+        except SurvivalError:
+            continue
+    p_value, some = float(permutation_p(null, observed)), np.isfinite(null)
+    of_null = {"null_mean": float(null[some].mean()), "null_sd": float(null[some].std())} if some.any() else {}
+    return {"statistic": observed, "p_value": p_value, **of_null, "n_drawn": int(some.sum())}
+
+
+def adjusted_z(
+    x: np.ndarray, time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None
+) -> float:
+    """As `trend_z`, of the score of a trend beside covariates ``(n, p)``."""
+    return _standardised_trend(AdjustedLogrank(x, time, event, None, entry).parts(codes))
+
+
 def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None) -> float:
     """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
-    parts = LogrankTest(time, event, None, entry).parts(codes)
-    score = np.arange(len(parts.observed))
+    return _standardised_trend(LogrankTest(time, event, None, entry).parts(codes))
+
+
+def _standardised_trend(parts: LogrankParts) -> float:
+    score = np.arange(len(parts.difference))
     variance = score @ parts.covariance @ score
-    return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
+    return float(score @ parts.difference / np.sqrt(variance)) if variance > 1e-9 else 0.0

@@ -50,7 +50,9 @@ def kaplan_meier(
 
     Draws what :func:`spatialfm.tl.kaplan_meier`, :func:`spatialfm.tl.logrank` and :func:`spatialfm.tl.rmst` wrote: the
     latter as a dotted line at the horizon and the means up to it. Both are shown where the
-    test was run on the same groups and outcome; it is marked as optimistic if the outcome made the groups.
+    test was run on the same groups and outcome; it is marked as optimistic if the outcome made the groups. Where
+    :func:`spatialfm.tl.cut_point` or :func:`spatialfm.tl.stratify` made them at equal covariates, their own p-value is
+    given with its covariates; curves are as they are.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def kaplan_meier(
     bands = with_band(ax, f"{level(record['params'])} at each time") if interval else {}
     legend = ax.legend(
         **bands, loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
-        title=_notes(group_key, _test_label(patients, logrank_key, record), means, time_unit) or None,
+        title=_notes(group_key, _tests(patients, logrank_key, record), means, time_unit) or None,
     )  # fmt: skip
     if at_risk:
         draw_at_risk(ax, curves, colors)
@@ -215,6 +217,32 @@ def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None
     return fill_lines(text + unadjusted(test), 60) + note
 
 
+def _tests(patients: AnnData, logrank_key: str, record: dict) -> str:
+    """The test of the groups, and that of those who made them at equal covariates, a line each."""
+    group_key = str(record["params"]["group_key"])
+    lines = [_test_label(patients, logrank_key, record), _maker_label(patients, group_key)]
+    return "\n".join(line for line in lines if line)
+
+
+def _maker_label(patients: AnnData, group_key: str) -> str | None:
+    """The p-value at equal covariates that a cut or groups of these patients came with."""
+    maker = patients.uns.get(group_key)
+    params = maker.get("params") if isinstance(maker, Mapping) else None
+    if not isinstance(params, Mapping) or not np.size(params.get("covariates", [])):
+        return None
+    if "naive_p_value" in maker:
+        function, test, what = "cut_point", maker, "best of all cuts"
+    elif isinstance(maker.get("test"), Mapping):
+        function, test, what = "stratify", maker["test"], "trend of these groups"
+    else:
+        return None
+    check_result(maker, f"uns[{group_key!r}]", function)
+    if _out_of_date(patients, maker, group_key, function):
+        return None
+    text = f"{what}{comparison(params)}: {format_p(float(test['p_value']))}"
+    return textwrap.fill(text + unadjusted(test), 60)
+
+
 def unadjusted(test: Mapping[str, Any]) -> str:
     """The p-value as it is without covariates, of which the curves are."""
     p_value = test.get("p_value_unadjusted")
@@ -242,7 +270,7 @@ def _out_of_date(patients: AnnData, record: Mapping[str, Any], key: str, functio
     return False
 
 
-def _notes(group_key: str, test: str | None, means: dict | None, time_unit: str | None) -> str:
+def _notes(group_key: str, test: str, means: dict | None, time_unit: str | None) -> str:
     """Lines above the names of the groups: test, restricted means, and the column that the groups are of."""
     column = textwrap.wrap(group_key, 60)
     return "\n".join([*([test] if test else []), *_mean_lines(means, time_unit), *column])

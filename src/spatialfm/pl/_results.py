@@ -108,6 +108,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "n": int, "events": int, "params": {"standardize": bool, "alpha": float},
         "n_clusters?": int, "other_events?": int,
     },
+    "cut_point": {"p_value": float, "p_value_unadjusted?": float, "params": {"covariates?": list}},
     "discover_signatures": {
         "clusters": TableWith(CLUSTERS),
         "scores": TableWith({"score": float, "ci_low": float, "ci_high": float, "p_value": float}),
@@ -195,6 +196,9 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         "params": {
             "method": str, "target": str, "score": str, "n_patients": int, "label_key": str, "use_rep": str,
         },
+    },
+    "stratify": {
+        "test?": {"p_value": float, "p_value_unadjusted?": float}, "params": {"covariates?": list},
     },
     "surprise": {
         "samples": TableWith(others=float), "far": TableWith(),

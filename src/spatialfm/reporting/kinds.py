@@ -167,8 +167,8 @@ KINDS = (
         "The p-value is corrected for the choice among all cuts. The naive one is not, and must not be reported.",
         "Groups of the best cut are optimistic: curves and hazard ratios of them look better than they are.",
         values=(
-            "cut", "statistic", "p_value", "p_value_lausen_schumacher", "naive_p_value", "higher_risk", "n_low",
-            "n_high",
+            "cut", "statistic", "p_value", "p_value_unadjusted", "p_value_lausen_schumacher", "naive_p_value",
+            "higher_risk", "n_low", "n_high",
         ),
         p_values=(("", "p_value", ""),),
     ),

@@ -207,10 +207,22 @@ def _kaplan_meier(one: Result) -> str:
 
 
 def _logrank(one: Result) -> str:
-    strata, covariates = texts(_parameter(one, "strata")), texts(_parameter(one, "covariates"))
+    strata = texts(_parameter(one, "strata"))
     within = f", within strata of {listed(strata, quoted=False)}" if strata else ""
-    equal = f", at equal {listed(covariates, quoted=False)} (score test of Cox's model)" if covariates else ""
-    return f"Groups were compared with the log-rank test{equal}{within} (p-value: {one.record.get('test')})."
+    return f"Groups were compared with the log-rank test{_equal(one)}{within} (p-value: {one.record.get('test')})."
+
+
+def _equal(one: Result) -> str:
+    covariates = texts(_parameter(one, "covariates"))
+    return f", at equal {listed(covariates, quoted=False)} (score test of Cox's model)" if covariates else ""
+
+
+def _cut_point(one: Result) -> str:
+    drawn = "were drawn from the model of the covariates alone" if _equal(one) else "were permuted"
+    return (
+        f"{_parameter(one, 'score_key')} was cut where survival differs most{_equal(one)}; for the p-value of the best "
+        f"of all cuts, outcomes {drawn}."
+    )
 
 
 def _cox(one: Result) -> str:
@@ -233,7 +245,10 @@ def _regressions(one: Result) -> str:
 
 
 def _stratify(one: Result) -> str:
-    return f"Patients were grouped by k-means ({_parameter(one, 'n_groups')} clusters) on their compositions."
+    text = f"Patients were grouped by k-means ({_parameter(one, 'n_groups')} clusters) on their compositions."
+    if not _equal(one):
+        return text
+    return f"{text} The trend over the groups was tested{_equal(one)}, with outcomes drawn from the covariates alone."
 
 
 def _compare(one: Result) -> str:
@@ -265,6 +280,7 @@ _TEXTS = {
     "compare_composition": _compare,
     "discover_signatures": _signatures,
     "stratify": _stratify,
+    "cut_point": _cut_point,
     "kaplan_meier": _kaplan_meier,
     "logrank": _logrank,
     "cox": _cox,

@@ -46,7 +46,7 @@ class AdjustedLogrank:
         self.strata = np.zeros(n, int) if strata is None else np.asarray(strata)
         patient = np.arange(n) if pieces is None else pieces.patient
         case_weights = None if pieces is None else pieces.weight
-        self._design, self._x = _independent(x, self.strata)
+        self._design, self._x = independent_terms(x, self.strata)
         self._sets = sets = RiskSets(time, event, strata, "efron", entry, case_weights)
         coef = np.zeros(0)
         if self._x.shape[1]:
@@ -106,7 +106,7 @@ class AdjustedLogrank:
         return score, both - with_x @ self._inverse @ np.swapaxes(with_x, 1, 2)
 
 
-def _independent(x: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def independent_terms(x: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An intercept of each stratum with the covariates that add to it, standardised; and these covariates."""
     design = (strata[:, None] == np.unique(strata)).astype(float)
     n_strata = design.shape[1]

@@ -34,8 +34,8 @@ class Candidates:
         return codes
 
 
-def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:
-    """All cuts between distinct values that leave the share on both sides, with their statistics."""
+def cuts_of(values: np.ndarray, min_share: float, key: str = "value") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All cuts between distinct values that leave the share on both sides: patients by value, number below, cut."""
     order = np.argsort(values, kind="stable")
     ordered, n = values[order], values.size
     n_low = np.flatnonzero(ordered[1:] > ordered[:-1]) + 1
@@ -47,7 +47,13 @@ def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: st
             f"{np.unique(values).size} distinct values. Pass a smaller min_share=."
         )
     low, high = ordered[n_low - 1], ordered[n_low]
-    return Candidates(order, n_low, low / 2 + high / 2, -_standardised(scores[order][None], n_low)[0])
+    return order, n_low, low / 2 + high / 2
+
+
+def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:
+    """These cuts with their statistics."""
+    order, n_low, cuts = cuts_of(values, min_share, key)
+    return Candidates(order, n_low, cuts, -_standardised(scores[order][None], n_low)[0])
 
 
 def permuted_maxima(

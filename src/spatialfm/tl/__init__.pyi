@@ -469,26 +469,27 @@ def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group',
-    copy: Literal[False] = False
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group',
-    copy: Literal[True]
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: Literal[True]
 ) -> pd.Series: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
-    block_key: str | None = None, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: bool
 ) -> pd.Series | None: ...
 
 @overload
@@ -1058,24 +1059,24 @@ def cumulative_incidence(
 
 @overload
 def cut_point(
-    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    patients: AnnData, score_key: str, *, layer: str | None = None, covariates: str | Sequence[str] | None = None,
+    min_share: float = 0.2, n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def cut_point(
-    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    patients: AnnData, score_key: str, *, layer: str | None = None, covariates: str | Sequence[str] | None = None,
+    min_share: float = 0.2, n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[True]
 ) -> CutPointRecord: ...
 @overload
 def cut_point(
-    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
+    patients: AnnData, score_key: str, *, layer: str | None = None, covariates: str | Sequence[str] | None = None,
+    min_share: float = 0.2, n_permutations: int = 10000, block_key: str | None = None, time_key: str | None = None,
     event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str | None = None, copy: bool

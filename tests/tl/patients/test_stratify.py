@@ -253,3 +253,69 @@ def test_permutations_find_a_planted_risk(patients):
         assert np.sign(test["statistic"]) == trend["direction"] == 1
     with pytest.raises(SurvivalError, match="n_permutations=9 needs time_key="):
         sfm.tl.stratify(patients, 4, n_permutations=9)
+
+
+def aged(seed: int, n: int = 60, effect: float = 0.0) -> AnnData:
+    """Age drives composition and death; much of the third type multiplies the hazard by `exp(effect)`."""
+    rng = np.random.default_rng(seed)
+    age, much = rng.normal(size=n), rng.random(n) < 0.4
+    logits = 0.4 * rng.normal(size=(n, 4)) + np.outer(age, [1.5, -1.5, 0, 0])
+    logits[:, 2] += 1.5 * much
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    time, censored = rng.exponential(np.exp(-1.5 * age - effect * much)), rng.exponential(4, n)
+    obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "age": age})
+    return AnnData(shares, obs=obs.set_axis([f"P{i}" for i in range(n)]), var=pd.DataFrame(index=list("ABCD")))
+
+
+SEEN = {"time_key": "time", "event_key": "event"}
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+@pytest.mark.parametrize("cross_fit", [None, 4])
+def test_groups_at_equal_age(cross_fit):
+    """Groups are those without the covariate; the test is the trend of tl.logrank at equal age."""
+    patients, plan = aged(0), {"n_groups": 4, "merge_into": 2, "cross_fit": cross_fit, "n_permutations": 99}
+    sfm.tl.stratify(patients, **plan, **SEEN)
+    before, unadjusted = patients.obs["risk_group"].copy(), patients.uns["risk_group"]["test"]
+    sfm.tl.stratify(patients, **plan, **SEEN, covariates="age")
+    assert (patients.obs["risk_group"] == before).all()
+    record = patients.uns["risk_group"]
+    assert list(record["params"]["covariates"]) == ["age"]
+    assert record["test"]["p_value_unadjusted"] == unadjusted["p_value"]
+    assert record["test"]["n_drawn"] == 99
+    test = sfm.tl.logrank(patients, "risk_group", covariates="age", method="chi-squared", on_selected="mark", copy=True)
+    assert record["test"]["statistic"] ** 2 == pytest.approx(test["statistic"])
+
+
+@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+def test_age_that_drives_tissue_and_death_is_not_found_at_equal_age():
+    tests = []
+    for seed in range(8):
+        patients = aged(seed, 50)
+        sfm.tl.stratify(patients, 4, merge_into=2, n_permutations=39, covariates="age", **SEEN)
+        tests.append(patients.uns["risk_group"]["test"])
+    null = pd.DataFrame(tests)
+    assert (null["p_value_unadjusted"] <= 0.05).sum() >= 5
+    assert (null["p_value"] <= 0.05).sum() <= 2  # more in 1 of 170 such tests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"covariates": "age"}, r"covariates=\['age'\] are what groups are tested at, and n_permutations=0 tests none"),
+        ({"covariates": "age", "use_outcome": False}, r"covariates=\['age'\] needs time_key= and event_key="),
+        ({"covariates": "same", "n_permutations": 99}, r"Covariates 'same' are constant"),
+        ({"covariates": "told", "n_permutations": 99}, r"obs\['told'\] tells which group of obs\['risk_group'\]"),
+        ({"covariates": "some", "n_permutations": 99}, r"have no value in 'some': 'P0'"),
+    ],
+)
+def test_covariates_that_groups_cannot_be_tested_at(arguments, message):
+    patients = aged(0)
+    groups = sfm.tl.stratify(patients, 2, use_outcome=False, copy=True)
+    patients.obs["same"], patients.obs["told"] = 1.0, groups.to_numpy()
+    patients.obs["some"] = np.r_[np.nan, np.ones(59)]
+    seen = {} if arguments.get("use_outcome") is False else SEEN
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.stratify(patients, 2, **arguments, **seen)
+    assert "risk_group" not in patients.obs
+    assert "risk_group" not in patients.uns

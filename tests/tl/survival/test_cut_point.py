@@ -166,3 +166,120 @@ def test_a_cut_between_huge_numbers_is_finite(recwarn):
     result = sfm.tl.cut_point(AnnData(obs=obs.set_axis([f"P{i}" for i in range(10)])), "x", copy=True)
     assert result["cut"] == 0
     assert not len(recwarn)
+
+
+def aged(seed: int, n: int = 60, effect: float = 0.0) -> AnnData:
+    """Age drives value and death; the hazard is `exp(effect)` times as high above 0.3. Stages, sites, late entries."""
+    rng = np.random.default_rng(seed)
+    age = rng.normal(size=n)
+    value = age + rng.normal(size=n)
+    time, censored = rng.exponential(np.exp(-age - effect * (value > 0.3))), rng.exponential(3, n)
+    obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "value": value, "age": age})
+    obs["stage"], obs["site"] = rng.choice(["I", "II", "III"], n), rng.choice(["s", "t"], n)
+    obs["entry"] = obs["time"] * rng.uniform(0, 0.8, n)
+    obs.index = [f"P{i}" for i in range(n)]
+    return AnnData(obs=obs)
+
+
+@pytest.mark.parametrize("entry_key", [None, "entry"])
+def test_at_equal_covariates_the_cut_is_the_logrank_tests(entry_key):
+    """Its p-value without correction that of its groups, its statistic the root of chi-squared; no cut has a larger."""
+    patients, covariates = aged(0), ["age", "stage"]
+    options = {"entry_key": entry_key, "n_permutations": 200}
+    result = sfm.tl.cut_point(patients, "value", covariates=covariates, copy=True, **options)
+    plain = sfm.tl.cut_point(patients, "value", copy=True, **options)
+    assert result["p_value_unadjusted"] == plain["p_value"]
+    assert list(result["params"]["covariates"]) == covariates
+    assert result["cut"] in set(result["candidates"]["cut"])
+    rows = result["candidates"].set_index("cut")["statistic"]
+    assert abs(rows[result["cut"]]) == rows.abs().max() == result["statistic"]
+    for cut in [result["cut"], *rows.index[::7]]:
+        patients.obs["side"] = pd.cut(patients.obs["value"], [-np.inf, cut, np.inf], labels=["low", "high"])
+        test = sfm.tl.logrank(
+            patients, "side", covariates=covariates, entry_key=entry_key, method="chi-squared", on_selected="mark",
+            copy=True,
+        )  # fmt: skip
+        assert rows[cut] ** 2 == pytest.approx(test["statistic"], rel=1e-5, abs=1e-8)
+        if cut == result["cut"]:
+            assert result["naive_p_value"] == pytest.approx(test["p_value"], rel=1e-5)
+            more = test["groups"]["observed"] > test["groups"]["expected"]
+            assert result["higher_risk"] == ("high" if more["high"] else "low")
+
+
+def test_the_statistic_is_near_the_likelihood_of_lifelines():
+    """Of a large cohort the score test of a side and the likelihood ratio of lifelines agree."""
+    from lifelines import CoxPHFitter
+
+    patients = aged(5, n=400, effect=0.7)
+    result = sfm.tl.cut_point(patients, "value", covariates="age", n_permutations=100, copy=True)
+    table = patients.obs[["time", "event", "age"]].astype(float)
+    table["side"] = (patients.obs["value"] > result["cut"]).astype(float)
+    full, null = (CoxPHFitter().fit(one, "time", "event") for one in (table, table.drop(columns="side")))
+    ratio = 2 * (full.log_likelihood_ - null.log_likelihood_)
+    assert result["statistic"] ** 2 == pytest.approx(ratio, rel=0.03)
+
+
+def test_age_that_drives_value_and_death_is_not_found_at_equal_age(caplog):
+    """Without effect most are called without the covariate; with a hazard ratio of 8 beside age it is found."""
+    caplog.set_level("INFO", logger="spatialfm")
+    plan = {"covariates": "age", "n_permutations": 100, "copy": True}
+    results = pd.DataFrame([sfm.tl.cut_point(aged(seed, 50), "value", **plan) for seed in range(10)])
+    assert (results["p_value_unadjusted"] <= 0.05).sum() >= 6
+    assert (results["p_value"] <= 0.05).sum() <= 3  # more in 1 of 1,000 such tests
+    assert "at equal age: p = " in caplog.text
+    assert sfm.tl.cut_point(aged(0, 100, 2.1), "value", **plan)["p_value"] == pytest.approx(1 / 101)
+
+
+def test_sites_that_differ_are_not_found_at_equal_age_within_them():
+    """Events are drawn anew within sites: what a site has of both value and death is in the drawn outcomes, too."""
+    p_values = []
+    for seed in range(8):
+        patients = aged(seed, 50)
+        there = (patients.obs["site"] == "s").to_numpy()
+        patients.obs["value"] += 3 * there
+        patients.obs["time"] *= np.where(there, 0.1, 1)
+        plan = {"covariates": "age", "n_permutations": 100, "copy": True}
+        within, across = (sfm.tl.cut_point(patients, "value", **plan, block_key=key) for key in ("site", None))
+        assert within["cut"] == across["cut"]
+        assert within["p_value_lausen_schumacher"] == across["p_value_lausen_schumacher"]
+        p_values.append((within["p_value"], across["p_value"]))
+    within, across = (np.array(p_values) <= 0.05).sum(axis=0)
+    assert across >= 5
+    assert within <= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"covariates": "value"}, r"'value' is both score_key= and covariates="),
+        ({"age": 1.0}, {"covariates": "age"}, r"Covariates 'age' are constant"),
+        ({"age": np.r_[np.nan, np.arange(59.0)]}, {"covariates": "age"}, r"1 of 60 rows have no value in 'age': 'P0'"),
+        ({}, {"covariates": ["age", "double"]}, r"are collinear"),
+        ({}, {"covariates": "told"}, r"'told' \(covariates=\) tells who is above and who below the cut of 'value' at"),
+        ({}, {"covariates": "other"}, r"No column 'other' in obs and no such name in var \(covariates=\)"),
+    ],
+)
+def test_covariates_that_cannot_be_used(change, arguments, message):
+    patients = aged(0)
+    patients.obs["double"] = 2 * patients.obs["age"]
+    patients.obs["told"] = np.where(patients.obs["value"] > patients.obs["value"].median(), "old", "young")
+    for key, value in change.items():
+        patients.obs[key] = value
+    before = list(patients.obs)
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.cut_point(patients, "value", n_permutations=100, **arguments)
+    assert not patients.uns
+    assert list(patients.obs) == before
+
+
+def test_rows_without_a_covariate_are_left_out_and_a_changed_covariate_is_told(tmp_path):
+    patients = aged(0)
+    patients.obs.loc["P3", "age"] = np.nan
+    sfm.tl.cut_point(patients, "value", covariates="age", on_missing="drop", n_permutations=100)
+    record = patients.uns["value_group"]
+    assert (record["n"], record["params"]["n_dropped"]) == (59, 1)
+    assert patients.obs.index[patients.obs["value_group"].isna()].tolist() == ["P3"]
+    patients.write_h5ad(tmp_path / "p.h5ad")
+    from anndata import read_h5ad
+
+    assert read_h5ad(tmp_path / "p.h5ad").uns["value_group"]["params"]["covariates"].tolist() == ["age"]

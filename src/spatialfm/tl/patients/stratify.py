@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.adjusted import survival_blocks
 from ...cohort.batches import STANDARDIZE, tell_batches
-from ...cohort.checks import check_anndata, check_split, listed
+from ...cohort.checks import as_names, check_anndata, check_split, listed
 from ...cohort.circular import fractions_of
+from ...cohort.design import read_covariates
 from ...cohort.outcome import (
     NO_OUTCOME,
     EventValue,
@@ -32,9 +34,9 @@ from ...cohort.outcome import (
     read_outcome,
 )
 from ...cohort.replaced import remove_earlier
-from ...cohort.selected import OnSelected, Selected, check_selected, inherited, matrix_of
+from ...cohort.selected import OnSelected, Selected, check_selected, columns_of, inherited, matrix_of
 from ...cohort.survival_record import MODEL, groups_record
-from ...learn.risk_groups import kmeans_by_size, permutation_test, placement
+from ...learn.risk_groups import GroupTest, kmeans_by_size, placement
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,6 +58,7 @@ def stratify(
     use_outcome: bool = True,
     entry_key: str | None = None,
     n_permutations: int = 0,
+    covariates: str | Sequence[str] | None = None,
     block_key: str | None = None,
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
@@ -110,6 +113,10 @@ def stratify(
     n_permutations
         Number of times that outcomes are shuffled between patients and groups are ordered and merged again, for a
         p-value that holds for any use of the outcome; needs the outcome.
+    covariates
+        Columns of ``obs``, or names in ``var``, at which the groups are tested: age, where it drives both tissue and
+        survival. Groups stay as they are. The trend is that of the score test in a Cox model of the covariates, and
+        outcomes are drawn anew from that model, as in :func:`spatialfm.tl.cut_point`; needs `n_permutations`.
     block_key
         Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
         both survival and tissue then makes no small p-value. Groups stay as they are.
@@ -135,7 +142,8 @@ def stratify(
     outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
     events), ``centers`` (mean composition of each group), with `n_permutations` ``test`` (``statistic``, the
     standardised log-rank statistic of a trend from low to high, positive where high does worse; ``null_mean`` and
-    ``null_sd`` of the permutations; one-sided ``p_value``), ``model``, from which
+    ``null_sd`` of the permutations; one-sided ``p_value``; with `covariates` all at equal covariates, with ``n_drawn``
+    outcomes and ``p_value_unadjusted``), ``model``, from which
     :func:`spatialfm.tl.predict_survival` groups another cohort, and ``params``, where ``uses_outcome`` is a bool and
     ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
 
@@ -144,7 +152,8 @@ def stratify(
     TableError
         If there are fewer different compositions than groups, or values are missing.
     SurvivalError
-        If the outcome cannot be used or is missing, patients would be split, or a group has no patient with outcome.
+        If the outcome or covariates cannot be used or are missing, patients would be split, a group has no patient with
+        outcome, or covariates tell the group.
 
     Examples
     --------
@@ -169,22 +178,26 @@ def stratify(
     values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
-    if (n_permutations or block_key is not None) and time_key is None:
-        what = f"n_permutations={n_permutations}" if n_permutations else f"block_key={block_key!r}"
-        raise SurvivalError(f"{what} needs time_key= and event_key=. Pass both, or leave it out.")
+    names_of_x = as_names(covariates)
+    _check_test(n_permutations, names_of_x, block_key, time_key)
     if cross_fit is not None:
         check_split(patients, patient_key, None, SurvivalError)
-    selected = None if time_key is None else check_selected(patients, "stratify", matrix_of(patients), on_selected)
+    rests_on = matrix_of(patients) | columns_of(patients, names_of_x)
+    selected = None if time_key is None else check_selected(patients, "stratify", rests_on, on_selected)
     outcome = None
     if keys is not None:
         outcome = read_outcome(
             patients, "stratify (order of the groups)", **keys.arguments(),
             entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
-            columns=pd.DataFrame({_ROW: at} | read_block(patients, block_key), index=patients.obs_names),
+            columns=pd.DataFrame(
+                {_ROW: at, **read_block(patients, block_key), **read_covariates(patients, names_of_x)},
+                patients.obs_names,
+            ),
         )  # fmt: skip
 
     blocks = None if outcome is None else survival_blocks(outcome, block_key, n_permutations)
-    grouping = _grouped(values, outcome, n_groups, merge_into, cross_fit, n_permutations, random_state, blocks)
+    test = GroupTest(n_permutations, names_of_x, blocks, random_state, key_added)
+    grouping = _grouped(values, outcome, n_groups, merge_into, cross_fit, test)
     groups = pd.Series(
         pd.Categorical.from_codes(grouping.codes[at], grouping.names, ordered=outcome is not None),
         index=patients.obs_names,
@@ -207,6 +220,7 @@ def stratify(
         "cross_fit": cross_fit or 0,
         "layer": layer or "X",
         "n_permutations": n_permutations,
+        "covariates": np.array(names_of_x, dtype=object),
         "block_key": block_key or "",
         "random_state": random_state,
         **(NO_OUTCOME if keys is None else keys.params()),
@@ -214,7 +228,11 @@ def stratify(
         "uses_outcome": outcome is not None,
         "outcome_decides": grouping.decides,
         **(Selected() if selected is None else selected).params(),
-        DATA: fingerprint(patients, [time_key, event_key, entry_key, block_key], x=layer is None),
+        DATA: fingerprint(
+            patients,
+            [*names_of_x, time_key, event_key, entry_key, block_key],
+            x=layer is None or any(name not in patients.obs for name in names_of_x),
+        ),
     }
     write_uns(patients, key_added, record)
     return None
@@ -238,28 +256,24 @@ def _grouped(
     n_groups: int,
     merge_into: int | None,
     cross_fit: int | None,
-    n_permutations: int,
-    random_state: int,
-    blocks: np.ndarray | None,
+    test: GroupTest,
 ) -> _Grouping:
     """K-means, whose clusters are ordered or merged by the outcome, if there is one."""
-    clusters = kmeans_by_size(values, n_groups, random_state)
+    clusters = kmeans_by_size(values, n_groups, test.random_state)
     if outcome is None:
         return _Grouping(clusters, clusters, clusters, [str(i + 1) for i in range(n_groups)], "nothing", None)
     rows = outcome.columns[_ROW].to_numpy()
     if cross_fit is None:
         _events(outcome, clusters)  # refuses clusters without follow-up
-    place = placement(values, clusters, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
+    place = placement(values, clusters, rows, n_groups, merge_into or n_groups, cross_fit, test.random_state)
     seen = (outcome.time, outcome.event, outcome.entry)
     codes = elsewhere = place(*seen)
     decides = "order" if merge_into is None else "partition"
     if cross_fit is not None:
         elsewhere = placement(values, clusters, rows, n_groups, merge_into or n_groups, None, 0)(*seen)
         decides = "others' partition"
-    test = None
-    if n_permutations:
-        test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state, blocks)
-    return _Grouping(clusters, codes, elsewhere, _risk_names(merge_into or n_groups), decides, test)
+    tested = test.of(place, codes[rows], rows, outcome)
+    return _Grouping(clusters, codes, elsewhere, _risk_names(merge_into or n_groups), decides, tested)
 
 
 def _tables(grouping: _Grouping, values: np.ndarray, outcome: Outcome | None, columns: list[str]) -> dict[str, Any]:
@@ -302,6 +316,18 @@ def _check_plan(values: np.ndarray, n_groups: int, merge_into: int | None, time_
         raise TableError(
             f"{different} different compositions cannot make {counted(n_groups, 'group')}. Pass a smaller n_groups=, "
             "or more samples."
+        )
+
+
+def _check_test(n_permutations: int, covariates: list[str], block_key: str | None, time_key: str | None) -> None:
+    if (n_permutations or block_key is not None or covariates) and time_key is None:
+        others = f"block_key={block_key!r}" if block_key is not None else f"covariates={covariates}"
+        what = f"n_permutations={n_permutations}" if n_permutations else others
+        raise SurvivalError(f"{what} needs time_key= and event_key=. Pass both, or leave it out.")
+    if covariates and not n_permutations:
+        raise SurvivalError(
+            f"covariates={covariates} are what groups are tested at, and n_permutations=0 tests none. Pass "
+            "n_permutations=, for example 999, or leave covariates= out."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.adjusted import survival_blocks
-from ...cohort.checks import check_anndata
+from ...cohort.checks import as_names, check_anndata, listed
 from ...cohort.circular import fractions_of
+from ...cohort.design import beside_covariates, check_roles, read_covariates
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
@@ -30,10 +32,13 @@ from ...cohort.outcome import (
 from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.adjusted_cuts import AdjustedCuts
+from ...stats.adjusted_logrank import AdjustedLogrank
 from ...stats.cut_points import Candidates, candidates, lausen_schumacher, permuted_maxima
+from ...stats.logrank import LogrankTest, chi_squared
+from ...stats.null_outcomes import NullOutcomes
 from ...stats.permutation import permutation_p
 from ...stats.risk_table import martingale_residuals
-from .logrank import logrank_test
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,6 +52,7 @@ def cut_point(
     score_key: str,
     *,
     layer: str | None = None,
+    covariates: str | Sequence[str] | None = None,
     min_share: float = 0.2,
     n_permutations: int = 10_000,
     block_key: str | None = None,
@@ -78,6 +84,13 @@ def cut_point(
         Column of ``obs``, or name in ``var``, with numbers.
     layer
         Layer that a name in ``var`` is read from (default: ``X``).
+    covariates
+        Columns of ``obs``, or names in ``var``, at which patients on both sides of a cut are compared: age, where it
+        drives both the value and how long patients live. The statistic of each cut is then the score of its upper side
+        in a Cox model of the covariates over its own standard deviation, as that of :func:`spatialfm.tl.logrank` at
+        equal covariates, and outcomes are not shuffled but drawn anew from the model of the covariates alone: at each
+        time of event, who has it among those at risk, in proportion to their hazard. Categories become one term for
+        each level but the first.
     min_share
         Least share of patients on each side of the cut, above 0 and below one half.
     n_permutations
@@ -85,6 +98,7 @@ def cut_point(
     block_key
         Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
         both survival and the value then makes no small p-value. The cut and the other p-values stay as they are.
+        With `covariates` outcomes are drawn within it, of a hazard of its own.
     time_key
         Column of ``obs``: time to event or censoring, from 0 on
         (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
@@ -120,12 +134,14 @@ def cut_point(
     ``p_value``, of permutations; ``p_value_lausen_schumacher``; ``naive_p_value``, the optimistic one of the log-rank
     test of these groups; ``higher_risk``, the group with more events than expected; ``n_low``, ``n_high``, ``n``,
     ``events``; ``candidates``, a row per cut, with ``cut``, ``n_low``, ``n_high`` and ``statistic`` (positive where the
-    upper side has more events than expected); ``params``.
+    upper side has more events than expected); ``params``. With `covariates` all of these are at equal covariates, the
+    cut and the group of higher risk among them, and ``p_value_unadjusted`` is that of the best cut without them.
 
     Raises
     ------
     SurvivalError
-        If outcomes or values cannot be used, or no cut leaves enough patients on both sides.
+        If outcomes, values or covariates cannot be used, no cut leaves enough patients on both sides, or covariates
+        tell who is on which side of a cut.
 
     Examples
     --------
@@ -143,7 +159,10 @@ def cut_point(
     check_anndata(patients, "cut_point", None if copy else key_added)
     keys = outcome_keys(patients, time_key, event_key, event_value)
     _check_call(min_share, n_permutations)
-    selected = check_selected(patients, "cut_point", columns_of(patients, [score_key], layer), on_selected)
+    names_of_x = as_names(covariates)
+    check_roles(score_key, [], names_of_x, "score_key")
+    rests_on = columns_of(patients, [score_key], layer) | columns_of(patients, names_of_x)
+    selected = check_selected(patients, "cut_point", rests_on, on_selected)
     values = value_column(patients, score_key, "score_key", layer)
     outcome = read_outcome(
         patients,
@@ -152,21 +171,28 @@ def cut_point(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({score_key: values, _ROW: np.arange(patients.n_obs)} | read_block(patients, block_key)),
+        columns=pd.DataFrame(
+            {score_key: values, _ROW: np.arange(patients.n_obs)}
+            | read_block(patients, block_key)
+            | read_covariates(patients, names_of_x)
+        ),
     )
     values = _numbers(outcome.columns[score_key], score_key)
     scores = _scores(outcome, keys.time, keys.event)
 
-    candidates_of_cut = candidates(values, scores, min_share, score_key)
-    blocks, order = survival_blocks(outcome, block_key, n_permutations), candidates_of_cut.order
-    if blocks is not None:
-        scores, blocks = scores[order], blocks[order]
-    rng = np.random.default_rng(random_state)
-    null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, rng, blocks)
+    chosen = candidates(values, scores, min_share, score_key)
+    blocks, rng = survival_blocks(outcome, block_key, n_permutations), np.random.default_rng(random_state)
+    null = _shuffled(chosen, scores, blocks, n_permutations, rng)
+    x = beside_covariates(outcome, names_of_x) if names_of_x else None
+    unadjusted = {}
+    if x is not None:
+        unadjusted["p_value_unadjusted"] = _p_value(chosen, null)
+        chosen, null = _adjusted(x, values, outcome, min_share, blocks, n_permutations, rng, score_key, names_of_x)
     params = {
         **selected.params(),
         "score_key": score_key,
         "layer": layer or "",
+        "covariates": np.array(names_of_x, dtype=object),
         "min_share": float(min_share),
         "n_permutations": n_permutations,
         "block_key": block_key or "",
@@ -177,17 +203,17 @@ def cut_point(
         "n_dropped": outcome.n_dropped,
         DATA: fingerprint(
             patients,
-            [score_key, keys.time, keys.event, entry_key, block_key],
-            x=layer is None and score_key not in patients.obs,
+            [score_key, *names_of_x, keys.time, keys.event, entry_key, block_key],
+            x=(layer is None and score_key not in patients.obs) or any(name not in patients.obs for name in names_of_x),
         ),
     }
-    result = _result(candidates_of_cut, null, outcome, min_share, selected.optimistic, params)
+    result = _result(chosen, null, outcome, x, min_share, selected.optimistic, params) | unadjusted
     _log(result, score_key)
 
     name = default_key(f"{score_key}_group") if key_added is None else key_added
     origin = Origin("cut_point", "selected", (keys.time, keys.event), of=fractions_of(patients, score_key))
     rows = outcome.columns[_ROW].to_numpy()
-    groups = _groups(patients, rows, candidates_of_cut.high).rename(name)
+    groups = _groups(patients, rows, chosen.high).rename(name)
     cut_from = np.full(patients.n_obs, np.nan)
     cut_from[rows] = values
     remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=cut_from)
@@ -217,10 +243,46 @@ def _scores(outcome: Outcome, time_key: str, event_key: str) -> np.ndarray:
     return scores
 
 
+def _shuffled(
+    chosen: Candidates, scores: np.ndarray, blocks: np.ndarray | None, n_permutations: int, rng: np.random.Generator
+) -> np.ndarray:
+    if blocks is not None:
+        scores, blocks = scores[chosen.order], blocks[chosen.order]
+    return permuted_maxima(scores, chosen.n_low, n_permutations, rng, blocks)
+
+
+def _adjusted(
+    x: np.ndarray,
+    values: np.ndarray,
+    outcome: Outcome,
+    min_share: float,
+    blocks: np.ndarray | None,
+    n_permutations: int,
+    rng: np.random.Generator,
+    score_key: str,
+    covariates: list[str],
+) -> tuple[Candidates, np.ndarray]:
+    """Cuts at equal covariates, and the largest statistics of outcomes that covariates alone tell of."""
+    cuts = AdjustedCuts(x, values, min_share, outcome.entry, score_key)
+    if (told := cuts.told()).any():
+        raise SurvivalError(
+            f"{listed(covariates)} (covariates=) tells who is above and who below the cut of {score_key!r} at "
+            f"{cuts.cuts[told][0]:g}: no test can tell an effect of the value from one of that. Cut without, and say "
+            "so."
+        )
+    null = NullOutcomes(x, outcome.time, outcome.event, blocks, outcome.entry)
+    return cuts.candidates(outcome.time, outcome.event), cuts.maxima(null, n_permutations, rng)
+
+
+def _p_value(chosen: Candidates, null: np.ndarray) -> float:
+    return float(permutation_p(null, float(np.abs(chosen.statistic[chosen.best]))))
+
+
 def _result(
     candidates: Candidates,
     null: np.ndarray,
     outcome: Outcome,
+    x: np.ndarray | None,
     min_share: float,
     optimistic: bool,
     params: dict[str, Any],
@@ -228,12 +290,14 @@ def _result(
     """The best cut, and what it is worth."""
     best, n = candidates.best, candidates.order.size
     statistic, n_low = float(np.abs(candidates.statistic[best])), int(candidates.n_low[best])
+    rows = (outcome.time, outcome.event, None, outcome.entry)
+    test = LogrankTest(*rows) if x is None else AdjustedLogrank(x, *rows)
     return {
         "cut": float(candidates.cuts[best]),
         "statistic": statistic,
-        "p_value": float(permutation_p(null, statistic)),
+        "p_value": _p_value(candidates, null),
         "p_value_lausen_schumacher": lausen_schumacher(statistic, min_share),
-        "naive_p_value": logrank_test(outcome.time, outcome.event, candidates.high, entry=outcome.entry)[1],
+        "naive_p_value": chi_squared(test.parts(candidates.high))[1],
         "higher_risk": "high" if candidates.statistic[best] > 0 else "low",
         "n_low": n_low,
         "n_high": n - n_low,
@@ -260,10 +324,13 @@ def _groups(patients: AnnData, rows: np.ndarray, high: np.ndarray) -> pd.Series:
 
 
 def _log(result: CutPointRecord, score_key: str) -> None:
+    names = list(result["params"]["covariates"])
+    equal = f", at equal {', '.join(names)}" if names else ""
     logger.info(
-        "%r cut at %.4g (%d and %d patients): p = %.3g corrected for the choice of the cut; the naive %.3g is "
+        "%r cut at %.4g (%d and %d patients)%s: p = %.3g corrected for the choice of the cut; the naive %.3g is "
         "optimistic.",
-        *(score_key, result["cut"], result["n_low"], result["n_high"], result["p_value"], result["naive_p_value"]),
+        *(score_key, result["cut"], result["n_low"], result["n_high"], equal),
+        *(result["p_value"], result["naive_p_value"]),
     )
 
 
