@@ -87,11 +87,12 @@ def grouped(seed: int, options: dict, groups: dict, **cohorts: float) -> float:
 CUT, STRATA = "tl.cut_point", "tl.stratify"
 MERGED, FOLDS, NAMED = {"n_groups": 4, "merge_into": 2}, {"n_groups": 4, "merge_into": 2, "cross_fit": 5}, {}
 DRIVEN = "age drives value and death: covariates"
+MATTER = "age and value both matter: covariates"
 TISSUE = "age drives tissue and death"
 P = "p_value"
 CASES: list[Case] = [
     Case(CUT, f"40 patients, {DRIVEN}", P, partial(cut, options=AGE), 1000, cheap=True),
-    Case(CUT, f"40 patients, censored early, {DRIVEN}", P, partial(cut, options=AGE, limit=HEAVY), 1500),
+    Case(CUT, f"40 patients, censored early, {DRIVEN}", P, partial(cut, options=AGE, limit=HEAVY), 1200),
     Case(CUT, f"40 patients, ties, few censored, {DRIVEN}", P, partial(cut, options=AGE, limit=LIGHT, ties=True), 600),
     Case(CUT, f"40 patients, the value is nearly age, {DRIVEN}", P, partial(cut, options=AGE, noise=0.4), 600),
     Case(CUT, f"60 patients, late entry, {DRIVEN}", P, partial(cut, options=AGE, n=60, late=True), 600),
@@ -102,37 +103,37 @@ CASES: list[Case] = [
         partial(cut, options=AGE | {"block_key": "site"}, n=60, site=1.0), 600,
     ),
     Case(
-        CUT, f"100 patients, {DRIVEN}", "power", partial(cut, options=AGE, n=100, planted=np.log(2.5)), 300,
+        CUT, f"100 patients, {MATTER}", "power", partial(cut, options=AGE, n=100, planted=np.log(2.5)), 200,
         note="hazard ratio 2.5 above the upper 40 %",
     ),
     Case(
-        "tl.logrank", "100 patients, cut that is known, age drives value and death: covariates", "power",
-        partial(known, options=AGE, n=100, planted=np.log(2.5)), 300, note="the same cohorts, for comparison",
+        "tl.logrank", f"100 patients, cut that is known, {MATTER}", "power",
+        partial(known, options=AGE, n=100, planted=np.log(2.5)), 200, note="the same cohorts, for comparison",
     ),
-    Case(STRATA, f"60 patients, merged, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=MERGED), 400),
+    Case(STRATA, f"60 patients, merged, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=MERGED), 200),
     Case(
         STRATA, f"60 patients, cross-fitted, {TISSUE}: covariates", P,
-        partial(grouped, options=AGE, groups=FOLDS), 300,
+        partial(grouped, options=AGE, groups=FOLDS), 100,
     ),
     Case(
-        STRATA, f"60 patients, two groups, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=NAMED), 400
+        STRATA, f"60 patients, two groups, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=NAMED), 100
     ),
     Case(
         STRATA, f"40 patients, merged, censored early, {TISSUE}: covariates", P,
-        partial(grouped, options=AGE, groups=MERGED, n=40, limit=HEAVY), 400,
+        partial(grouped, options=AGE, groups=MERGED, n=40, limit=HEAVY), 120,
     ),
     Case(
         STRATA, f"100 patients, merged, ties, few censored, {TISSUE}: covariates", P,
-        partial(grouped, options=AGE, groups=MERGED, n=100, limit=LIGHT, ties=True), 300,
+        partial(grouped, options=AGE, groups=MERGED, n=100, limit=LIGHT, ties=True), 100,
     ),
     Case(
         STRATA, f"80 patients, merged, late entry, {TISSUE}: covariates", P,
-        partial(grouped, options=AGE, groups=MERGED, n=80, late=True), 300,
+        partial(grouped, options=AGE, groups=MERGED, n=80, late=True), 100,
     ),
     Case(
         STRATA, f"100 patients, merged, {TISSUE}: covariates", "power",
-        partial(grouped, options=AGE, groups=MERGED, n=100, planted=np.log(2.5)), 100,
-        note="hazard ratio 4 with much of the third type",
+        partial(grouped, options=AGE, groups=MERGED, n=100, planted=np.log(2.5)), 50,
+        note="hazard ratio 2.5 with much of the third type",
     ),
 ]  # fmt: skip
 

@@ -8,6 +8,8 @@ import pytest
 
 from spatialfm.cohort.outcome import Outcome
 from spatialfm.learn.risk_groups import adjusted_test, adjusted_z, kmeans_by_size, merge_by_risk, trend_z
+from spatialfm.stats.adjusted_logrank import AdjustedLogrank
+from spatialfm.stats.logrank import trend_statistic
 from spatialfm.stats.null_outcomes import NullOutcomes
 
 
@@ -41,8 +43,14 @@ def test_a_trend_at_equal_covariates_is_the_score_of_statsmodels():
     params = np.append(0.0, PHReg(time, x, **options).fit(disp=0).params)
     full = PHReg(time, np.column_stack([codes, x]).astype(float), **options)
     expected = full.score(params)[0] * np.sqrt(np.linalg.inv(-full.hessian(params))[0, 0])
-    assert adjusted_z(x, time, event, codes, entry) == pytest.approx(expected, rel=1e-4)
-    assert adjusted_z(np.zeros((60, 0)), time, event, codes) == pytest.approx(trend_z(time, event, codes), rel=0.1)
+    others = rng.permutation(60)  # each outcome has its own groups
+    found = adjusted_z(x, np.array([time[others], time]), np.array([event[others], event]), np.tile(codes, (2, 1)))
+    late = adjusted_z(x, time[None], event[None], codes[None], entry)
+    assert late == pytest.approx(expected, rel=1e-4)
+    plain = AdjustedLogrank(x, time, event).parts(codes)
+    assert found[1] ** 2 == pytest.approx(trend_statistic(plain)[0])
+    assert abs(found[0] - found[1]) > 1e-3
+    assert adjusted_z(codes[:, None], time[None], event[None], codes[None]) == 0  # the covariate tells the groups
 
 
 def test_outcomes_are_drawn_and_groups_are_placed_again_each_time():
@@ -58,9 +66,9 @@ def test_outcomes_are_drawn_and_groups_are_placed_again_each_time():
     rows, outcome = np.arange(40), Outcome(time, event, pd.DataFrame(), 0, pd.Index(range(40)))
     codes = place(time, event)
     test = adjusted_test(place, codes, rows, outcome, x, 30, 7)
-    assert test["statistic"] == adjusted_z(x, time, event, codes)
+    (statistic,) = adjusted_z(x, time[None], event[None], codes[None])
+    assert test["statistic"] == statistic
     drawn = zip(*NullOutcomes(x, time, event).draw(30, np.random.default_rng((7, 1))), strict=True)
-    null = [adjusted_z(x, one, seen, place(one, seen)) for one, seen in drawn]
+    null = [adjusted_z(x, one[None], seen[None], place(one, seen)[None])[0] for one, seen in drawn]
     assert test["p_value"] == pytest.approx((1 + np.sum(np.array(null) >= test["statistic"])) / 31)
     assert (test["null_mean"], test["null_sd"]) == pytest.approx((np.mean(null), np.std(null)))
-    assert test["n_drawn"] == 30

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import SurvivalError
 from ..cohort.design import adjusting_covariates
 from ..cohort.outcome import Outcome, observed_expected
-from ..stats.adjusted_logrank import AdjustedLogrank
-from ..stats.logrank import LogrankParts, LogrankTest
+from ..stats.adjusted_logrank import independent_terms
+from ..stats.logrank import LogrankTest
 from ..stats.null_outcomes import NullOutcomes
 from ..stats.permutation import permutation_p, shuffled_order
 
@@ -137,36 +136,32 @@ def adjusted_test(
 ) -> dict[str, float]:
     """Trend at equal covariates against that of the same procedure with outcomes that covariates alone tell of.
 
-    Outcomes are drawn by :class:`spatialfm.stats.null_outcomes.NullOutcomes`, within blocks if any. Those in which a
-    covariate separates patients with from those without the event have no statistic; ``n_drawn`` counts the others.
+    Outcomes are drawn by :class:`spatialfm.stats.null_outcomes.NullOutcomes`, within blocks if any.
     """
-    rng, null = np.random.default_rng((random_state, 1)), np.full(n_permutations, np.nan)
-    observed = adjusted_z(x, outcome.time, outcome.event, codes, outcome.entry)
+    rng = np.random.default_rng((random_state, 1))
+    observed = adjusted_z(x, outcome.time[None], outcome.event[None], codes[None], outcome.entry)[0]
     times, events = NullOutcomes(x, outcome.time, outcome.event, blocks, outcome.entry).draw(n_permutations, rng)
-    for i, (time, event) in enumerate(zip(times, events, strict=True)):
-        groups = place(time, event, outcome.entry)[rows]
-        try:
-            null[i] = adjusted_z(x, time, event, groups, outcome.entry)
-        except SurvivalError:
-            continue
-    p_value, some = float(permutation_p(null, observed)), np.isfinite(null)
-    of_null = {"null_mean": float(null[some].mean()), "null_sd": float(null[some].std())} if some.any() else {}
-    return {"statistic": observed, "p_value": p_value, **of_null, "n_drawn": int(some.sum())}
+    groups = [place(time, event, outcome.entry)[rows] for time, event in zip(times, events, strict=True)]
+    null = adjusted_z(x, times, events, np.array(groups), outcome.entry)
+    p_value = float(permutation_p(null, observed))
+    of_null = {"null_mean": float(null.mean()), "null_sd": float(null.std())}
+    return {"statistic": float(observed), "p_value": p_value, **of_null}
 
 
 def adjusted_z(
     x: np.ndarray, time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None
-) -> float:
-    """As `trend_z`, of the score of a trend beside covariates ``(n, p)``."""
-    return _standardised_trend(AdjustedLogrank(x, time, event, None, entry).parts(codes))
+) -> np.ndarray:
+    """As `trend_z`, of the score of a trend beside covariates ``(n, p)``, of outcomes and groups ``(B, n)``."""
+    from ..stats.cut_kernels import column
+
+    terms = np.ascontiguousarray(independent_terms(x, np.zeros(len(x), int))[1])
+    entry = np.full(len(x), -np.inf) if entry is None else entry.astype(float)
+    return column(time.astype(float), event.astype(bool), entry, terms, codes.astype(float))
 
 
 def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None) -> float:
     """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
-    return _standardised_trend(LogrankTest(time, event, None, entry).parts(codes))
-
-
-def _standardised_trend(parts: LogrankParts) -> float:
-    score = np.arange(len(parts.difference))
+    parts = LogrankTest(time, event, None, entry).parts(codes)
+    score = np.arange(len(parts.observed))
     variance = score @ parts.covariance @ score
-    return float(score @ parts.difference / np.sqrt(variance)) if variance > 1e-9 else 0.0
+    return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0

@@ -345,5 +345,5 @@ def _of_two_groups(table: object) -> int | None:
     for one, other in pairs:
         if isinstance(table, pd.DataFrame) and {one, other} <= set(table) and len(table):
             sums = (table[one] + table[other]).unique()
-            return int(sums[0]) if len(sums) == 1 else None
+            return int(sums[0]) if len(sums) == 1 and sums[0] else None  # 0: nothing in groups
     return None

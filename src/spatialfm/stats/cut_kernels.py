@@ -25,22 +25,52 @@ def scan(time: np.ndarray, event: np.ndarray, entry: np.ndarray, x: np.ndarray, 
     by_entry = np.argsort(-entry)
     for b in range(time.shape[0]):
         by_time = np.argsort(-time[b])
-        coef, inverse = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
-        for _ in range(STEPS):
-            score, information = _slopes(time[b], event[b], entry, x, _weights(x, coef), by_time, by_entry)
-            inverse = np.linalg.inv(information + RIDGE * np.eye(coef.size))
-            furthest = 0.0
-            for p in range(coef.size):
-                step = 0.0
-                for q in range(coef.size):
-                    step += inverse[p, q] * score[q]
-                step = min(max(step, -1.0), 1.0)
-                coef[p] = min(max(coef[p] + step, -LARGEST), LARGEST)
-                furthest = max(furthest, abs(step))
-            if furthest < CLOSE:
-                break
+        coef, inverse = _fitted(time[b], event[b], entry, x, by_time, by_entry)
         _cuts(time[b], event[b], entry, x, _weights(x, coef), by_time, by_entry, n_low, inverse, result[b])
     return result
+
+
+@compiled
+def column(time: np.ndarray, event: np.ndarray, entry: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The same ``(B,)`` of a column ``(B, n)`` that each outcome has of its own; 0 where covariates tell it."""
+    result = np.zeros(time.shape[0])
+    by_entry = np.argsort(-entry)
+    wider = np.zeros((x.shape[0], x.shape[1] + 1))
+    wider[:, 1:] = x
+    for b in range(time.shape[0]):
+        by_time = np.argsort(-time[b])
+        coef, inverse = _fitted(time[b], event[b], entry, x, by_time, by_entry)
+        wider[:, 0] = values[b]
+        score, information = _slopes(time[b], event[b], entry, wider, _weights(x, coef), by_time, by_entry)
+        rest = information[0, 0]
+        for p in range(x.shape[1]):
+            for q in range(x.shape[1]):
+                rest -= information[0, p + 1] * inverse[p, q] * information[0, q + 1]
+        if rest > 1e-9:
+            result[b] = score[0] / np.sqrt(rest)
+    return result
+
+
+@compiled
+def _fitted(
+    time: np.ndarray, event: np.ndarray, entry: np.ndarray, x: np.ndarray, by_time: np.ndarray, by_entry: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients ``(p,)`` of the covariates alone, and the inverse of their information."""
+    coef, inverse = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    for _ in range(STEPS):
+        score, information = _slopes(time, event, entry, x, _weights(x, coef), by_time, by_entry)
+        inverse = np.linalg.inv(information + RIDGE * np.eye(coef.size))
+        furthest = 0.0
+        for p in range(coef.size):
+            step = 0.0
+            for q in range(coef.size):
+                step += inverse[p, q] * score[q]
+            step = min(max(step, -1.0), 1.0)
+            coef[p] = min(max(coef[p] + step, -LARGEST), LARGEST)
+            furthest = max(furthest, abs(step))
+        if furthest < CLOSE:
+            break
+    return coef, inverse
 
 
 @compiled

@@ -10,6 +10,7 @@ from stand_in import Painter, Sums
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, ModelError, PanelError, TableError
+from spatialfm._fingerprint import changes
 
 CHANNELS = ["CD3", "CD20", "CD68", "CD4", "CD8", "FOXP3"]  # the first three, and the partner of each
 RECIPE = {"statistics": {name: (70.0, 30.0) for name in CHANNELS}}
@@ -107,6 +108,13 @@ def test_what_regression_makes_of_the_same_panels_stands_beside(cohort):
     sdata, samples = cohort
     sfm.tl.select_panel(sdata, 2, Partners(), method="model", keep=[], n_folds=4, n_random=0, recipe=RECIPE)
     curve = sdata["table"].uns["panel"]["curve"]
+    # the table says the cells and the patients that were scored
+    table = sdata["table"].copy()
+    made_of = table.uns["panel"]["params"]["data"]
+    assert changes(table, made_of) == []
+    table.obs["patient"] = "one"
+    assert changes(table, made_of) == ["obs['patient']"]
+    assert "the rows" in changes(table[1:], made_of)[0]
     expected, cells = [], cells_of_tiles(samples)
     panel = curve["markers"].iloc[1].split(", ")
     seen = [CHANNELS.index(name) for name in panel]

@@ -78,6 +78,7 @@ def test_power_of_the_log_rank_test_is_schoenfelds():
     expected = stats.norm.cdf(np.log(1.7) * np.sqrt(found["events"] / 4) - 1.96)
     np.testing.assert_allclose(found["power"], expected, atol=0.045)
     assert found["events"].tolist() == [40, 80, 160]
+    assert found[["n_1", "n_2"]].to_numpy().tolist() == [[20, 20], [40, 40], [80, 80]]
 
 
 def test_power_of_a_continuous_feature_is_that_of_hsieh_and_lavori():
@@ -85,6 +86,7 @@ def test_power_of_a_continuous_feature_is_that_of_hsieh_and_lavori():
     table = pilot(400)
     table.obs["event"] = True
     found = sfm.tl.power(table, "survival", 1.35, n_patients=[80, 160], n_simulations=1500, copy=True)["table"]
+    assert not found[["n_1", "n_2"]].any(axis=None)  # no groups, which it called half and half
     expected = stats.norm.cdf(np.log(1.35) * np.sqrt(found["events"]) - 1.96)
     np.testing.assert_allclose(found["power"], expected, atol=0.05)
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm._fingerprint import changes
 
 NESTED, OPTIMISTIC = "nested", "as published (optimistic)"
 
@@ -121,6 +122,16 @@ def test_repeats_bit_for_bit_and_threads_change_nothing():
     )
     pd.testing.assert_frame_equal(one["scores"], two["scores"])
     pd.testing.assert_frame_equal(one["null"], two["null"])
+
+
+def test_a_returned_record_says_what_it_was_made_of():
+    cells = cohort(20, 40, effect=1.0)
+    plan = {"outcome": "response", "n_permutations": 0, "nested": False, **QUICK}
+    made_of = sfm.tl.discover_signatures(cells, copy=True, **plan)["params"]["data"]
+    assert changes(cells, made_of) == []
+    cells.obs["response"] = cells.obs["response"].to_numpy()[::-1]
+    cells.obsm["X_e"] = cells.obsm["X_e"] + 1
+    assert changes(cells, made_of) == ["obs['response']", "obsm['X_e']"]
 
 
 def test_what_is_written_can_be_stored(tmp_path):

@@ -243,8 +243,10 @@ def select_panel(
         if seen is not None:
             seen.errors.close()
 
-    columns = [patient_key, label_key]
-    made_of = "" if seen else fingerprint(adata, columns, obsm=[use_rep], markers=names, layer=layer)  # of images
+    if seen:  # images, of which the table says the cells and the patients
+        made_of = fingerprint(adata, [patient_key, library_key])
+    else:
+        made_of = fingerprint(adata, [patient_key, label_key], obsm=[use_rep], markers=names, layer=layer)
     record = {
         "curve": curve_of(judged, panels, search, names, target, beside),
         "ranking": ranking,

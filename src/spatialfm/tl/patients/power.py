@@ -118,11 +118,11 @@ def power(
     Returns
     -------
     None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, a row per number of
-    patients and cells, with ``n_patients``, ``n_1``, ``n_2``, ``n_cells`` (0 where it does not matter), ``events`` (the
-    mean; NaN likewise), ``power`` and its 95 % interval ``ci_low``, ``ci_high`` (Wilson's, of the number of
-    simulations); ``needed``, a row per number of cells with ``n_patients``, the least of those tried from which on
-    `target_power` is reached (0 if none); ``params``, with the pilot's ``mean_share`` and ``correlation`` (share of the
-    variance that is between patients) where they were used.
+    patients and cells, with ``n_patients``, ``n_1``, ``n_2`` (0 for a continuous feature, which has no groups),
+    ``n_cells`` (0 where it does not matter), ``events`` (the mean; NaN likewise), ``power`` and its 95 % interval
+    ``ci_low``, ``ci_high`` (Wilson's, of the number of simulations); ``needed``, a row per number of cells with
+    ``n_patients``, the least of those tried from which on `target_power` is reached (0 if none); ``params``, with the
+    pilot's ``mean_share`` and ``correlation`` (share of the variance that is between patients) where they were used.
 
     Raises
     ------
@@ -193,6 +193,7 @@ class StudyPlan:
     depths: list[int] = field(default_factory=lambda: [0])
     params: dict[str, Any] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    two_groups: bool = True  # False: a continuous feature
 
 
 def _of_composition(
@@ -216,7 +217,10 @@ def _of_composition(
 def _of_survival(outcome: Outcome, effect: float, share: float | None, rng: np.random.Generator) -> StudyPlan:
     _warn_small(int(outcome.event.sum()), "event", "survival")
     follow_up = FollowUp.of(outcome.time, outcome.event)
-    return StudyPlan(lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng))
+    return StudyPlan(
+        lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng),
+        two_groups=share is not None,
+    )
 
 
 def _log(needed: pd.DataFrame, target_power: float) -> None:
@@ -307,7 +311,8 @@ def _simulated(plan: StudyPlan, numbers: list[tuple[int, int]], n_simulations: i
         hits = sum(p < level for p, _ in simulated)
         interval = stats.binomtest(hits, n_simulations).proportion_ci(method="wilson")
         events = float(np.mean([events for _, events in simulated]))
-        rows.append((sum(sizes), *sizes, depth, events, hits / n_simulations, interval.low, interval.high))
+        groups = sizes if plan.two_groups else (0, 0)
+        rows.append((sum(sizes), *groups, depth, events, hits / n_simulations, interval.low, interval.high))
     names = ["n_patients", "n_1", "n_2", "n_cells", "events", "power", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=names)
 

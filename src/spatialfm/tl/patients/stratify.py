@@ -142,8 +142,8 @@ def stratify(
     outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
     events), ``centers`` (mean composition of each group), with `n_permutations` ``test`` (``statistic``, the
     standardised log-rank statistic of a trend from low to high, positive where high does worse; ``null_mean`` and
-    ``null_sd`` of the permutations; one-sided ``p_value``; with `covariates` all at equal covariates, with ``n_drawn``
-    outcomes and ``p_value_unadjusted``), ``model``, from which
+    ``null_sd`` of the permutations; one-sided ``p_value``; with `covariates` all at equal covariates, and
+    ``p_value_unadjusted``), ``model``, from which
     :func:`spatialfm.tl.predict_survival` groups another cohort, and ``params``, where ``uses_outcome`` is a bool and
     ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
 

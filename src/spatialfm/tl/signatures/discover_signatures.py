@@ -276,6 +276,7 @@ def discover_signatures(
     members[everyone.rows] = members_of(candidates.clusters, observed.chosen, whole, part, n_assign, nearest)
     of_cells = pd.DataFrame(members[place], index=adata.obs_names, columns=list(record["signatures"].index))
     if copy:
+        record["params"][DATA] = fingerprint(adata, [patient_key, block_key, *keys], obsm=[use_rep])
         return record | {"cells": of_cells}
     remove_earlier(adata, key_added)
     write_obsm(adata, key_added, of_cells)
