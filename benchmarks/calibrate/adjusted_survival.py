@@ -128,7 +128,7 @@ CASES: list[Case] = [
     ),
     Case(
         STRATA, f"80 patients, merged, late entry, {TISSUE}: covariates", P,
-        partial(grouped, options=AGE, groups=MERGED, n=80, late=True), 100,
+        partial(grouped, options=AGE, groups=MERGED, n=80, late=True), 300,
     ),
     Case(
         STRATA, f"100 patients, merged, {TISSUE}: covariates", "power",
