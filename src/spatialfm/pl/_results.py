@@ -145,10 +145,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
         ),
         "suggested": float,
     },
-    "logrank": {
-        "p_value": float, "permuted?": bool, "p_value_unadjusted?": float,
-        "params": {"strata?": list},
-    },
+    "logrank": {"p_value": float, "permuted?": bool, "p_value_unadjusted?": float, "params": {"strata?": list}},
     "marker_attention": {"mean": TableWith(others=float), "n": TableWith({"n": int}), "params": {"model": str}},
     "marker_positivity": {
         "thresholds": TableWith(), "status": TableWith(),
@@ -197,9 +194,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
             "method": str, "target": str, "score": str, "n_patients": int, "label_key": str, "use_rep": str,
         },
     },
-    "stratify": {
-        "test?": {"p_value": float, "p_value_unadjusted?": float}, "params": {"covariates?": list},
-    },
+    "stratify": {"test?": {"p_value": float, "p_value_unadjusted?": float}, "params": {"covariates?": list}},
     "surprise": {
         "samples": TableWith(others=float), "far": TableWith(),
         "params": {"method": str, "library_key": str, "reference": str},
