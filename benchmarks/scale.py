@@ -7,7 +7,8 @@ b  model `classical` on blocks, over the same formulas on windows
 c  growth: seconds of `neighborhood_composition`, `niches`, `build_index` and `search`, `leiden_sweep`,
    `discover_signatures` at 0.25, 0.5, 1 and 2 million cells, and the exponent between two sizes (n log n is 1.07
    there); a table a function, so that ``--write docs/performance.md`` leaves those of the others. `search` is asked
-   for the neighbours of all cells, and of 50,000 whatever their number; the least of three calls
+   for the neighbours of all cells, of 50,000 whatever their number, and of 50,000 of another patient, which the index
+   does not hold; the least of three calls
 d  files of 2 million cells imported, measured and joined to graphs: peak memory
 e  an image of 20,000 x 20,000 pixels, 20 markers and 200,000 cells: table, embedding, composition; peak memory
 
@@ -200,13 +201,20 @@ def called(function: str, cells, few: bool) -> dict[str, Callable[[], object]]:
         made = {"index": with_neighbours(cells)} if few else {}
         drawn = np.random.default_rng(0).choice(cells.n_obs, min(QUERIES, cells.n_obs), replace=False)
         some = cells[drawn].copy()
+        others = some.copy()  # each of them asks the graph
+        of_others, rng = others.obsm["X_latent"], np.random.default_rng(1)
+        others.obsm["X_latent"] = (of_others + rng.normal(0, 0.05 * of_others.std(axis=0), of_others.shape)).astype(
+            of_others.dtype
+        )
+        others.obs_names, others.obs["patient"] = "other_" + others.obs_names, "another"
         steps: dict[str, Callable[[], object]] = {
             "build_index": lambda: made.update(index=sfm.tl.build_index(cells, "X_latent")),
             "search": lambda: sfm.tl.search(made["index"], cells, k=10),
             f"search, {some.n_obs:,} queries": lambda: sfm.tl.search(made["index"], some, k=10),
+            f"search, {some.n_obs:,} cells of others": lambda: sfm.tl.search(made["index"], others, k=10),
         }
-        if few:
-            del steps["build_index"]
+        if few:  # its neighbours are known without a graph
+            del steps["build_index"], steps[f"search, {some.n_obs:,} cells of others"]
         return steps
     work = {
         "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(cells, "type", **place),

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from .search_index import GRAPHS, N_MEASURED, Index, nearest, neighbors_of_rows
+from .search_index import GRAPHS, N_MEASURED, Index, nearest, neighbors_of_rows, order_in_space
 
 WIDER = (5, 50)  # times k that the graph of all rows is asked for
 MOST = 0.5  # share of the rows from which the graph of all is not asked: nearly all it would find is of the own group
@@ -70,11 +70,12 @@ def nearest_of_others(
             done[part] = keep(part, neighbors[0][rows[part]], neighbors[1][rows[part]])
         left = left[~done]
     width_of = np.bincount(group_of, minlength=max(own.max(initial=0), group_of.max(initial=0)) + 1) / len(group_of)
-    for width in WIDER if index.graph is not None else ():
-        asked = left[width_of[own[left]] <= MOST]
+    for width in (1, *WIDER) if index.graph is not None else ():
+        asked = left[width_of[own[left]] <= (MOST if width > 1 else 0)]  # new patients find no row of their own
         if not len(asked) or width * k >= len(group_of):
             continue
         done = np.zeros(len(values), bool)
+        asked = asked[order_in_space(values[asked])]  # parts hold queries that are near each other
         for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
             done[part] = keep(part, *nearest(index, values[part], width * k))
         left = left[~done[left]]
