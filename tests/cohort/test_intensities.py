@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import spatialfm as sfm
-from spatialfm.cohort.intensities import intensities
+from spatialfm.cohort.intensities import Intensities, intensities
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,18 @@ def test_the_record_is_read_from_a_store_too(embedded, tmp_path):
     assert one.names == two.names
     np.testing.assert_allclose(one.mean, two.mean)
     np.testing.assert_allclose(one.sd, two.sd)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_an_intensity_of_0_comes_back_as_0_from_what_was_standardised_as_float32(compressed):
+    """Rounding falls on either side of 0, the same for all cells of a marker."""
+    rng = np.random.default_rng(0)
+    raw = rng.lognormal(-3, 1, (400, 12)) * (rng.random((400, 12)) < 0.3)
+    scale = np.arcsinh(raw) if compressed else raw
+    mean, sd = scale.mean(axis=0), scale.std(axis=0)
+    stored = ((scale.astype(np.float32) - mean.astype(np.float32)) / sd.astype(np.float32)).astype(np.float32)
+    means = Intensities(tuple("abcdefghijkl"), np.arange(12), mean, sd, compressed)
+    for number in range(12):
+        back = means.of(stored, number)
+        np.testing.assert_array_equal(back == 0, raw[:, number] == 0)
+        np.testing.assert_allclose(back, raw[:, number], rtol=1e-3)

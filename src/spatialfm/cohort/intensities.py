@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MEANS_OF = {"classical": "_mean", "mean-intensity": ""}  # models, and how the names of such columns end
 COMPRESSED = ("classical",)  # models whose means are arcsinh already, of intensity over the marker's pixel deviation
 
+ROUNDING = 1e-6  # of what was subtracted, within which a float32 number is 0: eight steps of its last digit
+
 
 @dataclass(frozen=True)
 class Intensities:
@@ -44,8 +46,13 @@ class Intensities:
     as_measured: bool = True
 
     def of(self, values: np.ndarray, number: int) -> np.ndarray:
-        """Intensities ``(n,)``, float64, of the marker of that number in rows, in a unit of its own."""
+        """Intensities ``(n,)``, float64, of the marker of that number in rows, in a unit of its own.
+
+        An intensity of 0 that was standardised as float32 comes back as 0, not as what rounding leaves on one side of
+        it: a marker that most cells lack would else be said to have no zeros, or values below 0.
+        """
         values_of = values[:, self.places[number]].astype(np.float64) * self.sd[number] + self.mean[number]
+        values_of[np.abs(values_of) < ROUNDING * np.abs(self.mean[number])] = 0.0
         return np.sinh(values_of) if self.compressed else values_of
 
 
