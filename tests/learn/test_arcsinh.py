@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from spatialfm.cohort.intensities import Intensities
-from spatialfm.learn.arcsinh import IntensityScaler, find_cofactor, is_even, skewness
+from spatialfm.learn.arcsinh import IntensityScaler, cofactors_of_table, end_of_noise, find_cofactor, is_even, skewness
 from spatialfm.learn.probe import column_scaler, fit_probe
 
 
@@ -54,6 +54,38 @@ def test_a_centred_column_is_left_and_one_with_some_background_subtracted_is_not
     np.testing.assert_allclose(left, (both[:, 0] - both[:, 0].mean()) / both[:, 0].std(), atol=1e-12)
 
 
+@pytest.mark.parametrize("spread", [0.02, 400.0])
+def test_noise_that_was_cut_in_its_middle_ends_at_two_standard_deviations(spread):
+    """Noise is normal, so that 95 % of its upper half lie below 1.96 standard deviations."""
+    noise = np.random.default_rng(0).normal(0, spread, 100_000)
+    assert end_of_noise(np.maximum(noise, 0)) == pytest.approx(1.96 * spread, rel=0.02)
+    assert end_of_noise(np.r_[np.maximum(noise, 0), np.nan]) == end_of_noise(np.maximum(noise, 0))
+    assert end_of_noise(noise + 10 * spread) == 0  # nothing was cut
+    assert end_of_noise(np.zeros(9)) == 0
+
+
+def test_noise_that_was_cut_is_not_drawn_out_and_the_scale_follows_what_it_is():
+    rng = np.random.default_rng(0)
+    noise, signal = rng.normal(0, 1, (40_000, 4)), rng.lognormal(3, 0.5, (40_000, 4))
+    values = np.maximum(noise + signal * (rng.random((40_000, 4)) < 0.1), 0)
+    scaler = IntensityScaler(means(4)).fit(values)
+    assert (scaler.cofactors_ > 1.0).all()  # the 0.05 quantile of what is above 0 is 0.07
+    assert find_cofactor(values[:, 0]) < 0.1
+
+
+def test_zeros_of_most_cells_are_no_noise_nor_is_anything_in_a_table_of_counts():
+    rng = np.random.default_rng(0)
+    shares = np.array([0.9, 0.8, 0.4, 0.3, 0.0])
+    values = rng.lognormal(1, 1, (5000, 5)) * (rng.random((5000, 5)) >= shares)
+    plain = np.array([find_cofactor(column) for column in values.T])
+    np.testing.assert_allclose(cofactors_of_table(values.T), plain)  # two of five: counts of ions
+    one = cofactors_of_table(values[:, 1:].T)  # one of four is not more than a quarter
+    assert np.isclose(one, plain[1:]).tolist() == [True, False, False, True]
+    assert (one >= plain[1:]).all()
+    empty = cofactors_of_table([*values[:, 1:].T, np.zeros(5000)])  # a marker that no cell has is asked nothing
+    np.testing.assert_allclose(empty, [*one, 1.0])
+
+
 @pytest.mark.parametrize("unit", [0.004, 300.0, 65535.0])
 def test_units_of_a_marker_change_nothing(unit):
     values, codes = counts()
@@ -72,7 +104,8 @@ def test_units_of_a_marker_change_nothing(unit):
 def test_it_is_arcsinh_and_then_a_standard_scale():
     values, _ = counts()
     scaler = column_scaler(values[:200], values[200:], means(3))
-    cofactors = np.array([np.quantile(column[column > 0], 0.05) for column in values.T])
+    cut = [(column <= 0).sum() / (column > 0).sum() for column in values.T]  # of what is above 0, so much is noise
+    cofactors = np.array([np.quantile(c[c > 0], 0.95 * share) for c, share in zip(values.T, cut, strict=True)])
     np.testing.assert_allclose(scaler.cofactors_, cofactors)
     expected = np.arcsinh(values / cofactors)
     expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)

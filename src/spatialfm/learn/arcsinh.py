@@ -3,6 +3,9 @@
 Intensities of a marker span three decades, their unit differs from instrument to instrument (0.004 ions or 30,000 grey
 values per pixel), and so no number holds for all. The cofactor is where arcsinh goes over from proportion to logarithm.
 It is taken where the signal of a marker begins, in the units of its own values, so that scores do not depend on them.
+
+Where background was subtracted and what was below it is 0, the values above 0 begin with noise, not with signal. On a
+scale of ratios that noise would be drawn out over decades. Then the cofactor is where the noise ends.
 """
 
 from __future__ import annotations
@@ -13,12 +16,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..cohort.intensities import Intensities
 
 BEGINNING = 0.05  # quantile of the values above 0
 DECADES = (
     1e-3  # of the 0.99 quantile, below which no cofactor lies: fainter values are rounding, or ringing of a filter
 )
+NOISE_BELOW = 0.95  # share of the noise above 0 that lies below the cofactor: two standard deviations
+MOST_CUT = 2 / 3  # share of cells at 0 or below, beyond which these are not the lower half of noise
+MOST_COUNTED = 0.25  # share of columns with as many, beyond which a table holds counts of ions: no noise was cut
 MOST_NEGATIVE = 0.1  # sum of values below 0 over that above, beyond which a column is centred, not an intensity
 MOST_CENTRED = 0.25  # share of such columns, beyond which a table holds no intensities at all
 MOST_EVEN = 0.25  # share of columns that arcsinh makes more skewed, beyond which their logarithm was taken before
@@ -47,6 +55,45 @@ def find_cofactor(values: np.ndarray) -> float:
         return 1.0  # of nothing but zeros
     low, high = np.quantile(above, [BEGINNING, 0.99])
     return float(max(low, DECADES * high))
+
+
+def end_of_noise(values: np.ndarray) -> float:
+    """Where the noise ends in intensities ``(n,)`` whose background was subtracted; 0 where none was cut.
+
+    Noise is as often above its middle as below. So as many of the values above 0 are noise as there are values at 0 or
+    below, and 95 % of these lie below this value: two standard deviations of normal noise. Values of NaN are not
+    counted.
+
+    Examples
+    --------
+    >>> end_of_noise(np.array([0.0, 0.0, 1.0, 2.0, 8.0, 9.0])).__round__(3)
+    4.55
+    >>> end_of_noise(np.array([1.0, 2.0, 8.0, 9.0]))
+    0.0
+    """
+    values = values[np.isfinite(values)]
+    upper = values[values > 0]
+    n_cut = len(values) - len(upper)
+    if not n_cut or not len(upper):
+        return 0.0
+    return float(np.quantile(upper, NOISE_BELOW * min(n_cut / len(upper), 1.0)))
+
+
+def cofactors_of_table(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Cofactors of the markers of a table, each ``(n,)``; NaN of those that were centred or standardised.
+
+    That of `find_cofactor`, and at least where the noise ends, unless more than two thirds of the cells have none of
+    the marker. Where that is so of more than a quarter of the markers that any cell has, the table holds counts of
+    ions, of which the smallest is signal, and zeros are not the lower half of noise.
+    """
+    found, noise, cut = [], [], []
+    for column in columns:
+        found.append(find_cofactor(column))
+        cut.append(float((column <= 0).sum()) / max(int(np.isfinite(column).sum()), 1))
+        noise.append(end_of_noise(column) if 0 < cut[-1] <= MOST_CUT else 0.0)
+    of_some = [share for share in cut if share < 1]
+    is_counted = sum(share > MOST_CUT for share in of_some) > MOST_COUNTED * len(of_some)
+    return np.array(found) if is_counted else np.maximum(found, noise)
 
 
 def skewness(values: np.ndarray) -> float:
@@ -95,7 +142,7 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
         from sklearn.preprocessing import StandardScaler
 
         of = self.intensities
-        self.cofactors_ = np.array([find_cofactor(of.of(values, number)) for number in range(len(of.places))])
+        self.cofactors_ = cofactors_of_table(of.of(values, number) for number in range(len(of.places)))
         if np.isnan(self.cofactors_).mean() > MOST_CENTRED:
             self.cofactors_ = np.full(len(of.places), np.nan)
         elif not of.as_measured and self._was_transformed(values):

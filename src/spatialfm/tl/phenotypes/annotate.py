@@ -146,7 +146,9 @@ def annotate(
     arcsinh
         Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
         standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
-        quantile of its values above 0, of all cells), so that units do not matter. Such columns are those of ``"X"``
+        quantile of its values above 0, of all cells), so that units do not matter; where some cells have 0 or less, as
+        background was subtracted, at least where its noise ends, unless the table holds counts of ions (above two
+        thirds of zeros in more than a quarter of the markers). Such columns are those of ``"X"``
         and of ``mean-intensity``, and the means of ``classical``; not those of ``X`` of which scanpy has taken
         logarithms, that were centred (with as much below 0 as a tenth of what is above), or that hold fractions, and
         none of a network's output. ``X`` that was transformed by hand (arcsinh would make more than two, and more
