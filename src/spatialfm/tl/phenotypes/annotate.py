@@ -145,14 +145,12 @@ def annotate(
         can be known, however sure the answer looks.
     arcsinh
         Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
-        standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
-        quantile of its values above 0, of all cells), so that units do not matter; where some cells have 0 or less, as
-        background was subtracted, at least where its noise ends, unless the table holds counts of ions (above two
-        thirds of zeros in more than a quarter of the markers). Such columns are those of ``"X"``
-        and of ``mean-intensity``, and the means of ``classical``; not those of ``X`` of which scanpy has taken
-        logarithms, that were centred (with as much below 0 as a tenth of what is above), or that hold fractions, and
-        none of a network's output. ``X`` that was transformed by hand (arcsinh would make more than two, and more
-        than a quarter, of the columns more skewed) stays as it is. Pass False where that is known.
+        standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins, so that
+        units do not matter: the 0.05 quantile of its values above 0, of all cells, and where background was cut at 0
+        at least where its noise ends. Such columns are those of ``"X"`` and of ``mean-intensity``, and the means of
+        ``classical``; not those of ``X`` of which scanpy has taken logarithms, that were centred, or that hold
+        fractions, and none of a network's output. ``X`` that was transformed by hand (more than two, and a quarter, of
+        its columns would be more skewed) stays as it is; pass False where it is known.
     by_sample
         Then bring each sample to the means and standard deviations of all cells: slides that were stained or scanned
         apart differ in every marker. It also removes what is different in their cells, so that labels decide:
