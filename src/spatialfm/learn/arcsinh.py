@@ -86,14 +86,14 @@ def cofactors_of_table(columns: Iterable[np.ndarray]) -> np.ndarray:
     the marker. Where that is so of more than a quarter of the markers that any cell has, the table holds counts of
     ions, of which the smallest is signal, and zeros are not the lower half of noise.
     """
-    found, noise, cut = [], [], []
+    cofactors, noise, cut = [], [], []
     for column in columns:
-        found.append(find_cofactor(column))
+        cofactors.append(find_cofactor(column))
         cut.append(float((column <= 0).sum()) / max(int(np.isfinite(column).sum()), 1))
         noise.append(end_of_noise(column) if 0 < cut[-1] <= MOST_CUT else 0.0)
     of_some = [share for share in cut if share < 1]
     is_counted = sum(share > MOST_CUT for share in of_some) > MOST_COUNTED * len(of_some)
-    return np.array(found) if is_counted else np.maximum(found, noise)
+    return np.array(cofactors) if is_counted else np.maximum(cofactors, noise)
 
 
 def skewness(values: np.ndarray) -> float:
