@@ -16,6 +16,7 @@ import numpy as np
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..stats.depth import depth_within
+from ..stats.nearest import neighbor_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -112,10 +113,7 @@ class Nearest:
             index = NearestNeighbors(n_neighbors=min(n_neighbors, self.n)).fit(values)
             self._query = lambda others, k: index.kneighbors(others, k, return_distance=False)
         else:
-            from pynndescent import NNDescent
-
-            # with several threads the graph would depend on how many
-            index = NNDescent(values, n_neighbors=max(30, n_neighbors), random_state=random_state, n_jobs=1)
+            index = neighbor_graph(values, max(30, n_neighbors), random_state)
             self._query = lambda others, k: index.query(others, k=k)[0]
 
     def votes(self, others: np.ndarray, codes: np.ndarray, k: int, itself: np.ndarray | None = None) -> np.ndarray:

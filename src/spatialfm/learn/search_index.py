@@ -15,6 +15,7 @@ from .. import _disk
 from .._errors import RunError, TableError
 from .._optional import need
 from .._public import public
+from ..stats.nearest import neighbor_graph
 
 N_MEASURED = 200  # queries that the recall of the graph is measured on
 LEAF, MOST_COLUMNS = 64, 16  # rows of a leaf, and columns, of the tree by which rows are put in order
@@ -204,16 +205,13 @@ class _PynndescentGraph:
     """
 
     def __init__(self, values: np.ndarray, random_state: int) -> None:
-        from pynndescent import NNDescent
-
         if len(values) > MOST_ROWS:
             raise TableError(
                 f"pynndescent tells {MOST_ROWS:,} rows apart (it has their numbers as float32), and there are "
                 f'{len(values):,}. Pass method="usearch".'
             )
         order = self.order = order_in_space(values)
-        # each thread draws numbers of its own: with several, the graph would depend on how many
-        self.graph = NNDescent(values[order], metric="euclidean", n_neighbors=30, random_state=random_state, n_jobs=1)
+        self.graph = neighbor_graph(values[order], 30, random_state)
         places, distances = self._as_in_table(*self.graph.neighbor_graph)
         self.neighbor_graph = np.empty_like(places), np.empty_like(distances)
         self.neighbor_graph[0][order], self.neighbor_graph[1][order] = places, distances
