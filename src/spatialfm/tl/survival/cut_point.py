@@ -72,7 +72,7 @@ def cut_point(
     The log-rank p-value of a cut that was looked for is far too small: with no effect at all it is below 0.05 in a
     third of the cohorts or more (Altman et al., JNCI 1994). The p-values given are those of the maximally selected
     statistic: from permutations of the outcomes, which hold at any number of patients, and the approximation of Lausen
-    and Schumacher (Biometrics 1992), which at equal covariates is below 0.05 in 6 to 8 % of cohorts without effect. The
+    and Schumacher (Biometrics 1992), which at equal covariates is below 0.05 in 4 to 8 % of cohorts without effect. The
     naive one stands next to them under that name. Tools that meet the groups later, as :func:`spatialfm.tl.logrank`,
     call their p-values optimistic; the effect at the cut is exaggerated, too. A cut needs other patients to be
     confirmed on; :func:`spatialfm.tl.cox` of the value itself needs no cut.
