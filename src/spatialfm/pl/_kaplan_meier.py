@@ -240,7 +240,7 @@ def _maker_label(patients: AnnData, group_key: str) -> str | None:
     if _out_of_date(patients, maker, group_key, function):
         return None
     text = f"{what}{comparison(params)}: {format_p(float(test['p_value']))}"
-    return textwrap.fill(text + unadjusted(test), 60)
+    return fill_lines(text + unadjusted(test), 60)
 
 
 def unadjusted(test: Mapping[str, Any]) -> str:

@@ -257,8 +257,8 @@ def _by_cells(
         if not np.isfinite(theirs).all():
             raise TableError("The reference holds NaN or infinite intensities. Leave these markers or cells out.")
         both = np.repeat(["the table", "the reference"], [len(values), len(theirs)])
-        say_groups_apart(np.vstack([values, theirs]), both, "Bring both to one unit before they are compared.")
         values = np.vstack([values, theirs])
+        say_groups_apart(values, both, "Bring both to one unit before they are compared.")
         patient = np.concatenate([patient, _patients(other, patient_key)])
         among, said = np.arange(len(values)) >= adata.n_obs, "another table"
     _, codes = np.unique(patient.astype(str), return_inverse=True)
