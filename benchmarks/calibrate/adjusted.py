@@ -76,13 +76,16 @@ def paired(seed: int, n: int = 12, planted: float = 0.0) -> list[float]:
     return [table["p_value"].iloc[0]]
 
 
-def moves(seed: int, options: dict, n: int = 20, planted: float = 0.0) -> list[float]:
-    """Cells of two times; patients move further with age."""
+def moves(
+    seed: int, options: dict, n: int = 20, of_age: float = 0.4, of_site: float = 0.0, planted: float = 0.0
+) -> list[float]:
+    """Cells of two times; patients move further with age, at one of the sites, and (planted) in one group."""
     rng = np.random.default_rng(seed)
     table, parts, values = patients(rng, n, 2.0), [], []
     for name, row in table.iterrows():
         step = np.zeros(COLUMNS)
-        step[0] = 2.0 + 0.4 * row["age"] + planted * (row["group"] == "b") + 0.2 * rng.normal()
+        step[0] = 2.0 + of_age * row["age"] + of_site * (row["site"] == "S1") + planted * (row["group"] == "b")
+        step[0] += 0.2 * rng.normal()
         for time in ("before", "after"):
             k = 2 * DRAWN
             values.append(rng.normal(size=(k, COLUMNS)) + step * (time == "after"))
@@ -283,6 +286,22 @@ CASES: list[Case] = [
         f"20 patients, {DRIVEN}: covariates",
         "p_value",
         lambda s: moves(s, AGE),
+        120,
+        conservative=True,
+    ),
+    Case(
+        "tl.distribution_shift",
+        "20 patients, sites that differ in group and moves: block_key",
+        "p_value",
+        lambda s: moves(s, SITE, of_age=0.0, of_site=0.6),
+        120,
+        conservative=True,
+    ),
+    Case(
+        "tl.distribution_shift",
+        "30 patients, age and sites drive group and moves: covariates and block_key",
+        "p_value",
+        lambda s: moves(s, AGE | SITE, 30, of_site=0.6),
         120,
         conservative=True,
     ),

@@ -63,16 +63,21 @@ def known(seed: int, options: dict, **cohorts: float) -> float:
 
 
 def composed(
-    seed: int, n: int = 60, limit: float = FEWER, ties: bool = False, late: bool = False, planted: float = 0.0
-) -> AnnData:
-    """Four types, of which age moves the first two; `planted` is the log hazard ratio for much of the third."""
+    seed: int, n: int = 60, limit: float = FEWER, ties: bool = False, late: bool = False, planted: float = 0.0,
+    site: float = 0.0,
+) -> AnnData:  # fmt: skip
+    """Four types, of which age moves the first two; `planted` is the log hazard ratio for much of the third.
+
+    Sites differ in the first and the last type, and in the hazard.
+    """
     rng = np.random.default_rng(seed)
-    age = rng.normal(size=n)
+    age, there = rng.normal(size=n), np.random.default_rng((seed, 1)).random(n) < 0.5
     logits = 0.6 * rng.normal(size=(n, 4)) + np.outer(age, [1.0, -1.0, 0.0, 0.0])
     logits[:, 2] += 1.2 * (much := rng.random(n) < 0.4)
+    logits += site * np.outer(there, [1.0, 0.0, 0.0, -1.0])
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    table = pd.DataFrame({"age": age, "row": np.arange(n)})
-    table = followed(rng, table, age + planted * much, limit, ties, late)
+    table = pd.DataFrame({"age": age, "row": np.arange(n), "site": np.where(there, "S1", "S2")})
+    table = followed(rng, table, age + planted * much + site * there, limit, ties, late)
     return AnnData(shares[table["row"]], obs=table, var=pd.DataFrame(index=list("ABCD")))
 
 
@@ -116,7 +121,7 @@ CASES: list[Case] = [
         partial(grouped, options=AGE, groups=FOLDS), 100,
     ),
     Case(
-        STRATA, f"60 patients, two groups, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=NAMED), 100
+        STRATA, f"60 patients, two groups, {TISSUE}: covariates", P, partial(grouped, options=AGE, groups=NAMED), 1000
     ),
     Case(
         STRATA, f"40 patients, merged, censored early, {TISSUE}: covariates", P,
@@ -131,8 +136,12 @@ CASES: list[Case] = [
         partial(grouped, options=AGE, groups=MERGED, n=80, late=True), 300,
     ),
     Case(
+        STRATA, f"60 patients, merged, sites that differ, {TISSUE}: covariates and block_key", P,
+        partial(grouped, options=AGE | {"block_key": "site"}, groups=MERGED, site=1.0), 400,
+    ),
+    Case(
         STRATA, f"100 patients, merged, {TISSUE}: covariates", "power",
-        partial(grouped, options=AGE, groups=MERGED, n=100, planted=np.log(2.5)), 50,
+        partial(grouped, options=AGE, groups=MERGED, n=100, planted=np.log(2.5)), 200,
         note="hazard ratio 2.5 with much of the third type",
     ),
 ]  # fmt: skip
