@@ -9,7 +9,6 @@ from anndata import AnnData
 import spatialfm as sfm
 
 from .case import Case
-from .shifts import COLUMNS, DRAWN
 
 AGE, SITE = {"covariates": "age"}, {"block_key": "site"}
 
@@ -74,31 +73,6 @@ def paired(seed: int, n: int = 12, planted: float = 0.0) -> list[float]:
     cells = AnnData(obs=obs, obsm={"spatial": np.concatenate(places)})
     table = sfm.tl.compare_enrichment(cells, "type", "time", pair_key="patient", n_neighbors=6, copy=True)
     return [table["p_value"].iloc[0]]
-
-
-def moves(
-    seed: int, options: dict, n: int = 20, of_age: float = 0.4, of_site: float = 0.0, planted: float = 0.0
-) -> list[float]:
-    """Cells of two times; patients move further with age, at one of the sites, and (planted) in one group."""
-    rng = np.random.default_rng(seed)
-    table, parts, values = patients(rng, n, 2.0), [], []
-    for name, row in table.iterrows():
-        step = np.zeros(COLUMNS)
-        step[0] = 2.0 + of_age * row["age"] + of_site * (row["site"] == "S1") + planted * (row["group"] == "b")
-        step[0] += 0.2 * rng.normal()
-        for time in ("before", "after"):
-            k = 2 * DRAWN
-            values.append(rng.normal(size=(k, COLUMNS)) + step * (time == "after"))
-            columns = {"patient": name, "time": time, "sample": f"{name} {time}", **row}
-            parts.append(pd.DataFrame(columns, index=range(k)))
-    obs = pd.concat(parts, ignore_index=True)
-    obs.index = obs.index.astype(str)
-    record = sfm.tl.distribution_shift(
-        AnnData(obs=obs, obsm={"X_latent": np.concatenate(values)}), use_rep="X_latent", time_key="time",
-        group_key="group", reference="before", n_cells=DRAWN, n_repeats=2, min_cells=2 * DRAWN, epsilon=0.05,
-        random_state=seed, copy=True, **options,
-    )  # fmt: skip
-    return [record["comparison"].set_index("measure").loc["shift", "p_value"]]
 
 
 def regions(seed: int, options: dict, planted: float = 0.0) -> list[float]:
@@ -282,37 +256,6 @@ CASES: list[Case] = [
         100,
     ),
     Case(
-        "tl.distribution_shift",
-        f"20 patients, {DRIVEN}: covariates",
-        "p_value",
-        lambda s: moves(s, AGE),
-        120,
-        conservative=True,
-    ),
-    Case(
-        "tl.distribution_shift",
-        "20 patients, sites that differ in group and moves: block_key",
-        "p_value",
-        lambda s: moves(s, SITE, of_age=0.0, of_site=0.6),
-        120,
-        conservative=True,
-    ),
-    Case(
-        "tl.distribution_shift",
-        "30 patients, age and sites drive group and moves: covariates and block_key",
-        "p_value",
-        lambda s: moves(s, AGE | SITE, 30, of_site=0.6),
-        120,
-        conservative=True,
-    ),
-    Case(
-        "tl.distribution_shift",
-        "20 patients, age and group both matter: covariates",
-        "power",
-        lambda s: moves(s, AGE, planted=0.5),
-        60,
-    ),
-    Case(
         "tl.neighborhood_contrast",
         "10 patients, inside is mostly tumor: covariates",
         "p_value",
@@ -403,7 +346,6 @@ CASES: list[Case] = [
 UNADJUSTED = {
     "tl.compare_enrichment": lambda s: neighbours(s, {}),
     "tl.compare_enrichment, sites": lambda s: neighbours(s, {}, of_age=0.0, of_site=0.4),
-    "tl.distribution_shift": lambda s: moves(s, {}),
     "tl.neighborhood_contrast": lambda s: regions(s, {}),
     "tl.risk_ratio": lambda s: structures(s, {}),
     "tl.rmst": lambda s: means(s, {}),

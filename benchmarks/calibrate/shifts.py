@@ -9,6 +9,7 @@ from scipy import stats
 
 import spatialfm as sfm
 
+from .adjusted import AGE, DRIVEN, SITE, patients
 from .case import Case
 
 DRAWN, COLUMNS = 25, 3  # cells per draw, columns of the embedding
@@ -68,6 +69,31 @@ def interval(seed: int, n: tuple[int, int], moved: tuple[float, float], spread: 
     return [row["effect_low"], row["effect_high"], truth]
 
 
+def moves(
+    seed: int, options: dict, n: int = 20, of_age: float = 0.4, of_site: float = 0.0, planted: float = 0.0
+) -> list[float]:
+    """Cells of two times; patients move further with age, at one of the sites, and (planted) in one group."""
+    rng = np.random.default_rng(seed)
+    table, parts, values = patients(rng, n, 2.0), [], []
+    for name, row in table.iterrows():
+        step = np.zeros(COLUMNS)
+        step[0] = 2.0 + of_age * row["age"] + of_site * (row["site"] == "S1") + planted * (row["group"] == "b")
+        step[0] += 0.2 * rng.normal()
+        for time in ("before", "after"):
+            k = 2 * DRAWN
+            values.append(rng.normal(size=(k, COLUMNS)) + step * (time == "after"))
+            columns = {"patient": name, "time": time, "sample": f"{name} {time}", **row}
+            parts.append(pd.DataFrame(columns, index=range(k)))
+    obs = pd.concat(parts, ignore_index=True)
+    obs.index = obs.index.astype(str)
+    record = sfm.tl.distribution_shift(
+        AnnData(obs=obs, obsm={"X_latent": np.concatenate(values)}), use_rep="X_latent", time_key="time",
+        group_key="group", reference="before", n_cells=DRAWN, n_repeats=2, min_cells=2 * DRAWN, epsilon=0.05,
+        random_state=seed, copy=True, **options,
+    )  # fmt: skip
+    return [record["comparison"].set_index("measure").loc["shift", "p_value"]]
+
+
 TEN = (10, 10)
 CASES: list[Case] = [
     Case(
@@ -117,4 +143,38 @@ CASES: list[Case] = [
         lambda s: p_value(s, TEN, moved=(1.0, 1.5)),
         50,
     ),
+    Case(
+        "tl.distribution_shift",
+        f"20 patients, {DRIVEN}: covariates",
+        "p_value",
+        lambda s: moves(s, AGE),
+        120,
+        conservative=True,
+    ),
+    Case(
+        "tl.distribution_shift",
+        "20 patients, sites that differ in group and moves: block_key",
+        "p_value",
+        lambda s: moves(s, SITE, of_age=0.0, of_site=0.6),
+        120,
+        conservative=True,
+    ),
+    Case(
+        "tl.distribution_shift",
+        "30 patients, age and sites drive group and moves: covariates and block_key",
+        "p_value",
+        lambda s: moves(s, AGE | SITE, 30, of_site=0.6),
+        120,
+        conservative=True,
+    ),
+    Case(
+        "tl.distribution_shift",
+        "20 patients, age and group both matter: covariates",
+        "power",
+        lambda s: moves(s, AGE, planted=0.5),
+        60,
+    ),
 ]
+
+# the same cohorts without the covariate, for the comparison in the documentation
+UNADJUSTED = {"tl.distribution_shift": lambda s: moves(s, {})}
