@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from lifelines import CoxPHFitter
 from lifelines.datasets import load_rossi
 
 import spatialfm as sfm
@@ -115,6 +116,40 @@ def test_the_other_question_and_what_it_is_adjusted_for_are_named(structures):
     assert ax.get_xlabel() == "Risk ratio at equal age (90 % interval)"
     assert ax.get_title(loc="left") == "risk: high, with a structure against without"
     assert ax.texts[0].get_text().endswith("30 of 36 against 235 of 505")
+
+
+def test_intervals_that_go_on_beyond_the_axis_end_in_arrows(structures):
+    structures.obs["only"] = [1] * 20 + [0] * 521  # in the group alone: an infinite ratio
+    sfm.tl.risk_ratio(structures, "risk", ["follicle", "rare", "only"])
+    ax = sfm.pl.forest(structures, key="risk_ratio", xlim=(0.5, 8), show=False)
+    arrows = {line.get_marker(): line for line in ax.get_lines() if line.get_marker() in ("<", ">")}
+    assert {marker: line.get_ydata().tolist() for marker, line in arrows.items()} == {"<": [1], ">": [0, 2]}
+    assert {marker: set(line.get_xdata()) for marker, line in arrows.items()} == {"<": {0.5}, ">": {8}}
+    assert ax.texts[2].get_text().startswith("∞ (")
+    assert " to ∞), p < 0.001; 20 of 265 against 0 of 276" in ax.texts[2].get_text()
+    assert {0.5, 8} & set(ax.get_xticks()) == {0.5}  # an end that is a round number has its number
+
+
+def test_a_ratio_that_is_not_known_is_not_written_as_a_number(structures):
+    sfm.tl.risk_ratio(structures, "risk", ["follicle", "rare"], covariates=_age(structures))
+    ax = sfm.pl.forest(structures, key="risk_ratio", show=False)
+    assert ax.texts[1].get_text().startswith("not estimable, p = ")
+
+
+def _age(structures: AnnData) -> str:
+    structures.obs["age"] = np.random.default_rng(0).normal(60, 9, structures.n_obs)
+    return "age"
+
+
+def test_ratios_of_small_units_keep_the_digits_that_tell_them_from_1():
+    obs = load_rossi().rename(columns={"week": "time", "arrest": "event"})
+    obs["days"] = obs.pop("age") * 365.25
+    adata = AnnData(obs=obs.set_index(obs.index.astype(str)))
+    sfm.tl.cox(adata, "days", test_proportional_hazards=False)
+    fit = CoxPHFitter().fit(obs[["time", "event", "days"]], "time", "event").summary.loc["days"]
+    low, high = fit["exp(coef) lower 95%"], fit["exp(coef) upper 95%"]
+    ax = sfm.pl.forest(adata, show=False)
+    assert ax.texts[0].get_text().startswith(f"{fit['exp(coef)']:.4f} ({low:.4f} to {high:.4f})")
 
 
 def test_what_an_outcome_made_and_circles_are_named(structures):

@@ -314,3 +314,21 @@ def test_a_trend_of_groups_at_equal_covariates_says_so(patients):
     sfm.tl.kaplan_meier(table, "risk_group")
     text = " ".join(sfm.pl.kaplan_meier(table, show=False).get_legend().get_title().get_text().split())
     assert f"trend of these groups at equal age: {format_p(table.uns['risk_group']['test']['p_value'])} (unadj" in text
+
+
+def test_curves_have_their_height_whatever_is_written_around_them():
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {"time": rng.exponential(30, 80), "event": rng.random(80) < 0.7, "stage": np.tile(["I", "II", "III", "IV"], 20)}
+    )
+    adata = AnnData(obs=obs.set_index(obs.index.astype(str)))
+    for function in (sfm.tl.kaplan_meier, sfm.tl.logrank, sfm.tl.rmst, sfm.tl.cumulative_incidence):
+        function(adata, "stage")
+    for draw in (sfm.pl.kaplan_meier, sfm.pl.cumulative_incidence):
+        for options in ({}, {"at_risk": False, "title": "All patients"}):
+            figure = draw(adata, return_fig=True, **options)
+            figure.canvas.draw()
+            height = figure.axes[0].get_window_extent().height / figure.dpi
+            assert height == pytest.approx(2.6, abs=0.1)
+            plt.close(figure)
+        assert draw(adata, figsize=(5, 4), return_fig=True).get_size_inches().tolist() == [5, 4]

@@ -309,21 +309,21 @@ def contributions(
 def cumulative_incidence(
     patients: AnnData, *, key: str = 'cumulative_incidence', event_value: str | None = None,
     time_unit: str | None = None, interval: bool = True, at_risk: bool = True, palette: Palette = None,
-    title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6), ax: Axes | None = None,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
     show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> Axes | None: ...
 @overload
 def cumulative_incidence(
     patients: AnnData, *, key: str = 'cumulative_incidence', event_value: str | None = None,
     time_unit: str | None = None, interval: bool = True, at_risk: bool = True, palette: Palette = None,
-    title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6), ax: Axes | None = None,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
     show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def cumulative_incidence(
     patients: AnnData, *, key: str = 'cumulative_incidence', event_value: str | None = None,
     time_unit: str | None = None, interval: bool = True, at_risk: bool = True, palette: Palette = None,
-    title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6), ax: Axes | None = None,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | None = None,
     show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 
@@ -372,7 +372,7 @@ def forest(
 def kaplan_meier(
     patients: AnnData, *, key: str = 'kaplan_meier', logrank_key: str = 'logrank', rmst_key: str = 'rmst',
     time_unit: str | None = None, interval: bool = True, censor_marks: bool = True, at_risk: bool = True,
-    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6),
+    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] | None = None,
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None,
     return_fig: Literal[False] | None = None
 ) -> Axes | None: ...
@@ -380,14 +380,14 @@ def kaplan_meier(
 def kaplan_meier(
     patients: AnnData, *, key: str = 'kaplan_meier', logrank_key: str = 'logrank', rmst_key: str = 'rmst',
     time_unit: str | None = None, interval: bool = True, censor_marks: bool = True, at_risk: bool = True,
-    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6),
+    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] | None = None,
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def kaplan_meier(
     patients: AnnData, *, key: str = 'kaplan_meier', logrank_key: str = 'logrank', rmst_key: str = 'rmst',
     time_unit: str | None = None, interval: bool = True, censor_marks: bool = True, at_risk: bool = True,
-    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] = (5.0, 4.6),
+    palette: Palette = None, title: str | None = None, figsize: tuple[float, float] | None = None,
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 

@@ -12,7 +12,17 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
-from ._kaplan_meier import draw_at_risk, fill_lines, format_p, legend_height, time_label, unadjusted
+from ._kaplan_meier import (
+    CURVES,
+    WIDTH,
+    draw_at_risk,
+    fill_lines,
+    format_p,
+    keep_height,
+    legend_height,
+    time_label,
+    unadjusted,
+)
 from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
@@ -34,7 +44,7 @@ def cumulative_incidence(
     at_risk: bool = True,
     palette: Palette = None,
     title: str | None = None,
-    figsize: tuple[float, float] = (5.0, 4.6),
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     save: str | PathLike | None = None,
@@ -65,7 +75,7 @@ def cumulative_incidence(
     title
         Title.
     figsize
-        Width and height in inches of a new figure.
+        Width and height in inches of a new figure (default: 5 wide, and so high that the curves have 2.6 inches).
     ax
         Axes to draw into; the table takes the room below them.
     show
@@ -106,7 +116,7 @@ def cumulative_incidence(
     stored = stored_colors(patients, group_key, names) if several else None
     colors = category_colors(names if several else events, palette, stored)
 
-    own, ax = ax is None, new_axes(ax, figsize)
+    own, ax = ax is None, new_axes(ax, figsize or (WIDTH, CURVES))
     sizes = record["groups"]
     for i, one in enumerate(events):
         for j, name in enumerate(names):
@@ -133,6 +143,8 @@ def cumulative_incidence(
         draw_at_risk(ax, curves, colors if several else ["black"])
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
+    if own and figsize is None:
+        keep_height(ax, CURVES)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

@@ -178,18 +178,39 @@ def draw_ratios(
     ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
     ax.set_xscale("log")
     _ticks(ax, table, xlim)
-    low, high = (table[name].clip(*ax.get_xlim()) for name in ("ci_low", "ci_high"))  # without an end: to the border
+    ends = ax.get_xlim()
+    low, high = (table[name].clip(*ends) for name in ("ci_low", "ci_high"))
     ax.hlines(rows, low, high, color=OKABE_ITO[0], lw=1.6)
+    beyond = (("<", ends[0], table["ci_low"] < ends[0]), (">", ends[1], table["ci_high"] > ends[1]))
+    for marker, end, there in beyond:  # an interval that goes on, as one without an end does
+        ax.plot(np.full(there.sum(), end), rows[there], marker, color=OKABE_ITO[0], ms=6, clip_on=False)
     ax.set_yticks(rows, names)
     ax.set(ylim=(len(table) - 0.4, -0.6))
     ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=8)  # clear of arrows
     for row, term, note in zip(rows, table.itertuples(), notes, strict=True):
-        numbers = f"{term.hazard_ratio:.2f} ({term.ci_low:.2f} to {term.ci_high:.2f})"
+        numbers = written_out(term.hazard_ratio, term.ci_low, term.ci_high)
         ax.annotate(
             f"{numbers}, {note}" if note else numbers, (1, row), (8, 0), xycoords=ax.get_yaxis_transform(),
             textcoords="offset points", va="center", fontsize="small", annotation_clip=False,
         )  # fmt: skip
+
+
+def written_out(ratio: float, low: float, high: float) -> str:
+    """A ratio with its interval: two decimals, more where an end would read as 1 or as the other end.
+
+    Examples
+    --------
+    >>> written_out(0.254, 0.1, np.inf), written_out(1.0021, 1.0004, 1.0039), written_out(np.nan, np.nan, np.nan)
+    ('0.25 (0.10 to ∞)', '1.0021 (1.0004 to 1.0039)', 'not estimable')
+    """
+    if np.isnan(ratio):
+        return "not estimable"
+    for places in (2, 3, 4):
+        one, *ends = (f"{value:.{places}f}".replace("inf", "∞") for value in (ratio, low, high))
+        if ends[0] != ends[1] and f"{1:.{places}f}" not in ends:
+            break
+    return f"{one} ({ends[0]} to {ends[1]})"
 
 
 def _name(term, standardized: bool) -> str:
@@ -204,8 +225,7 @@ def _ticks(ax: Axes, table: pd.DataFrame, xlim: tuple[float, float] | None) -> N
 
     finite = table[["ci_low", "ci_high"]].replace([np.inf, 0], np.nan)
     low, high = min(float(finite["ci_low"].min()), 0.9), max(float(finite["ci_high"].max()), 1.1)
-    if xlim is not None:
-        low, high = xlim[0] * 1.1, xlim[1] / 1.1
+    low, high = xlim or (low / 1.1, high * 1.1)
     exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     steps = [(1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)]
     candidates = [np.outer(10.0**exponents, step).ravel() for step in steps]
@@ -215,6 +235,6 @@ def _ticks(ax: Axes, table: pd.DataFrame, xlim: tuple[float, float] | None) -> N
         letters = np.array([len(f"{tick:g}") for tick in ticks])
         if (np.diff(np.log(ticks)) > 0.022 * (letters[1:] + letters[:-1]) * np.log(high / low)).all():
             break
-    ax.set_xlim(low / 1.1, high * 1.1)
+    ax.set_xlim(low, high)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

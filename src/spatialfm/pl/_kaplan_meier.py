@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _STICKS = re.compile(r"\b([npq]) ([<=]) (?=\d)")
 
+WIDTH, CURVES = 5.0, 2.6  # inches of a figure by default, and the height of its axes
 LONGEST_BESIDE = 14  # characters of a group's name next to its numbers at risk; a longer one goes above them
 
 
@@ -40,7 +41,7 @@ def kaplan_meier(
     at_risk: bool = True,
     palette: Palette = None,
     title: str | None = None,
-    figsize: tuple[float, float] = (5.0, 4.6),
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     save: str | PathLike | None = None,
@@ -78,7 +79,7 @@ def kaplan_meier(
     title
         Title.
     figsize
-        Width and height in inches of a new figure.
+        Width and height in inches of a new figure (default: 5 wide, and so high that the curves have 2.6 inches).
     ax
         Axes to draw into; the table takes the room below them.
     show
@@ -118,7 +119,7 @@ def kaplan_meier(
     group_key = str(record["params"]["group_key"])
     colors = category_colors(names, palette, stored_colors(patients, group_key, names))
 
-    own, ax = ax is None, new_axes(ax, figsize)
+    own, ax = ax is None, new_axes(ax, figsize or (WIDTH, CURVES))
     curves = {name: table[table["group"].astype(str) == name] for name in names}
     last = max(float(table["time"].max()), 1e-12)
     for (name, curve), color in zip(curves.items(), colors, strict=True):
@@ -139,6 +140,8 @@ def kaplan_meier(
         draw_at_risk(ax, curves, colors)
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
+    if own and figsize is None:
+        keep_height(ax, CURVES)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -172,6 +175,13 @@ def fill_lines(text: str, width: int) -> str:
 def legend_height(ax: Axes, legend) -> float:
     """Height of a legend in points."""
     return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
+
+
+def keep_height(ax: Axes, inches: float) -> None:
+    """Make a figure as much higher as legend, table and title take from its only axes."""
+    figure = ax.get_figure(root=True)
+    around = (ax.get_tightbbox().height - ax.get_window_extent().height) / figure.dpi
+    figure.set_figheight(inches + around + 0.1)  # the margin of the layout
 
 
 def _curves(patients: AnnData, key: str) -> dict[str, Any]:
