@@ -66,6 +66,15 @@ def test_invalid_pixels_are_counted_and_left_out(make_sdata, tissue):
     assert table.drop(columns="note").notna().all().all()
 
 
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_the_nuclear_correlation_is_over_pixels_that_both_channels_have(make_sdata, tissue, spoilt):
+    image = tissue.astype(np.float32)
+    image[spoilt, :50] = np.nan
+    row = one(make_sdata, image).loc["CD3"]
+    both = image[:, 50:].reshape(2, -1).astype(float)
+    assert row["nuclear_correlation"] == pytest.approx(np.corrcoef(both)[0, 1], abs=1e-6)
+
+
 def test_the_nuclear_stain_is_named_or_found(make_sdata, tissue):
     image = tissue.astype(np.uint16)
     assert one(make_sdata, image, ("CD3", "CD8"))["nuclear_correlation"].isna().all()

@@ -76,7 +76,7 @@ def channel_quality(
         Standard deviation of the Laplacian over that of the pixels: falls with blur, rises with noise. Compare images
         of one channel and one pixel size with each other, not channels.
     ``nuclear_correlation``
-        Pearson correlation with the nuclear stain, over the pixels.
+        Pearson correlation with the nuclear stain, over the pixels at which both are finite.
     ``invalid``
         NaN and infinite pixels of the whole image, which are left out of all else.
     ``tissue``
@@ -147,7 +147,8 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
     """Properties of each channel over the tissue; neighbouring blocks share a border of one pixel for the Laplacian."""
     n, height, width = image.shape
     every = max(1, int(np.ceil(np.sqrt(height * width / MAX_SAMPLE))))
-    names = ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians", "invalid", "negative")
+    names = ("n", "x", "xx", "l", "ll", "top", "laplacians", "invalid", "negative")
+    names += ("both", "bx", "bxx", "bs", "bss", "bxs")  # of pixels at which the stain is finite, too
     sums = {name: np.zeros(n) for name in names}
     parts: list[list[np.ndarray]] = [[] for _ in range(n)]
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else _largest(image)
@@ -172,9 +173,9 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
             sums["top"][channel] += (measured >= top).sum()
             if of_stain is not None:
                 both = valid & np.isfinite(of_stain)
-                sums["xs"][channel] += (values[both] * of_stain[both]).sum()
-                sums["s"][channel] += of_stain[both].sum()
-                sums["ss"][channel] += (of_stain[both] ** 2).sum()
+                x, s = values[both], of_stain[both]
+                for name, part in (("both", both), ("bx", x), ("bxx", x**2), ("bs", s), ("bss", s**2), ("bxs", x * s)):
+                    sums[name][channel] += part.sum()
             around = whole[1:-1, 1:-1] * -4 + whole[:-2, 1:-1] + whole[2:, 1:-1] + whole[1:-1, :-2] + whole[1:-1, 2:]
             around = around[np.isfinite(around) & around_here]
             sums["laplacians"][channel] += around.size
@@ -202,10 +203,15 @@ def _largest(image) -> float:
     return max((float(np.max(block, where=np.isfinite(block), initial=0)) for block in blocks), default=1.0)
 
 
+def _variance(total: float, squares: float, n: float) -> float:
+    """Of `n` numbers with these sums; 0 where it is what rounding leaves."""
+    variance = squares / n - (total / n) ** 2
+    return variance if variance > ROUNDING * squares / n else 0.0
+
+
 def _row(sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | None) -> dict[str, object]:
     n = max(sums["n"], 1)
-    variance = sums["xx"] / n - (sums["x"] / n) ** 2
-    variance = variance if variance > ROUNDING * sums["xx"] / n else 0.0
+    variance = _variance(sums["x"], sums["xx"], n)
     if not len(sample):
         sample = np.zeros(1)
     ordered = np.sort(np.maximum(sample, 0))
@@ -214,8 +220,9 @@ def _row(sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | 
     rough = np.sqrt(max(sums["ll"] / m - (sums["l"] / m) ** 2, 0))
     correlation = np.nan
     if stain is not None:
-        spread = np.sqrt(variance * max(sums["ss"] / n - (sums["s"] / n) ** 2, 0))
-        correlation = (sums["xs"] / n - sums["x"] / n * sums["s"] / n) / spread if spread > 0 else np.nan
+        b = max(sums["both"], 1)
+        spread = np.sqrt(_variance(sums["bx"], sums["bxx"], b) * _variance(sums["bs"], sums["bss"], b))
+        correlation = (sums["bxs"] / b - sums["bx"] / b * sums["bs"] / b) / spread if spread > 0 else np.nan
     snr = bright / max(dark, bright / MOST_SNR) if bright > 0 else 1.0
     saturated = sums["top"] / n
     notes = {

@@ -167,8 +167,8 @@ def _channels(source: Source, samples: list[str]) -> list[Html]:
         table(
             median,
             "Median of each channel over the images, on tissue: mean in units of the image; snr: brightest 5 % over "
-            "darkest 50 % of pixels; dynamic range and saturated as shares; sharpness is to be compared between images "
-            "of one channel, not between channels.",
+            "darkest 50 % of pixels, at most 1,000; dynamic range and saturated as shares; sharpness is to be compared "
+            "between images of one channel, not between channels.",
             index="channel",
         )
     )
