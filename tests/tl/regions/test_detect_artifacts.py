@@ -11,7 +11,7 @@ from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel
 from spatialdata.transformations import Identity, Scale, get_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, CoordinateError, ElementError, TableError
+from spatialfm._errors import ArgumentError, CoordinateError, ElementError, SpatialfmWarning, TableError
 from spatialfm.pp.square_quality import COLUMNS, dark_tokens, token_quality
 
 SIDE, EMPTY = 192, 64  # pixels; the left third of every image holds nothing but the camera's noise
@@ -235,7 +235,7 @@ def test_samples_that_were_left_out_keep_what_they_had(tmp_path):
     assert "artifact_share" not in sdata["artifact_tokens"].obs
 
 
-def test_cells_of_other_samples_keep_their_flags(small):
+def with_cells(small):
     small["cells_a"] = Labels2DModel.parse(
         np.kron(np.arange(1, 37).reshape(6, 6), np.ones((16, 16), int)).astype(np.int32),
         dims=("y", "x"),
@@ -244,6 +244,22 @@ def test_cells_of_other_samples_keep_their_flags(small):
     small["cells_b"] = Labels2DModel.parse(
         np.asarray(small["cells_a"]), dims=("y", "x"), transformations={"b": Scale([0.5, 0.5], axes=("x", "y"))}
     )
+
+
+def test_cells_whose_place_is_not_known_or_not_on_the_image_have_no_flag(small):
+    with_cells(small)
+    sfm.pp.cell_table(small)
+    places = small["table"].obsm["spatial"]
+    places[3], places[10], places[20] = np.nan, [-20, 5], [5, 500]
+    options = {"annotations": {"a": "mask_a"}, "C": 1.0, "background": False, "closing": 0.0}
+    with pytest.warns(SpatialfmWarning, match="3 cells of table 'table' without coordinates, or outside of the image"):
+        sfm.tl.detect_artifacts(small, samples=["a"], **options)
+    missing = small["table"].obs["in_artifact"][small["table"].obs["sample"] == "a"].isna().to_numpy()
+    assert np.flatnonzero(missing).tolist() == [3, 10, 20]
+
+
+def test_cells_of_other_samples_keep_their_flags(small):
+    with_cells(small)
     sfm.pp.cell_table(small)
     options = {"annotations": {"a": "mask_a"}, "C": 1.0, "background": False, "closing": 0.0}
     sfm.tl.detect_artifacts(small, samples=["a"], **options)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..._coordinates import coordinates
-from ..._errors import TableError, listed
+from ..._errors import TableError, counted, listed, warn
 from ..._keys import ARTIFACT_MAP, ARTIFACT_TOKENS, PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
 from ..._logging import logger
 from ..._public import public
@@ -160,7 +160,8 @@ def detect_artifacts(
         ``artifact_share``, of the area that is not background; ``channels_flagged``, with the reason. Missing where all
         is background.
     ``[cell_table_name].obs["in_artifact"]``, where there is such a table
-        Whether the cell's centroid is in an artifact; missing for cells of other samples.
+        Whether the cell's centroid is in an artifact; missing for cells of other samples, and for those without
+        coordinates or outside of the image, which a warning counts.
 
     Raises
     ------
@@ -238,7 +239,7 @@ def detect_artifacts(
     write_maps(sdata, tokens, maps, CLASSES, table_name, key_added)
     _flag_samples(sdata, report)
     if cells is not None:
-        _flag_cells(sdata, tokens, maps, cells)
+        _flag_cells(sdata, tokens, maps, cells, cell_table_name)
     logger.info("artifacts: %s", ", ".join(f"{name} {share:.1%}" for name, share in report["artifact_share"].items()))
 
 
@@ -335,7 +336,11 @@ def _cells_to_flag(sdata: SpatialData, pairs: Sequence[SampleElements], table_na
 
 
 def _flag_cells(
-    sdata: SpatialData, tokens: Tokens, maps: Sequence[tuple[np.ndarray, np.ndarray, float]], table: AnnData
+    sdata: SpatialData,
+    tokens: Tokens,
+    maps: Sequence[tuple[np.ndarray, np.ndarray, float]],
+    table: AnnData,
+    table_name: str,
 ) -> None:
     """Whether the pixel below a cell's centroid is an artifact; cells of other samples keep theirs."""
     from ...pp.elements import image_to_system
@@ -343,13 +348,21 @@ def _flag_cells(
     of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(table, finite=False)
     before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
     flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
+    n_off = 0
     for pair, (_, classes, step) in zip(tokens.pairs, maps, strict=True):
         in_sample = np.flatnonzero(of_cells == pair.sample)
         y, x = image_to_system(sdata, pair).inverse()(position[in_sample, 1], position[in_sample, 0])
-        row, column = (
-            np.clip(np.floor(at / step).astype(int), 0, size - 1)
-            for at, size in zip((y, x), classes.shape, strict=True)
+        at = np.stack([y, x]) / step
+        size = np.array(classes.shape)[:, None]
+        on_image = ((at >= 0) & (at <= size)).all(axis=0)  # not so without coordinates
+        row, column = np.minimum(np.floor(at[:, on_image]).astype(int), size - 1)
+        flags[in_sample] = None
+        flags[in_sample[on_image]] = classes[row, column] == CLASSES.index(ARTIFACT) + 1
+        n_off += int((~on_image).sum())
+    if n_off:
+        warn(
+            f"{counted(n_off, 'cell')} of table {table_name!r} without coordinates, or outside of the image: whether "
+            "they are in an artifact is not known, and 'in_artifact' is missing."
         )
-        flags[in_sample] = classes[row, column] == CLASSES.index(ARTIFACT) + 1
     column = pd.Series(pd.array(flags, dtype="boolean"), index=table.obs_names)
     table.obs["in_artifact"] = column if column.isna().any() else column.astype(bool)
