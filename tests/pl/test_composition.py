@@ -134,6 +134,16 @@ def test_colours(samples):
     assert [to_hex(c[0].get_facecolor()) for c in ax.containers] == samples.uns["type_colors"]
 
 
+def test_a_type_keeps_its_colour_where_columns_are_selected_or_sorted_anew():
+    cells = AnnData(obs=pd.DataFrame({"patient": list("aabb"), "type": list("xyzx")}, index=list("1234")))
+    cells.obs["sample"], cells.obs["type"] = cells.obs["patient"], cells.obs["type"].astype("category")
+    cells.uns["type_colors"] = ["#111111", "#222222", "#333333"]
+    patients = sfm.tl.composition(cells, "type")[:, ["z", "x", "y"]].copy()
+    ax = sfm.pl.composition(patients, show=False)
+    drawn = {bar.get_label(): to_hex(bar[0].get_facecolor()) for bar in ax.containers}
+    assert drawn == {"z": "#333333", "x": "#111111", "y": "#222222"}
+
+
 @pytest.mark.parametrize("n", [3, 8, 15, 29, 60])
 def test_colours_are_different(n):
     assert len(set(color_cycle(n))) == n

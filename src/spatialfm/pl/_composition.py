@@ -182,7 +182,7 @@ def legend_columns(n: int) -> int:
 def _draw_bars(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
     names = [str(name) for name in patients.var_names]
     cluster_key = cluster_column(patients)
-    colors = category_colors(names, palette, patients.uns.get(f"{cluster_key}_colors"))
+    colors = category_colors(names, palette, _stored_colors(patients, cluster_key, names))
     bottom = np.zeros(len(values))
     for column, (name, color) in enumerate(zip(names, colors, strict=True)):
         ax.bar(positions, values[:, column], 0.92, bottom=bottom, color=color, label=name, linewidth=0)
@@ -194,6 +194,16 @@ def _draw_bars(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.nd
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0,
         title=cluster_key or None, alignment="left", ncols=legend_columns(len(names)),
     )  # fmt: skip
+
+
+def _stored_colors(patients: AnnData, cluster_key: str, names: list[str]) -> list[str] | None:
+    """Colours of the types that came with the table: each its own, also where columns were selected or sorted anew."""
+    stored = patients.uns.get(f"{cluster_key}_colors")
+    record = patients.uns.get("composition")
+    known = [str(name) for name in record.get("categories", ())] if isinstance(record, Mapping) else []
+    if stored is None or len(stored) != len(known) or not set(names) <= set(known):
+        return stored
+    return [str(stored[known.index(name)]) for name in names]
 
 
 def _draw_heatmap(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.ndarray, layer: str | None) -> None:

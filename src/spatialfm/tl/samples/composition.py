@@ -74,7 +74,8 @@ def composition(
     ``log(count + pseudocount) - mean(log(count + pseudocount))`` (Aitchison 1982), on which distances and linear
     models of compositions are meaningful. ``obs`` holds every column of ``adata.obs`` that is constant within all
     rows (the clinical ones), ``n_cells`` and ``n_samples`` (and ``n_cells_measured``, where fewer were drawn).
-    ``uns["composition"]["params"]`` records the call; colours of the clusters come along.
+    ``uns["composition"]["params"]`` records the call; colours of the clusters come along, in the order of
+    ``uns["composition"]["categories"]``.
 
     Raises
     ------
@@ -131,6 +132,7 @@ def composition(
     lost = [str(name) for name in adata.obs if name not in obs and name not in (cluster_key, row_key)]
     record = {
         "columns_left_out": np.array(lost, dtype=object),
+        "categories": np.array(categories, dtype=object),  # in the order of their colours
         "params": {
             "circular": circular(adata, columns_of(adata, [cluster_key]), ("neighborhood",)),
             "cluster_key": cluster_key,
