@@ -155,3 +155,22 @@ def test_there_are_no_densities_of_pixels():
     area = dict.fromkeys(cells.obs["sample"].unique(), 0.01)
     given = sfm.tl.score_signatures(cells, favorable=["A"], area=area)
     np.testing.assert_allclose(given.layers["density"], known.layers["density"])
+
+
+def test_the_area_is_that_of_x_and_y_of_the_cells_that_have_them():
+    cells = cohort()  # squares of 100 µm
+    rng = np.random.default_rng(1)
+    cells.obsm["spatial"] = np.c_[cells.obsm["spatial"], rng.uniform(0, 5, cells.n_obs)]
+    cells.obsm["spatial"][[50, 150]] = np.nan
+    patients = sfm.tl.score_signatures(cells, favorable=["A"])
+    np.testing.assert_allclose(patients.obs["area"], 0.01)
+    np.testing.assert_allclose(patients[:, "A"].layers["density"].ravel(), np.array([0, 10, 20, 30, 40, 50]) / 0.01)
+
+
+def test_cells_on_a_line_have_no_densities_and_a_warning_says_so():
+    cells = cohort()
+    cells.obsm["spatial"][200:300, 1] = 7
+    with pytest.warns(SpatialfmWarning, match="Cells of sample 'S2' are fewer than three .* or on a line: areas"):
+        patients = sfm.tl.score_signatures(cells, favorable=["A"])
+    assert "area" not in patients.obs
+    assert "density" not in patients.layers

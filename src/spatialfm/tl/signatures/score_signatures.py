@@ -80,7 +80,7 @@ def score_signatures(
     cuts
         Lower and upper cut point of the score; scores equal to one are in the middle.
     area
-        Tissue of each sample in mm², for densities; default: the convex hull of the cells' positions, in µm.
+        Tissue of each sample in mm², for densities; default: the convex hull of the cells' positions x and y, in µm.
     cluster_key
         Column of ``obs`` with cell types, for ``uns["enrichment"]`` and ``uns["neighborhood"]``.
     n_neighbors
@@ -112,7 +112,7 @@ def score_signatures(
     Warns
     -----
     SpatialfmWarning
-        If positions are in pixels, so that there are no densities.
+        If positions are in pixels, or those of a sample span no area, so that there are no densities.
 
     See Also
     --------
@@ -238,12 +238,17 @@ def _areas(
             return None
         if not unit:
             logger.info("The unit of cells' positions is not recorded: areas and densities are right if it is µm.")
-        positions, sizes = coordinates(adata, finite=False), []
-        for i in range(len(names)):
+        positions, sizes = coordinates(adata, finite=False)[:, :2], []  # the hull of three is a volume
+        known = np.isfinite(positions).all(axis=1)
+        for i, name in enumerate(names):
             try:
-                sizes.append(ConvexHull(positions[codes == i]).volume / 1e6)
+                sizes.append(ConvexHull(positions[known & (codes == i)]).volume / 1e6)
             except (QhullError, ValueError):
-                return None  # fewer than three cells, or all on a line: no area
+                warn(
+                    f"Cells of sample {name!r} are fewer than three with a position, or on a line: areas and densities "
+                    "are not known. Pass area= (mm² by sample)."
+                )
+                return None
     _, first = np.unique(codes, return_index=True)
     return np.bincount(patients[first], weights=sizes, minlength=n_patients)
 
