@@ -75,6 +75,16 @@ def test_the_nuclear_correlation_is_over_pixels_that_both_channels_have(make_sda
     assert row["nuclear_correlation"] == pytest.approx(np.corrcoef(both)[0, 1], abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["int16", "int32", "uint32", "int64", "float64"])
+def test_range_and_saturation_of_wide_types_are_those_of_the_values(make_sdata, tissue, kind):
+    image = np.minimum(tissue, 3000).astype(kind)  # bright cells are cut off
+    row = one(make_sdata, image).loc["DAPI"]
+    assert row["saturated"] == pytest.approx((image[0] == 3000).mean())
+    low, high = np.percentile(image[0], [0.1, 99.9])
+    assert row["dynamic_range"] == pytest.approx((high - low) / 3000)
+    assert row["note"] == "saturated"
+
+
 def test_the_nuclear_stain_is_named_or_found(make_sdata, tissue):
     image = tissue.astype(np.uint16)
     assert one(make_sdata, image, ("CD3", "CD8"))["nuclear_correlation"].isna().all()

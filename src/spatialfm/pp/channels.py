@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import PanelError, listed
 from .._progress import progress_bar
 from .._public import public
+from .._types import is_short
 from .arrays import channel_names, image_array
 from .elements import match_elements
 from .measure import loaded, plan_blocks
@@ -69,9 +70,11 @@ def channel_quality(
         Mean of the brightest 5 % of pixels over the mean of the darkest 50 %; negative pixels count as 0, here and
         below. At most 1,000, which is also what half the pixels at 0 give; 1 where all are 0.
     ``dynamic_range``
-        99.9th minus 0.1th percentile, as a share of the range of the pixel type (of floats: of the largest value).
+        99.9th minus 0.1th percentile, as a share of the range of the pixel type (of floats, integers with sign and
+        those of 32 bits or more: of the largest value of the image).
     ``saturated``
-        Share of pixels at the largest value of the pixel type (of floats: at the largest value that occurs).
+        Share of pixels at the largest value of the pixel type (of floats, integers with sign and those of 32 bits
+        or more: at the largest value that occurs in the image).
     ``sharpness``
         Standard deviation of the Laplacian over that of the pixels: falls with blur, rises with noise. Compare images
         of one channel and one pixel size with each other, not channels.
@@ -151,7 +154,7 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
     names += ("both", "bx", "bxx", "bs", "bss", "bxs")  # of pixels at which the stain is finite, too
     sums = {name: np.zeros(n) for name in names}
     parts: list[list[np.ndarray]] = [[] for _ in range(n)]
-    top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else _largest(image)
+    top = brightest(image)
     for y0, y1, x0, x1 in plan_blocks(image):
         block = loaded(image[:, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1])
         inner = (slice(min(y0, 1), min(y0, 1) + y1 - y0), slice(min(x0, 1), min(x0, 1) + x1 - x0))
@@ -196,6 +199,11 @@ def _with_neighbours(block: np.ndarray, y0: int, x0: int) -> list[tuple[int, int
     """Rows and columns of a block, read with a border, whose four neighbours are in it."""
     starts = (max(start - 1, 0) + 1 for start in (y0, x0))
     return [(start, start + size - 2) for start, size in zip(starts, block.shape[-2:], strict=True)]
+
+
+def brightest(image) -> float:
+    """Value of a saturated pixel: the largest of the type, or of those that occur where the type says nothing of it."""
+    return float(np.iinfo(image.dtype).max) if is_short(image.dtype) else _largest(image)
 
 
 def _largest(image) -> float:

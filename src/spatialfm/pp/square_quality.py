@@ -50,7 +50,8 @@ def token_quality(
         for i, (channel, mean) in enumerate(zip(channels, means, strict=True)):
             pixels, inner = _rows(image, channel, top_row, bottom_row)
             saturated[:, i], sharpness[:, i], level = _measure(pixels, inner, boxes, top)
-            floor = 1e-6 * max(top, 1e-12)
+            floor = 1e-6 * max(top, 1e-12)  # of dark squares, and not above the light of the others
+            floor = min(floor, 0.01 * mean) if mean > 0 else floor
             brightness[:, i] = np.log((np.maximum(level, 0) + floor) / (max(mean, 0) + floor))
         parts = saturated.max(axis=1), saturated.mean(axis=1), sharpness.mean(axis=1), sharpness.min(axis=1)
         out[in_strip], level_of[in_strip] = np.stack(parts, axis=1), brightness.mean(axis=1)
@@ -79,7 +80,8 @@ def _measure(
         for part in (values >= top, values - center, (values - center) ** 2, laplacian, laplacian**2)
     )
     variance, of_laplacian = np.maximum(second - first**2, 0), np.maximum(rougher - rough**2, 0)
-    sharpness = np.sqrt(np.divide(of_laplacian, variance, out=np.zeros_like(variance), where=variance > 1e-12 * top**2))
+    rounding = 1e-13 * ((values - center) ** 2).sum() / area  # of sums that run over all rows
+    sharpness = np.sqrt(np.divide(of_laplacian, variance, out=np.zeros_like(variance), where=variance > rounding))
     return saturated, sharpness, first + center
 
 

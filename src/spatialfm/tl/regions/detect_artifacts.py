@@ -270,16 +270,15 @@ def _quality(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`token_quality` of all tokens."""
     from ...pp.arrays import channel_names, image_array
-    from ...pp.channels import _largest
+    from ...pp.channels import brightest
 
     parts = []
     for number, (pair, reader) in enumerate(zip(tokens.pairs, inputs.raw, strict=True)):
         image, own_tokens, ratio = image_array(sdata, pair.image).data, tokens.of(number), tokens.ratios[number]
         names = channel_names(sdata, pair.image)
         means = quality.loc[pair.sample, "mean"].loc[[names[channel] for channel in reader.channels]].to_numpy()
-        top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else _largest(image)
         corners = tokens.grid.starts[own_tokens] * ratio
-        parts.append(token_quality(image, reader.channels, means, top, corners, tokens.grid.side * ratio))
+        parts.append(token_quality(image, reader.channels, means, brightest(image), corners, tokens.grid.side * ratio))
     quality_of, brightness = zip(*parts, strict=True)
     return np.concatenate(quality_of), np.concatenate(brightness)
 
