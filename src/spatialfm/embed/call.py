@@ -116,6 +116,12 @@ class Run(Described):
         in the last digits.
     resume
         Whether blocks that an interrupted run of the same call has finished are used.
+    keep
+        Folder in which finished blocks stay, for a cohort that grows: a later call with the same folder encodes only
+        images that were added or changed. Taken is what would be the same bit for bit: of the same pixels, cells,
+        model and versions, in batches of the same size, with the same statistics of the markers; the log says how much
+        of it there was. Blocks that a call does not use are removed at its end. None: blocks are removed once the rows
+        are there. Not for pixels that a model predicts, nor for `spatialfm.tl.marker_positivity`.
 
     Examples
     --------
@@ -130,6 +136,7 @@ class Run(Described):
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     compile: bool = False
     resume: bool = True
+    keep: str | PathLike | None = None
 
     @property
     def device(self) -> str | None:

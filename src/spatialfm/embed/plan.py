@@ -195,7 +195,7 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, Any]) -> st
     apart = ("encoder", "readers", "recipe")
     return fingerprint(
         {
-            "job": type(job).__qualname__,
+            "job": f"{type(job).__qualname__} {job.layout}".strip(),
             **{f"job.{f.name}": getattr(job, f.name) for f in fields(job) if f.name not in apart},
             **{f"model.{name}": value for name, value in encoder_identity(encoder, job.recipe).items()},
             "notes": dict(notes),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
     from .call import Request, Run
+    from .made_of import MadeOf
     from .plan import RunPlan
     from .result.finish import FinishedEmbedding
     from .run.block import Block
@@ -73,7 +75,7 @@ def check_run(run: Run) -> list[torch.device]:
     from .run.distributed import check_client
     from .run.store import check_writable
 
-    folder = settings.cache_dir / "runs"
+    folder = runs_folder(run)
     check_writable(folder)
     if run.client is not None:
         if not (run.devices is None or isinstance(run.devices, str)):
@@ -102,6 +104,7 @@ def run_plan(
     plan: RunPlan, request: Request, devices: Sequence[torch.device], n_components: int | None
 ) -> tuple[dict[str, FinishedEmbedding], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
+    from .made_of import made_of
     from .plan import check_reduction
     from .result.finish import call_of, finish_rows, finished, remove_finished
     from .run.store import clear_finished
@@ -137,7 +140,8 @@ def run_plan(
         for output, rows in job.rows(plan.blocks, store).items():
             results[output] = finish(rows, basis=bases[output], folder=folders[output])
 
-    _, seconds = run_blocks(job, plan.blocks, plan.identity, how, devices, batch_size, use)
+    made = None if how.keep is None else made_of(plan, batch_size)
+    _, seconds = run_blocks(job, plan.blocks, plan.identity, how, devices, batch_size, use, made)
     for output, result in results.items():
         if not isinstance(result.values, np.ndarray):
             size = result.values.nbytes / 1e9
@@ -153,22 +157,36 @@ def run_blocks(
     devices: Sequence[torch.device],
     batch_size: int,
     use: Callable[[BlockStore], T],
+    made: MadeOf | None = None,
 ) -> tuple[T, float]:
     """Encode all blocks and make something of them; and the seconds that encoding took.
 
     Finished blocks are kept until `use` has come to its end, so that a call that was stopped goes on where it was.
 
+    Parameters
+    ----------
+    made
+        What decides each block, where blocks are to stay and those of other runs may be taken.
+
     Raises
     ------
+    ModelError
+        If blocks are to stay that no other run could take.
     RunError
         If reading, encoding or writing fails on the way.
     """
+    from .made_of import take_kept
     from .run.engine import run
     from .run.store import BlockLost, BlockStore
 
+    if how.keep is not None and made is None:
+        raise ModelError("keep= holds blocks of cells, tiles or tokens, and there are none here. Leave it out of run=.")
     jobs = [job, *(job.to(other) for other in devices[1:])]
     spread, seconds = spread_over(how, batch_size), 0.0
-    with BlockStore(settings.cache_dir / "runs", identity, resume=how.resume) as store:
+    names = None if made is None else made.names
+    with BlockStore(runs_folder(how), identity, resume=how.resume, names=names) as store:
+        if made is not None:
+            take_kept(store, made, how.resume)
         for left in reversed(range(N_TRIES)):
             try:
                 seconds += run(jobs, blocks, store, batch_size=batch_size, spread=spread)
@@ -178,8 +196,16 @@ def run_blocks(
                 if not left:
                     raise
                 logger.warning("%s Trying again now.", error)
-        store.remove()
+        if made is None:
+            store.remove()
+        else:
+            store.keep()
     return result, seconds
+
+
+def runs_folder(how: Run) -> Path:
+    """Where blocks are while a run goes on."""
+    return settings.cache_dir / "runs" if how.keep is None else Path(how.keep).expanduser().absolute()
 
 
 def where_of(how: Run, devices: Sequence[torch.device]) -> str:

@@ -362,7 +362,7 @@ def test_shared_rows_are_sums_over_blocks_by_pixels(tmp_path):
         sums[cells] += part
         pixels[cells] += counted
     seen = pixels > 0
-    rows = SharedRows(store, 4, 20, "patch", {19: np.array([1, 2, 3], np.float32)})
+    rows = SharedRows(store, [np.arange(20)] * 4, 20, "patch", {19: np.array([1, 2, 3], np.float32)})
     expected = np.where(seen[:, None], sums / np.maximum(pixels, 1)[:, None], 0)
     expected[19] = [1, 2, 3]
     np.testing.assert_allclose(rows.read(0, 20), expected, rtol=1e-6)

@@ -57,9 +57,11 @@ class SharedRows:
     Parameters
     ----------
     store
-        Finished blocks: ``cells`` (rows of the result, ascending), ``pixels`` and the array `name` of sums.
-    n_blocks, n_rows
-        Blocks of the run, and rows of the result.
+        Finished blocks: ``cells`` (numbers within the sample), ``pixels`` and the array `name` of sums.
+    members
+        Of each block the rows of the result that are its sample's, by these numbers.
+    n_rows
+        Rows of the result.
     name
         Array of a block.
     lost
@@ -67,16 +69,21 @@ class SharedRows:
     """
 
     def __init__(
-        self, store: BlockStore, n_blocks: int, n_rows: int, name: str, lost: dict[int, np.ndarray] | None = None
+        self,
+        store: BlockStore,
+        members: Sequence[np.ndarray],
+        n_rows: int,
+        name: str,
+        lost: dict[int, np.ndarray] | None = None,
     ) -> None:
-        cells = [np.asarray(store.read(number, "cells")) for number in range(n_blocks)]
-        block = np.repeat(np.arange(n_blocks, dtype=np.int32), [len(part) for part in cells])
+        cells = [rows[store.read(number, "cells")] for number, rows in enumerate(members)]
+        block = np.repeat(np.arange(len(members), dtype=np.int32), [len(part) for part in cells])
         place = np.concatenate([np.arange(len(part)) for part in cells])
         cell = np.concatenate(cells)
         order = np.argsort(cell, kind="stable")  # sums are always made in the order of the blocks
         self.store, self.name, self.lost = store, name, lost or {}
         self.cell, self.block, self.place = cell[order], block[order], place[order]
-        self.pixels = count_pixels(store, n_blocks, n_rows)
+        self.pixels = count_pixels(store, members, n_rows)
         self.shape = (n_rows, store.read(0, name).shape[1])
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -95,11 +102,11 @@ class SharedRows:
         return out
 
 
-def count_pixels(store: BlockStore, n_blocks: int, n_rows: int) -> np.ndarray:
+def count_pixels(store: BlockStore, members: Sequence[np.ndarray], n_rows: int) -> np.ndarray:
     """Pixels that all tiles together count of each cell, ``(n_rows,)``."""
     pixels = np.zeros(n_rows)
-    for number in range(n_blocks):
-        pixels[store.read(number, "cells")] += store.read(number, "pixels")
+    for number, rows in enumerate(members):
+        pixels[rows[store.read(number, "cells")]] += store.read(number, "pixels")
     return pixels
 
 

@@ -56,6 +56,7 @@ class _Order:
     run: str
     batch_size: int  # halved where the worker's memory does not suffice
     device: str | None
+    names: Sequence[str] | None = None  # as of `BlockStore`
 
 
 def check_client(client: Client, folder: Path) -> None:
@@ -156,7 +157,7 @@ def run_on_client(
     if not path.is_dir():
         store.come_back()
     # `replace` leaves what was computed on the way (a compiled encoder) behind
-    order = _Order(replace(job), blocks, str(path), batch_size, None if device == "auto" else device)
+    order = _Order(replace(job), blocks, str(path), batch_size, None if device == "auto" else device, store.names)
     with _laid_down(order, path) as (file, digest):
         futures = {
             client.submit(_encode, file, digest, number, pure=False, key=f"spatialfm-{uuid.uuid4().hex}"): number
@@ -312,7 +313,7 @@ def _encode(file: str, digest: str, number: int) -> None:
     """On a worker: encode one block and write it. Nothing travels back."""
     with _inside:
         order = _on_device(file, digest)
-        store, job, block = BlockStore.at(Path(order.run)), order.job, order.blocks[number]
+        store, job, block = BlockStore.at(Path(order.run), order.names), order.job, order.blocks[number]
         if store.has(number):  # given out again after its worker was lost
             return
         pixels, labels = read_block(job, block)

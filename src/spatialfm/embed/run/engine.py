@@ -82,6 +82,7 @@ class Job(Generic[B]):
     unit = "cell"
     made_by = "sfm.tl.embed_cells"  # what the user calls
     side_argument = "window"  # what the user calls the side of a window
+    layout = ""  # to be changed with what an array of a block holds: a block of another is never read
     block_side = 1024  # model pixels that are read at a time; decides memory and speed, never the numbers
 
     def plan(self, side: int) -> list[B]:
@@ -98,6 +99,13 @@ class Job(Generic[B]):
     ) -> dict[str, np.ndarray]:
         """What is stored of a block, from its pixels ``(M, h, w)`` and labels ``(h, w)``."""
         raise NotImplementedError
+
+    def own(self, block: B) -> object:
+        """What decides the arrays of a block besides its image, its region and what all blocks share.
+
+        None: an array holds what only this run understands, so that no other may take it.
+        """
+        return None
 
     def rows(self, blocks: Sequence[B], store: BlockStore) -> Mapping[str, Rows]:
         """Each output's rows ``(n, columns)``, in the order of `labels`, once all blocks are finished."""

@@ -12,9 +12,10 @@ import errno
 import io
 import json
 import os
+import re
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ from ..._errors import RunError, counted
 from ..._logging import logger
 
 NOTE = "block.json"
+_RUN = re.compile(r"[0-9a-f]{24}(-[0-9a-f]{8})?")
 
 
 class BlockLost(RunError):
@@ -78,10 +80,12 @@ class BlockStore:
     resume
         Whether blocks that are there are kept. If not, and another process is at the same run, this one gets a folder
         of its own.
+    names
+        Of each block what decides its bytes, where blocks of other runs may be taken; None: they may not.
     """
 
-    def __init__(self, folder: Path, run: str, *, resume: bool = True) -> None:
-        self.run, self.path = run[:24], Path(folder) / run[:24]
+    def __init__(self, folder: Path, run: str, *, resume: bool = True, names: Sequence[str] | None = None) -> None:
+        self.run, self.path, self.names = run[:24], Path(folder) / run[:24], names
         _disk.sweep(folder)
         self._clear_abandoned()
         holders = [] if resume else _disk.holders(self.path)
@@ -108,11 +112,40 @@ class BlockStore:
         _disk.sweep(self.path)
 
     @classmethod
-    def at(cls, path: Path) -> BlockStore:
+    def at(cls, path: Path, names: Sequence[str] | None = None) -> BlockStore:
         """The store of a run that another process holds; nothing is made or removed."""
         store = cls.__new__(cls)
-        store.run, store.path, store.hold = Path(path).name[:24], Path(path), None
+        store.run, store.path, store.names, store.hold = Path(path).name[:24], Path(path), names, None
         return store
+
+    def other_runs(self) -> list[Path]:
+        """Folders of other runs beside this one at which no process is, the latest first."""
+        runs = [path for path in self.path.parent.iterdir() if _RUN.fullmatch(path.name) and path != self.path]
+        return sorted((path for path in runs if not _disk.holders(path)), key=lambda path: -path.stat().st_mtime_ns)
+
+    def take_from(self, runs: Sequence[Path]) -> None:
+        """Move blocks of other runs here that have the name of one that is not there; their bytes are checked later."""
+        wanted: dict[str | None, list[int]] = {}  # of copies of an image there are several
+        for number, name in enumerate(self.names or ()):
+            if not self.has(number):
+                wanted.setdefault(name, []).append(number)
+        for folder in (one for path in runs for one in sorted(path.glob("block_*"))):
+            numbers = wanted.get(_name_in(folder))
+            if not numbers:
+                continue
+            _disk.discard(self._folder(numbers[-1]))
+            try:
+                os.replace(folder, self._folder(numbers[-1]))
+            except OSError:  # another process was first, or the folder is not ours to change: encoded again
+                continue
+            if self.has(numbers[-1]):
+                numbers.pop()
+
+    def keep(self) -> None:
+        """Leave the blocks to later runs; what is left of others that no process is at is removed."""
+        for path in self.other_runs():
+            _disk.discard(path)
+        self.__exit__()
 
     def _clear_abandoned(self) -> None:
         """Remove separate folders of processes at this run that are not held any more."""
@@ -160,7 +193,9 @@ class BlockStore:
         folder = self._folder(block)
         try:
             note = json.loads((folder / NOTE).read_bytes())
-            if (note["run"], note["block"]) != (self.run, block) or not note["arrays"]:
+            if self.names is not None and note["name"] != self.names[block]:
+                return None
+            if self.names is None and (note["run"], note["block"]) != (self.run, block) or not note["arrays"]:
                 return None
             sizes = {name: (folder / name).stat().st_size for name in note["arrays"]}
             whole = all(sizes[name] == part["bytes"] for name, part in note["arrays"].items())
@@ -220,7 +255,8 @@ class BlockStore:
             partial.mkdir()
             for name, values in arrays.items():
                 note[f"{name}.npy"] = _save(partial / f"{name}.npy", np.ascontiguousarray(values))
-            text = json.dumps({"run": self.run, "block": block, "arrays": note})
+            named = {} if self.names is None else {"name": self.names[block]}
+            text = json.dumps({"run": self.run, "block": block, **named, "arrays": note})
             _write(partial / NOTE, [text.encode()])
 
     def come_back(self) -> None:
@@ -255,6 +291,14 @@ class BlockStore:
         """Hold the folder no longer; what is finished is left to the next call."""
         if self.hold is not None:
             self.hold.release()
+
+
+def _name_in(folder: Path) -> str | None:
+    """What decides the bytes of a block, by its note."""
+    try:
+        return json.loads((folder / NOTE).read_bytes())["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _save(path: Path, values: np.ndarray) -> dict[str, int]:

@@ -117,6 +117,15 @@ class CropJob(Job[CellBlock]):
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
         return cell_masks(labels, starts, cells, side)
 
+    def own(self, block: CellBlock) -> object:
+        """The block's cells: their labels, where windows are masked to them, centres and sizes, in their order."""
+        cells = block.cells
+        return [
+            self.labels[cells] if self.of_cells else None,
+            self.centers[cells],
+            None if self.extents is None else self.extents[cells],
+        ]
+
     def rows(self, blocks: Sequence[CellBlock], store: BlockStore) -> Mapping[str, Rows]:
         """Each output's rows, gathered from the blocks."""
         members = [block.cells for block in blocks]

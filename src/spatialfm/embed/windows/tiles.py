@@ -146,6 +146,7 @@ class TileJob(Job[TileBlock]):
     stride: int = 42
     padding: int = 120
 
+    layout = "cells numbered within the sample"
     block_side = 512  # the sums of a block's cells are held at once: 1,300 cells in dense tissue
 
     @property
@@ -210,16 +211,23 @@ class TileJob(Job[TileBlock]):
         arrays = {name: values.cpu().numpy() for name, values in sums.items()}
         for values in arrays.values():
             self.refuse_nan(values, self.labels[cells], block.sample)
-        return {"cells": cells, "pixels": counted.cpu().numpy().astype(np.float64), **arrays}
+        # numbered within the sample: another run, of more samples, may take the block
+        of_sample = np.searchsorted(self._members[block.sample][1], self.labels[cells])
+        return {"cells": of_sample, "pixels": counted.cpu().numpy().astype(np.float64), **arrays}
+
+    def own(self, block: TileBlock) -> object:
+        """The tiles, and the labels of the sample's cells, by which sums are numbered."""
+        return [block.starts, self._members[block.sample][1]]
 
     def rows(self, blocks: Sequence[TileBlock], store: BlockStore) -> Mapping[str, Rows]:
         """Averages over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
-        lost = np.flatnonzero(count_pixels(store, len(blocks), len(self.labels)) == 0)
+        members = [self._members[block.sample][0] for block in blocks]
+        lost = np.flatnonzero(count_pixels(store, members, len(self.labels)) == 0)
         tokens = [self._token_at(int(cell)) for cell in lost]
         return {
             name: SharedRows(
                 store,
-                len(blocks),
+                members,
                 len(self.labels),
                 name,
                 {int(cell): token[name] for cell, token in zip(lost, tokens, strict=True)},
