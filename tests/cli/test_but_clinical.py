@@ -10,7 +10,8 @@ import tifffile
 from cli_cohort import write_cohort
 
 import spatialfm as sfm
-from spatialfm.cli._but_clinical import but_clinical, refresh_clinical
+from spatialfm._errors import ClinicalError
+from spatialfm.cli._but_clinical import add_clinical, but_clinical, drop_clinical
 from spatialfm.cli._state import stamp_of
 
 IMAGE = "{core}.ome.tif"
@@ -74,7 +75,12 @@ def test_the_order_of_rows_does_not_count_and_names_of_patients_where_they_are_a
 def test_names_settings_and_pixels_count(cohort, tmp_path):
     before = digest(cohort, tmp_path)
     assert digest(cohort, tmp_path) == before
-    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "grade", "1")) != before
+    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "grade", "1")) == before  # one more clinical column
+    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "slide", "1")) != before  # of a batch
+    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "mpp", "2")) != before  # which the reader takes
+    images = digest(cohort, tmp_path, patients=False)
+    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "slide", "1"), patients=False) == images
+    assert digest(cohort, tmp_path, lambda frame: frame.insert(0, "mpp", "2"), patients=False) != images
     assert digest(cohort, tmp_path, lambda frame: frame.__setitem__("core", ["S1", "S0"])) != before
     assert digest(cohort, tmp_path, clinical_keys=["age"]) != before
     path = cohort / "S1_mask.tif"
@@ -94,13 +100,14 @@ def test_cells_that_came_with_the_cohort_are_not_told_apart(cohort, tmp_path):
 
 
 def test_cells_have_the_values_of_their_samples_as_they_are_now():
-    obs = pd.DataFrame(
-        {"sample": ["b", "a", "b"], "age": 1, "cluster_given": "x", "cluster": ["1", "2", "3"]}, index=list("uvw")
-    )
+    obs = pd.DataFrame({"sample": ["b", "a", "b"], "area": 1.0, "age": 1, "cluster_given": "x"}, index=list("uvw"))
     cells = ad.AnnData(obs=obs)
+    drop_clinical(cells, pd.DataFrame({"age": [1], "cluster": ["x"], "gone": [2]}, index=["a"]))
+    assert list(cells.obs) == ["sample", "area"]
     now = pd.DataFrame({"age": [50, 60, 70], "cluster": ["k", "l", "m"], "late": 1}, index=["a", "b", "c"])
-    refresh_clinical(cells, now)
+    add_clinical(cells, now)
     assert cells.obs["age"].tolist() == [60, 50, 60]
     assert cells.obs["cluster_given"].tolist() == ["l", "k", "l"]
-    assert cells.obs["cluster"].tolist() == ["1", "2", "3"]  # of the stage
-    assert "late" not in cells.obs
+    assert cells.obs["late"].tolist() == [1, 1, 1]
+    with pytest.raises(ClinicalError, match="'area'.*Rename it there"):
+        add_clinical(cells, pd.DataFrame({"area": [1, 2, 3]}, index=["a", "b", "c"]))

@@ -15,7 +15,7 @@ import numpy as np
 from .. import _disk
 from .._errors import InputFileError, RunError, SpatialfmError
 from .._keys import SAMPLES, TABLE
-from ._but_clinical import refresh_clinical
+from ._but_clinical import add_clinical
 from ._config import Config
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Analysis:
     def __init__(self, config: Config, stages: Mapping[str, Stage]) -> None:
         self.config, self.stages, self.out = config, stages, config.out
         self.files: list[str] = []
+        self.redo: set[str] = set()  # stages of which nothing is to stay
+        self.stamps: dict[str, dict[str, Any]] = {}  # of the files that the present stage reads
 
     def settings(self, name: str) -> dict[str, Any]:
         """Settings of a stage."""
@@ -100,7 +102,7 @@ class Analysis:
         table = ad.read_h5ad(self._layer(LAYERS[0]))
         samples = self.out / STORE / "tables" / SAMPLES
         if samples.exists() and not (self.out / STORE / "tables" / TABLE).exists():  # cells were measured, not read
-            refresh_clinical(table, ad.read_zarr(samples).obs)
+            add_clinical(table, ad.read_zarr(samples).obs)
         for stage in LAYERS[1 : LAYERS.index(upto) + 1]:
             if stage == "embed" and not embedding:
                 continue

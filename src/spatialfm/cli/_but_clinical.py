@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._errors import SpatialfmError
+from .._errors import ClinicalError, SpatialfmError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from ..cohort.batches import is_batch_name
 from ..pp.assemble import only_used
+from ..pp.joins import add_columns, storable_frame
 from ._state import Stamp, contents, version
 from ._without_images import PHENOTYPE
 
@@ -30,8 +31,8 @@ def but_clinical(
 ) -> str | None:
     """Digest of all that decides what is read, without the values of clinical columns, in whatever order rows are.
 
-    Names of columns count, and so do columns that are named like a batch, at which the stage 'phenotype' looks, and
-    columns that settings name.
+    Columns that settings name count, and with patients those that are named like a batch, at which the stage
+    'phenotype' looks. Other clinical columns may come and go.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def but_clinical(
     stamps
         Of the files that are read.
     patients
-        Whether the names of patients count. Images and masks do not depend on them.
+        Whether the names of patients count, and batches. Images and masks do not depend on them.
 
     Returns
     -------
@@ -66,13 +67,23 @@ def set_aside(name: str) -> str:
     return f"{name}_given" if name in SET_ASIDE else name
 
 
-def refresh_clinical(table: AnnData, samples: pd.DataFrame) -> None:
-    """Clinical columns of cells as they are in the table of samples."""
-    rows = only_used(samples.loc[table.obs[SAMPLE_KEY].astype(str)].set_axis(table.obs_names, axis=0))
-    for name in rows:
-        column = set_aside(name)
-        if column in table.obs:
-            table.obs[column] = rows[name]
+def drop_clinical(table: AnnData, samples: pd.DataFrame) -> None:
+    """Take clinical columns from cells: they are added whenever these are read, as they are then."""
+    table.obs = table.obs.drop(columns=[set_aside(str(name)) for name in samples], errors="ignore")
+
+
+def add_clinical(table: AnnData, samples: pd.DataFrame) -> None:
+    """Clinical columns of cells as they are in the table of samples.
+
+    Raises
+    ------
+    ClinicalError
+        If one has the name of a column that cells have by themselves.
+    """
+    frame = storable_frame(samples, "sdata['samples']", ClinicalError)
+    rows = only_used(frame.loc[table.obs[SAMPLE_KEY].astype(str)].set_axis(table.obs_names, axis=0))
+    rows = rows.rename(columns={name: set_aside(str(name)) for name in rows})
+    table.obs = add_columns(table.obs, rows, "the cohort table", "Rename it there.", ClinicalError)
 
 
 def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str], patients: bool) -> dict[str, Any]:
@@ -90,10 +101,10 @@ def _rest(path: Path, settings: Mapping[str, Any], clinical: Sequence[str], pati
         if name == SAMPLE_KEY
         or (patients and name in of_patients)
         or not ({name, column_name(name)} & set(clinical) or name in of_patients)
-        or is_batch_name(column_name(name))
+        or (patients and is_batch_name(column_name(name)))
         or _is_said(name, said)
     ]
-    return {"columns": names, "kept": kept, "rows": sorted(frame[kept].astype(str).to_numpy().tolist())}
+    return {"kept": kept, "rows": sorted(frame[kept].astype(str).to_numpy().tolist())}
 
 
 def _is_said(name: str, settings: Mapping[str, Any]) -> bool:

@@ -79,6 +79,7 @@ def run_stages(
         If it was stopped, with the command that goes on.
     """
     check_folder(analysis.out)
+    analysis.redo = set(redo)
     if dry_run:
         steps = _chosen(plan(analysis, State(analysis.out), redo), only)
         _tell_plan(steps, screen)
@@ -92,6 +93,8 @@ def run_stages(
         for name in (one for one in state.records if one not in redo):
             state.check_untouched(name)
         steps = plan(analysis, state, redo)  # nothing is forgotten before all has been checked
+        if state.renewed:
+            state.write()
         _check_before(analysis, steps, only, screen)
         _disk.write_bytes(analysis.out / CONFIG, analysis.config.text().encode())
         done = _do(analysis, state, _chosen(steps, only), screen)
@@ -140,11 +143,14 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
     settings = analysis.settings(stage.name)
     looks = _looks_at(analysis, stage)
     after = {name: state.records[name].identity_for(**looks) for name in _needs(analysis, stage)}
+    before = state.records.get(stage.name)
     state.forget(stage.name)
     analysis.files, began = [], time.perf_counter()
     try:
         with screen.noting() as notes:
-            inputs, rest = _what_is_read(analysis, stage, {}, tell=True)
+            known = {} if before is None else before.inputs
+            inputs, rest = _what_is_read(analysis, stage, known, tell=True)
+            analysis.stamps = inputs
             done = stage.run(analysis, **settings)
     except SpatialfmError as error:
         raise SpatialfmError(f"stage {stage.name!r}: {error}{in_settings(str(error), stage)}") from error

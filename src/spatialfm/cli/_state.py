@@ -93,6 +93,7 @@ class State:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.records: dict[str, Record] = {}
+        self.renewed = False  # whether files were compared whose times are others now, which need not be done again
         self.stale: dict[str, list[str]] = {}  # files of a stage that was forgotten, until it is done again
         self._read()
 
@@ -145,6 +146,7 @@ class State:
             return f"{listed(gone, 2)} is not there any more"
         if other := [path for path, stamp in record.inputs.items() if not is_same(Path(path), stamp)]:
             return f"{listed(other, 2)} changed"
+        self.renewed |= any([renew(Path(path), stamp) for path, stamp in record.inputs.items()])
         for stage in needs:
             before = self.records.get(stage)
             if before is None or record.after.get(stage) != before.identity_for(clinical=clinical, patients=patients):
@@ -160,6 +162,7 @@ class State:
             With what to do.
         """
         outputs = self.records[name].outputs
+        self.renewed |= any([_renewed_if_same(self.out / path, stamp) for path, stamp in outputs.items()])
         touched = [
             path
             for path, stamp in outputs.items()
@@ -208,7 +211,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What a file, a store or a folder is known by: size, time of the last change, and SHA-256 of the content."""
+    """What a file, a store or a folder is known by: size, times of the last change, and SHA-256 of the content."""
     if path.is_dir() and (path / STORE_NOTE).is_file():
         return {"store": stamp_of(path / STORE_NOTE)}
     if path.is_dir():
@@ -221,7 +224,10 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def is_same(path: Path, stamp: Stamp) -> bool:
-    """Whether a file is what it was: of one size and time it is believed; otherwise its content decides."""
+    """Whether a file is what it was: of one size and times it is believed; otherwise its content decides.
+
+    A time can be set by whoever copies a file; when the system itself saw the last change cannot.
+    """
     if not path.exists():
         return "absent" in stamp
     if "store" in stamp:
@@ -237,7 +243,11 @@ def is_same(path: Path, stamp: Stamp) -> bool:
     now = _quick(path)
     if now["size"] != stamp["size"]:
         return False
-    return now == {name: stamp[name] for name in now} or stamp_of(path)["sha256"] == stamp["sha256"]
+    return now == {name: stamp.get(name) for name in now} or stamp_of(path)["sha256"] == stamp["sha256"]
+
+
+def _renewed_if_same(path: Path, stamp: Stamp) -> bool:
+    return is_same(path, stamp) and renew(path, stamp)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -246,7 +256,21 @@ def _files(folder: Path) -> list[Path]:
 
 def _quick(path: Path) -> Stamp:
     status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+
+
+def renew(path: Path, stamp: Stamp) -> bool:
+    """Take down the times of a file that was compared and is the same; whether they were others."""
+    if "store" in stamp:
+        return renew(path / STORE_NOTE, stamp["store"])
+    if "folder" in stamp:
+        return any([renew(path / name, one) for name, one in stamp["folder"].items()])
+    if "sha256" not in stamp or not path.is_file():
+        return False
+    times = _quick(path)
+    is_new = times != {name: stamp.get(name) for name in times}
+    stamp.update(times)
+    return is_new
 
 
 def contents(stamps: Mapping[str, Stamp]) -> dict[str, Any]:

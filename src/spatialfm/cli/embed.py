@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import SpatialfmError
 from .._keys import TABLE, UNS, image_name
-from ._analysis import Analysis, EarlierNames
+from ._analysis import STAGES, Analysis, EarlierNames
 from ._config import Draft, named_markers
 from ._stage import Done, Stage
 from ._without_images import NO_IMAGES, is_table_only, said_for_images
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..models.card import ModelCard
+
+
+BLOCKS = f"{STAGES}/embed_blocks"  # what the model made of each image, for a cohort that grows
 
 
 def embed(
@@ -65,6 +68,7 @@ def embed(
     panel
         Which channels are which markers, such as {mapping: {Target 7: CD3}}.
     """
+    from ..embed.made_of import told
     from ..tl import embed_cells
 
     sdata = analysis.whole("segment")
@@ -73,6 +77,9 @@ def embed(
         analysis.add_to_cells("embed", sdata[TABLE], before)
         return Done([f"left out: {NO_IMAGES}, and models look at images"])
     call = arguments(analysis.settings("embed"))
+    kept = analysis.out / BLOCKS
+    call["run"] = {**(call["run"] or {}), "keep": kept, "resume": "embed" not in analysis.redo}
+    said = told(kept)
     embed_cells(sdata, **call)
     table = sdata[TABLE]
     added = [name for name in table.obsm if name not in before.obsm]
@@ -81,6 +88,7 @@ def embed(
     return Done(
         [f"obsm[{name!r}]: {table.n_obs:,} cells x {table.obsm[name].shape[1]:,} columns" for name in added]
         + ([f"licence of the model: {record['license']}"] if record.get("license") else [])
+        + [text for when, text in told(kept).items() if when not in said]
     )
 
 

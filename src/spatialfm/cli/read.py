@@ -10,6 +10,7 @@ from .._errors import SpatialfmError, counted, listed
 from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES, TABLE, cells_name, image_name
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
+from ._kept import Ledger, elements_of
 from ._stage import Done, Stage
 from ._without_images import READER, cohort_of, in_words, is_table_only
 
@@ -37,10 +38,8 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
         images; or the name of another reader of sfm.io without "read_", for the folder of an instrument's software.
         Its settings are options too: 'spatialfm read --reader cells --help' lists them.
     """
-    from ..io import write
-
     sdata = open_cohort(analysis, {"reader": reader, **settings}, with_types=True)
-    write(sdata, analysis.place(STORE), overwrite=True)
+    kept = _write(analysis, sdata)
     channels = channels_of(sdata)
     samples = sdata[SAMPLES].obs if SAMPLES in sdata else {}
     patients = f" of {counted(samples[PATIENT_KEY].nunique(), 'patient')}" if PATIENT_KEY in samples else ""
@@ -57,8 +56,33 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
             f"{counted(len(samples_of(sdata)), 'sample')}{patients}, "
             f"{sum(has_cells(sdata, one) for one in samples_of(sdata))} with a mask",
             f"{counted(len(channels), 'channel')}{named}",
+            *kept,
         ]
     )
+
+
+def _write(analysis: Analysis, sdata: SpatialData) -> list[str]:
+    """Write the store, but for images and masks that it holds already; how many of them these were."""
+    from ..io import write
+    from ..io._write import write_around
+
+    ledger, target = Ledger(analysis, "read", STORE), analysis.place(STORE)
+    files = ledger.files | analysis.stamps
+    elements = {} if TABLE in sdata.tables else elements_of(sdata, files)  # cells that came along are read as a whole
+    same = ledger.same(elements) if "read" not in analysis.redo else set()
+    ledger.only(same)
+    if same:
+        write_around(sdata, target, same)
+    else:
+        write(sdata, target, overwrite=True)
+    ledger.write(elements, files)
+    if not same:
+        return []
+    n_images, n_masks = (sum(name in kind for name in same) for kind in (sdata.images, sdata.labels))
+    return [
+        f"read before, and left as they were: {n_images} of {counted(len(sdata.images), 'image')}, {n_masks} of "
+        f"{counted(len(sdata.labels), 'mask')}"
+    ]
 
 
 def open_cohort(analysis: Analysis, settings: Mapping[str, Any], *, with_types: bool = False) -> SpatialData:

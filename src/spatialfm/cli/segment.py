@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from .. import _disk
 from .._errors import SpatialfmError, counted, listed, warn
-from .._keys import SAMPLE_KEY, TABLE, cells_name
-from ._analysis import MASKS, STAGES, Analysis
-from ._but_clinical import SET_ASIDE, set_aside
+from .._identity import fingerprint
+from .._keys import ATTRS, SAMPLE_KEY, SAMPLES, SEGMENTATION, TABLE, cells_name, image_name
+from ._analysis import MASKS, STAGES, STORE, Analysis
+from ._but_clinical import SET_ASIDE, drop_clinical, set_aside
 from ._config import Draft, named_markers
+from ._kept import Elements, Ledger, versions_of
 from ._stage import Done, Stage, options_of
+from ._state import version
 from ._without_images import NO_IMAGES, PHENOTYPE, is_table_only, said_for_images
 from .read import channels_of, has_cells, samples_of
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 PHENOTYPES = "cells_phenotypes"  # table that sfm.pp.segment_cells(method="virtues") writes
 MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
 ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
+LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "torch", "instanseg-torch", "cellpose")  # that segment
 
 
 def segment(
@@ -58,19 +63,31 @@ def segment(
     """
     from ..pp import cell_table, check_labels, segment_cells
 
-    _disk.discard(analysis.out / MASKS)  # of an earlier run: samples may have got masks of their own since
     sdata = analysis.images(masks_made_here=False)
     without = samples_without_mask(sdata)
     findings = []
+    if is_table_only(sdata) or not without:  # of an earlier run: samples may have got masks of their own since
+        _disk.discard(analysis.out / MASKS)
     if is_table_only(sdata):
         findings.append(f"{NO_IMAGES}: nothing is segmented")
     elif without and TABLE not in sdata.tables:
         if method is None:
             raise SpatialfmError(without_method(without))
-        segment_cells(sdata, samples=without, method=cast(Any, method), **settings)  # refused there if unknown
+        ledger = Ledger(analysis, "segment", MASKS)
+        elements = _masks_of(analysis, sdata, without, method, settings)
+        same = ledger.same(elements) if "segment" not in analysis.redo else set()
+        new = [sample for sample in without if cells_name(sample) not in same]
+        records = _take_masks(analysis, sdata, same) if same else {}
+        if new:
+            segment_cells(sdata, samples=new, method=cast(Any, method), **settings)  # refused there if unknown
+            names = listed(new, 6, quoted=False)
+            findings.append(f"segmented by {method!r}: {counted(len(new), 'sample')} ({names})")
+        _put_records(sdata, records, without)
+        ledger.only(same)
         _write_masks(analysis, sdata, without)
-        names = listed(without, 6, quoted=False)
-        findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
+        ledger.write(elements)
+        if same:
+            findings.append(f"segmented before by {method!r}, and left as they were: {counted(len(same), 'sample')}")
     else:
         findings.append("every sample has a mask: nothing to segment")
     with_cells = None
@@ -78,11 +95,13 @@ def segment(
         checked = check_labels(sdata)
         analysis.write_csv("masks", checked)
         with_cells = samples_with_cells(checked)
-    if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
+    if is_measured := TABLE not in sdata.tables:  # a reader may bring the measurements of another program
         cell_table(sdata, samples=with_cells, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
     table = sdata[TABLE]
     findings += _set_aside(table)
     findings += _add_phenotypes(sdata, table)
+    if is_measured and SAMPLES in sdata.tables:
+        drop_clinical(table, sdata[SAMPLES].obs)
     analysis.write_table(analysis.place(STAGES, "segment.h5ad"), table)
     n_samples = counted(table.obs[SAMPLE_KEY].nunique(), "sample")
     findings.append(f"{table.n_obs:,} cells in {n_samples}, {counted(table.n_vars, 'marker')} measured")
@@ -177,6 +196,51 @@ def _add_phenotypes(sdata: SpatialData, table: AnnData) -> list[str]:
     counts = table.obs["virtues_phenotype"].value_counts()
     named = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
     return [f"phenotypes by VirTues, in column 'virtues_phenotype': {named}"]
+
+
+def _masks_of(
+    analysis: Analysis, sdata: SpatialData, samples: list[str], method: str, settings: Mapping[str, Any]
+) -> Elements:
+    """What decides the mask of each sample; none of methods that look at more than one image."""
+    from ..pp.segmenters import NETWORK, file_digest, segmenting_device
+
+    if method == NETWORK:
+        return {}
+    ledger = Ledger(analysis, "read", STORE)
+    images = {sample: ledger.made_of(image_name(sample)) for sample in samples}
+    weights = settings.get("weights")
+    shared = {
+        "version": [version(), versions_of(LIBRARIES)],
+        "settings": [method, dict(settings)],
+        "weights": [file_digest(path) for path in _files_of(weights)],
+        "device": "" if method == "watershed" else segmenting_device(),
+    }
+    return {cells_name(sample): fingerprint({**shared, "image": image}) for sample, image in images.items() if image}
+
+
+def _files_of(weights: str | None) -> list[Path]:
+    if weights is None:
+        return []
+    path = Path(weights).expanduser()
+    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+
+
+def _take_masks(analysis: Analysis, sdata: SpatialData, names: set[str]) -> dict[str, Any]:
+    """Take masks of an earlier run, lazily; how each was made, as it was recorded."""
+    import spatialdata as sd
+
+    masks = sd.read_zarr(analysis.out / MASKS)
+    for name in names:
+        sdata.labels[name] = masks.labels[name]
+    return {name: masks.attrs[ATTRS][SEGMENTATION][name] for name in names}
+
+
+def _put_records(sdata: SpatialData, records: Mapping[str, Any], samples: Sequence[str]) -> None:
+    """Records of all masks in the order of the samples, as when all are made at once."""
+    attrs = dict(sdata.attrs.get(ATTRS, {}))
+    known = {**attrs.get(SEGMENTATION, {}), **records}
+    attrs[SEGMENTATION] = {name: known[name] for name in map(cells_name, samples)}
+    sdata.attrs[ATTRS] = attrs
 
 
 def _write_masks(analysis: Analysis, sdata: SpatialData, samples: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -44,14 +45,15 @@ class MadeOf:
     names: list[str]
     samples: list[int]
 
-    def write(self, folder: Path) -> None:
-        """Keep what all blocks share beside them."""
-        _disk.write_bytes(folder / NOTE, json.dumps(dict(self.shared)).encode())
+    def write(self, folder: Path, said: str = "") -> None:
+        """Keep what all blocks share beside them, and what was said of those that were taken."""
+        content = {"shared": dict(self.shared), "said": [said, time.time_ns()] if said else None}
+        _disk.write_bytes(folder / NOTE, json.dumps(content).encode())
 
     def changed(self, folder: Path) -> list[str]:
         """What all blocks share and is another in the run of a folder."""
         try:
-            before = json.loads((folder / NOTE).read_bytes())
+            before = json.loads((folder / NOTE).read_bytes())["shared"]
             return [name for name, value in self.shared.items() if before[name] != value]
         except (OSError, ValueError, KeyError, TypeError):
             return []
@@ -111,7 +113,19 @@ def take_kept(store: BlockStore, made: MadeOf, resume: bool) -> None:
         cohort = ", which are of the whole cohort" if changed == [STATISTICS] else ""
         text += f". Changed: {' and '.join(changed)}{cohort}, so that every image is encoded anew"
     logger.info(text)
-    made.write(store.path)
+    made.write(store.path, text)
+
+
+def told(folder: Path) -> dict[int, str]:
+    """What was said, in a folder with kept blocks, of those that were taken; by when it was."""
+    said = {}
+    for path in Path(folder).glob(f"*/{NOTE}"):
+        try:
+            text, when = json.loads(path.read_bytes())["said"]
+            said[int(when)] = str(text)
+        except (OSError, ValueError, KeyError, TypeError):  # nothing was, or the note is damaged
+            continue
+    return said
 
 
 def _version_of(package: str) -> str:

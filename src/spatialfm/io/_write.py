@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 _ZARR_FILES = ("zarr.json", ".zgroup")
+KEPT = ("images", "labels")  # kinds of elements that are moved from one store to the next
 
 
 @public
@@ -61,15 +63,34 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     target = Path(path).expanduser().absolute()
     _clean_after_the_dead(target)
     _check_target(target, overwrite)
-    partial = target.with_name(_disk.name_beside())
+    return write_around(sdata, target, ())
+
+
+def write_around(sdata: SpatialData, target: Path, kept: Collection[str]) -> Path:
+    """Write a SpatialData in place of a store, from which images and labels that are the same are moved.
+
+    They are moved once all others are written, and back if that fails.
+
+    Parameters
+    ----------
+    kept
+        Names of images and labels that the store at `target` holds as `sdata` does.
+    """
+    partial, moved = target.with_name(_disk.name_beside()), list[tuple[Path, Path]]()
     before = sdata.path
     make_plain(sdata)
+    rest = _without(sdata, kept) if kept else sdata
     try:
         with said_once(), _all_chunks():  # a hint of the store, otherwise printed for every element
-            sdata.write(partial)
+            rest.write(partial)
+        if kept:
+            _move_elements(sdata, target, partial, kept, moved)
         _put(partial, target)
     except BaseException as error:
         sdata.path = before
+        for old, new in moved:
+            if os.path.lexists(new) and not os.path.lexists(old):  # where the stores were not exchanged yet
+                os.replace(new, old)
         _disk.discard(partial)
         if isinstance(error, OSError):
             raise RunError(
@@ -79,6 +100,33 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
         raise
     sdata.path = target
     return target
+
+
+def _without(sdata: SpatialData, names: Collection[str]) -> SpatialData:
+    import spatialdata as sd
+
+    kinds = {kind: dict(getattr(sdata, kind)) for kind in ("images", "labels", "points", "shapes", "tables")}
+    for kind in KEPT:
+        kinds[kind] = {name: element for name, element in kinds[kind].items() if name not in names}
+    return sd.SpatialData(**kinds, attrs=sdata.attrs)
+
+
+def _move_elements(
+    sdata: SpatialData, target: Path, partial: Path, names: Collection[str], moved: list[tuple[Path, Path]]
+) -> None:
+    """Move elements from the old store into the new one, and list them there as SpatialData does."""
+    import zarr
+
+    for kind in KEPT:
+        group = zarr.open_group(partial / kind, mode="a")
+        if kind == "labels":
+            group.attrs["ome"] = {"labels": list(sdata.labels)}
+        for name in [one for one in getattr(sdata, kind) if one in names]:
+            os.replace(target / kind / name, partial / kind / name)
+            moved.append((target / kind / name, partial / kind / name))
+        if not len(getattr(sdata, kind)):
+            _disk.discard(partial / kind)
+    zarr.consolidate_metadata(str(partial))
 
 
 def _all_chunks() -> AbstractContextManager:

@@ -200,7 +200,7 @@ def _watershed(request: SegmentRequest):
 
 
 def _instanseg(request: SegmentRequest):
-    tiles = InstanSegTiles(str(request.weights), _device(), request.options)
+    tiles = InstanSegTiles(str(request.weights), segmenting_device(), request.options)
     return Segmenter(
         lambda tile, nuclear, membrane, mpp, levels: tiles(tile, scaled(tile, levels), mpp), period=tiles.period
     )
@@ -210,7 +210,7 @@ def _cellpose(request: SegmentRequest):
     import torch
     from cellpose.models import CellposeModel
 
-    device = torch.device(_device())
+    device = torch.device(segmenting_device())
     model = CellposeModel(gpu=device.type != "cpu", pretrained_model=str(request.weights), device=device)
 
     def run(tile, nuclear, membrane, mpp, levels):
@@ -227,7 +227,8 @@ def _cellpose(request: SegmentRequest):
     return Segmenter(run)
 
 
-def _device() -> str:
+def segmenting_device() -> str:
+    """Torch device on which networks segment."""
     import torch
 
     if settings.device != "auto":

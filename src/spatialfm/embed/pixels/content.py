@@ -166,6 +166,14 @@ def _file_key(array: Any, planes: Sequence[int] | None) -> str | None:
     return hashlib.sha256(f"1 {planes} {text} {states}".encode()).hexdigest()
 
 
+def made_from(array: Any) -> tuple[str, list[str]] | None:
+    """How an array is put together, as text with the state of its files, and these; None where that is not known."""
+    try:
+        return _sources(array)
+    except (_Unknown, OSError):
+        return None
+
+
 def _newest(array: Any) -> float:
     return max(max(Path(file).stat().st_mtime, Path(file).stat().st_ctime) for file in _sources(array)[1])
 
