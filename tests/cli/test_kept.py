@@ -186,18 +186,27 @@ def test_stages_that_are_asked_for_keep_nothing(unmasked):
 
 
 @pytest.mark.slow
-def test_settings_and_edits_by_hand_are_not_what_would_be_made(unmasked):
+def test_with_other_settings_all_is_segmented_anew(unmasked):
     rows = unmasked.rows.iloc[:3]
     unmasked.run(rows)
     config = unmasked.folder / "config.yaml"
     config.write_text(config.read_text().replace("diameter: 5", "diameter: 6"))
     unmasked.run(rows)
     assert unmasked.segmented == {"S0", "S1", "S2"}
-    store = unmasked.out / "cohort.zarr" / "images" / "image_S1"
-    chunk = next(path for path in store.rglob("*") if path.is_file() and path.name.isdigit())
+    unmasked.check_as_from_scratch(rows)
+
+
+def test_an_image_that_was_edited_in_the_results_is_read_again(cohort):
+    config, store = str(cohort.folder / "config.yaml"), cohort.out / "cohort.zarr"
+    cohort.rows.iloc[:2].to_csv(cohort.folder / "cohort.csv", index=False)
+    assert main(["read", config]) == 0
+    before = sd.read_zarr(store)["image_S1"].data.compute()
+    chunk = next(path for path in (store / "images" / "image_S1").rglob("*") if path.name.isdigit() and path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    findings = unmasked.run(unmasked.rows.iloc[:4])
-    assert "left as they were: 2 of 4 images" in findings["read"]
+    cohort.rows.iloc[:3].to_csv(cohort.folder / "cohort.csv", index=False)
+    assert main(["read", config]) == 0
+    assert "left as they were: 1 of 3 images" in said(cohort.out)["read"]
+    np.testing.assert_array_equal(sd.read_zarr(store)["image_S1"].data, before)
 
 
 def test_a_ledger_that_is_damaged_keeps_nothing(cohort):

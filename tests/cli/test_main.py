@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
+import weakref
 
 import pytest
 
@@ -125,3 +127,25 @@ def test_quiet_leaves_results_notes_and_errors(capsys):
     said = capsys.readouterr()
     assert said.out == "  note: odd\nresult\n"
     assert said.err == "spatialfm run: wrong\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_an_object_is_cleared_away_is_not_lost(number):
+    class Held:
+        """Something that a library refers to weakly."""
+
+    def cleared(_):
+        os.kill(os.getpid(), number)
+        for _ in range(1000):  # the error is raised in here, where Python drops it
+            pass
+
+    held = [Held()]
+    reference = weakref.ref(held[0], cleared)
+
+    def work():
+        held.clear()
+        assert reference() is None
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt), _main._terminated_as_interrupted():
+        work()

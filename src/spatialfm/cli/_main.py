@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
 import os
@@ -26,6 +27,7 @@ BEFORE, AFTER = (
 )  # commands besides those of stages, as --help lists them
 
 REFUSED, STOPPED = 1, 130
+AGAIN = 0.05  # seconds after which a signal that was lost comes again
 FOREIGN = {"ome_zarr.reader": logging.ERROR, "spatialdata._logging": logging.WARNING}
 EXIT_STATUS = """exit status:
   0    done
@@ -104,7 +106,10 @@ def _from(level: int) -> Callable[[logging.LogRecord], bool]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Schedulers of clusters end a job with SIGTERM: what Ctrl-C would leave in order, it leaves in order."""
+    """Schedulers of clusters end a job with SIGTERM: what Ctrl-C would leave in order, it leaves in order.
+
+    A signal that comes while Python clears an object away raises its error where nobody can catch it: it comes again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -112,10 +117,20 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def tell(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            hook(lost)
+            return
+        later = threading.Timer(AGAIN, _thread.interrupt_main, [signal.SIGTERM])
+        later.daemon = True
+        later.start()
+
+    before, hook = signal.signal(signal.SIGTERM, stop), sys.unraisablehook
+    sys.unraisablehook = tell
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 

@@ -32,20 +32,23 @@ def test_rows_stand_where_they_belong(windows, start, stop):
     np.testing.assert_array_equal(windows.read(start, stop)[:, 1], np.arange(start, stop))
 
 
+MEMBERS = [np.arange(5), np.array([1, 2, 4])]
+
+
 @pytest.fixture
 def tiles():
-    """Cell 2 is in both blocks, cell 3 in none: its row is given."""
+    """Cell 2 is in both blocks, cell 3 in none: its row is given. The second block numbers cells in its own way."""
     store = Blocks(
         {"cells": np.array([0, 2]), "pixels": np.array([4.0, 1.0]), "patch": np.array([[8.0], [3.0]], np.float32)},
-        {"cells": np.array([1, 2, 4]), "pixels": np.array([2.0, 3.0, 1.0]),
+        {"cells": np.array([0, 1, 2]), "pixels": np.array([2.0, 3.0, 1.0]),
          "patch": np.array([[2.0], [9.0], [7.0]], np.float32)},
     )  # fmt: skip
-    return store, SharedRows(store, 2, 5, "patch", {3: np.array([5.0])})
+    return store, SharedRows(store, MEMBERS, 5, "patch", {3: np.array([5.0])})
 
 
 def test_sums_are_divided_by_the_pixels_of_all_blocks(tiles):
     store, rows = tiles
-    np.testing.assert_array_equal(count_pixels(store, 2, 5), [4, 2, 4, 0, 1])
+    np.testing.assert_array_equal(count_pixels(store, MEMBERS, 5), [4, 2, 4, 0, 1])
     np.testing.assert_allclose(rows.read(0, 5)[:, 0], [8 / 4, 2 / 2, (3 + 9) / 4, 5, 7])
 
 
