@@ -17,7 +17,7 @@ from cli_cohort import SETTINGS, write_cohort
 from spatialfm.cli import _kept, main
 from spatialfm.embed.windows.crop import CropJob
 from spatialfm.io import _write as writing
-from spatialfm.pp import segmentation
+from spatialfm.pp import segment_run, segmentation
 
 STAGES = ("read", "segment", "embed")
 N = 5
@@ -77,8 +77,15 @@ class Cohort:
                     np.testing.assert_array_equal(element.data, getattr(two, kind)[name].data)
             notes = [json.loads((out / store / "zarr.json").read_bytes()) for out in (self.out, new)]
             assert notes[0]["consolidated_metadata"] == notes[1]["consolidated_metadata"]
+        assert warned(self.out) == warned(new)
         shutil.rmtree(new)
         return done
+
+
+def warned(out):
+    """Notes of each stage."""
+    stages = json.loads((out / "state.json").read_text(encoding="utf-8"))["stages"]
+    return {name: sorted(stages[name]["notes"]) for name in STAGES}
 
 
 def said(out):
@@ -97,7 +104,8 @@ def unmasked(tmp_path, monkeypatch):
     return Cohort(tmp_path, SETTINGS + SEGMENT, False, monkeypatch)
 
 
-def test_only_a_sample_that_was_added_is_read_segmented_and_embedded(unmasked):
+def test_only_a_sample_that_was_added_is_read_segmented_and_embedded(unmasked, monkeypatch):
+    monkeypatch.setattr(segment_run, "MUCH_MORE", 0.0)  # each mask comes with a warning
     rows = unmasked.rows
     unmasked.run(rows.iloc[1:4])
     assert unmasked.encoded == unmasked.segmented == {"S1", "S2", "S3"}
@@ -106,6 +114,7 @@ def test_only_a_sample_that_was_added_is_read_segmented_and_embedded(unmasked):
     assert "segmented by 'watershed': 1 sample (S0)" in findings["segment"]
     assert "segmented before by 'watershed', and left as they were: 3 samples" in findings["segment"]
     assert "3 of 4 images: encoded before, and taken as they were" in findings["embed"]
+    assert sum("may be missed" in note for note in warned(unmasked.out)["segment"]) == 4
     assert unmasked.check_as_from_scratch(rows.iloc[:4]) == ({"S0"}, {"S0"})
 
     findings = unmasked.run(rows.iloc[[0, 3, 4]])  # two go, one comes

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _disk
+from .._errors import SpatialfmWarning
 from .._identity import fingerprint
 from ._analysis import STAGES, Analysis
 from ._state import Stamp, contents, is_same, stamp_of, version
@@ -40,17 +43,20 @@ class Ledger:
     def __init__(self, analysis: Analysis, stage: str, store: str) -> None:
         self.path, self.store = analysis.out / STAGES / f"{stage}_kept.json", analysis.out / store
         self.files: dict[str, Stamp] = {}
-        self._elements: dict[str, tuple[str, str]] = {}
+        self._elements: dict[str, tuple[str, str, list[str]]] = {}
         try:
             content = json.loads(self.path.read_bytes())
-            self._elements = {name: (str(made), str(state)) for name, (made, state) in content["elements"].items()}
+            self._elements = {
+                name: (str(made), str(state), list(map(str, said)))
+                for name, (made, state, said) in content["elements"].items()
+            }
             self.files = dict(content["files"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # nothing is kept
             pass
 
     def made_of(self, name: str) -> str | None:
         """What an element was made from and is, if its files are as they were written."""
-        made, state = self._elements.get(name, ("", ""))
+        made, state, _ = self._elements.get(name, ("", "", []))
         return fingerprint({"made": made, "state": state}) if made and state == self._state(name) else None
 
     def same(self, elements: Mapping[str, str]) -> set[str]:
@@ -63,9 +69,19 @@ class Ledger:
         self._elements = {name: one for name, one in self._elements.items() if name in names}
         self._write()
 
-    def write(self, elements: Mapping[str, str], files: Mapping[str, Stamp] | None = None) -> None:
-        """Take down what the elements were made from, once they are there."""
-        self._elements = {name: (made, self._state(name)) for name, made in elements.items()}
+    def said_of(self, name: str) -> list[str]:
+        """Warnings of when an element was made."""
+        return self._elements[name][2]
+
+    def write(
+        self,
+        elements: Mapping[str, str],
+        files: Mapping[str, Stamp] | None = None,
+        said: Mapping[str, list[str]] | None = None,
+    ) -> None:
+        """Take down what the elements were made from, and what was warned of, once they are there."""
+        said = said or {}
+        self._elements = {name: (made, self._state(name), said.get(name, [])) for name, made in elements.items()}
         self.files = dict(files or {})
         self._write()
 
@@ -81,6 +97,24 @@ class Ledger:
         files = sorted(os.path.join(at, file) for at, _, names in os.walk(folder) for file in names)
         states = [(os.path.relpath(file, folder), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
         return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Our warnings of this block, which are shown as ever."""
+    texts: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *args: Any, **options: Any) -> None:
+        if isinstance(message, SpatialfmWarning):
+            texts.append(str(message))
+        show(message, *args, **options)
+
+    warnings.showwarning = note
+    try:
+        yield texts
+    finally:
+        warnings.showwarning = show
 
 
 def elements_of(sdata: SpatialData, files: dict[str, Stamp]) -> Elements:

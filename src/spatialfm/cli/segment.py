@@ -15,7 +15,7 @@ from .._keys import ATTRS, SAMPLE_KEY, SAMPLES, SEGMENTATION, TABLE, cells_name,
 from ._analysis import MASKS, STAGES, STORE, Analysis
 from ._but_clinical import SET_ASIDE, drop_clinical, set_aside
 from ._config import Draft, named_markers
-from ._kept import Elements, Ledger, versions_of
+from ._kept import Elements, Ledger, heard, versions_of
 from ._stage import Done, Stage, options_of
 from ._state import version
 from ._without_images import NO_IMAGES, PHENOTYPE, is_table_only, said_for_images
@@ -78,14 +78,19 @@ def segment(
         same = ledger.same(elements) if "segment" not in analysis.redo else set()
         new = [sample for sample in without if cells_name(sample) not in same]
         records = _take_masks(analysis, sdata, same) if same else {}
+        said = {name: ledger.said_of(name) for name in same}
+        for text in sorted({text for texts in said.values() for text in texts}):
+            warn(text)
         if new:
-            segment_cells(sdata, samples=new, method=cast(Any, method), **settings)  # refused there if unknown
+            with heard() as texts:
+                segment_cells(sdata, samples=new, method=cast(Any, method), **settings)  # refused there if unknown
+            said |= {cells_name(one): [text for text in texts if repr(image_name(one)) in text] for one in new}
             names = listed(new, 6, quoted=False)
             findings.append(f"segmented by {method!r}: {counted(len(new), 'sample')} ({names})")
         _put_records(sdata, records, without)
         ledger.only(same)
         _write_masks(analysis, sdata, without)
-        ledger.write(elements)
+        ledger.write(elements, said=said)
         if same:
             findings.append(f"segmented before by {method!r}, and left as they were: {counted(len(same), 'sample')}")
     else:
