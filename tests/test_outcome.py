@@ -17,6 +17,7 @@ from spatialfm._outcome import (
     remember_outcome,
     remembered_outcome,
     tell_numbers_as_text,
+    tell_other_unit,
 )
 
 OBS = pd.DataFrame(
@@ -141,6 +142,36 @@ def test_times_longer_than_a_life_by_their_unit_are_said(key, values, years):
 )
 def test_times_that_may_be_are_not_remarked_on(key, values, recwarn):
     event_times(pd.Series(values, dtype=float), key)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("unit", "key", "longest", "match"),
+    [
+        ("months", "survival_days", 900.0, "column 'survival_days', which reads as days by its name"),
+        ("Years", "OS.months", 40.0, "column 'OS.months', which reads as months by its name"),
+        ("months", "time", 3653.0, "times go to 3,653, which would be 304 years"),  # 10 years in days
+        ("years", "", 120.0, "times go to 120, which would be 120 years"),  # 10 years in months
+    ],
+)
+def test_a_unit_that_the_drawn_times_cannot_have_is_named(unit, key, longest, match):
+    with pytest.warns(SpatialfmWarning, match=match):
+        tell_other_unit(unit, key, longest)
+
+
+@pytest.mark.parametrize(
+    ("unit", "key", "longest"),
+    [
+        (None, "survival_days", 900.0),
+        ("days", "survival_days", 4471.0),
+        ("months", "time", 300.0),
+        ("weeks after surgery", "weeks", 90.0),
+        ("years", "age", 88.0),
+        ("Monate", "survival_days", 900.0),
+    ],
+)
+def test_a_unit_that_may_be_is_not_remarked_on(unit, key, longest, recwarn):
+    tell_other_unit(unit, key, longest)
     assert not recwarn.list
 
 

@@ -264,6 +264,30 @@ def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
         )
 
 
+def tell_other_unit(time_unit: str | None, time_key: str, longest: float) -> None:
+    """Warn of a unit that a figure is to show, where the times that are drawn cannot be in it.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the column's name states another unit, or the longest time would be longer than a life.
+    """
+    shown, stated = unit_in(time_unit or ""), unit_in(time_key)
+    if not shown:
+        return
+    years = longest / _PER_YEAR[shown]
+    why = ""
+    if stated and stated != shown:
+        why = f"the times are those of column {time_key!r}, which reads as {stated}s by its name"
+    elif years > LONGEST and "age" not in words_in(time_key):
+        why = f"times go to {longest:,.0f}, which would be {years:,.0f} years"
+    if why:
+        warn(
+            f"time_unit={time_unit!r} names the unit and converts nothing, and {why}. Pass the unit of the column, or "
+            "convert the column and compute what is drawn again."
+        )
+
+
 def events(
     event: pd.Series,
     key: str,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 
 
 @pytest.fixture
@@ -95,3 +95,19 @@ def test_changed_data_are_not_drawn(target):
         sfm.pl.calibration(target, show=False)
     with pytest.raises(TableError, match="No decision_curve of a model in uns"):
         sfm.pl.decision_curve(target, "nothing", show=False)
+
+
+@pytest.mark.parametrize(
+    ("draw", "name"), [(sfm.pl.calibration, {"key": "days"}), (sfm.pl.decision_curve, {"keys": "days"})]
+)
+def test_risks_are_not_by_a_time_of_another_unit_without_a_word(target, draw, name):
+    target.obs["survival_days"] = target.obs.pop("time")
+    source = target.copy()
+    source.obs_names = [f"source {name}" for name in source.obs_names]
+    rng = np.random.default_rng(2)
+    source.obs["tumor"] = rng.normal(size=120)
+    source.obs["survival_days"] = rng.exponential(np.exp(-source.obs["tumor"]))
+    sfm.tl.cox(source, "tumor", time_key="survival_days")
+    sfm.tl.predict_survival(source, target, key="cox", key_added="days", horizon=0.5, n_bootstrap=100)
+    with pytest.warns(SpatialfmWarning, match="'survival_days', which reads as days by its name"):
+        draw(target, time_unit="months", show=False, **name)

@@ -52,3 +52,13 @@ def test_covariates_of_the_test_are_named():
     text = ax.get_legend().get_title().get_text().replace("\n", " ")
     assert text.startswith("Fine-Gray (permutation) at equal x p ")
     assert "(unadjusted p " in text
+
+
+def test_times_of_another_unit_are_named():
+    from spatialfm._errors import SpatialfmWarning
+
+    samples = cohort()
+    samples.obs["survival_days"] = samples.obs["time"]
+    sfm.tl.cumulative_incidence(samples, time_key="survival_days")
+    with pytest.warns(SpatialfmWarning, match="'survival_days', which reads as days by its name"):
+        sfm.pl.cumulative_incidence(samples, time_unit="months", show=False)

@@ -54,6 +54,13 @@ def test_curves_equal_scikit_survival(patients):
             assert all(np.isclose(drawn[:, 1], value).any() for value in bound[:5])
 
 
+def test_the_axis_is_not_given_another_unit_than_that_of_the_column_without_a_word(patients):
+    patients.obs["survival_days"] = patients.obs["time"]
+    sfm.tl.kaplan_meier(patients, "arm", time_key="survival_days", key_added="days")
+    with pytest.warns(SpatialfmWarning, match="'survival_days', which reads as days by its name"):
+        sfm.pl.kaplan_meier(patients, key="days", time_unit="months", show=False)
+
+
 @pytest.mark.parametrize("width", range(16, 60))
 def test_a_value_stays_beside_its_letter(width):
     text = "log-rank at equal age and stage p < 0.001 (unadjusted p = 0.012), arm B (n = 12, 3 events), q = 1"

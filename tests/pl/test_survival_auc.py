@@ -8,7 +8,7 @@ from anndata import AnnData
 from matplotlib.colors import to_hex
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
 from spatialfm.pl._survival_auc import _apart
 
 
@@ -146,3 +146,9 @@ def test_refusals(scored):
     with pytest.raises(ArgumentError, match=r"scores must be an AnnData or a dict"):
         sfm.pl.survival_auc([1])
     assert not plt.get_fignums()
+
+
+def test_times_of_another_unit_are_named(scored):
+    scored.uns["coxnet"]["params"] = {**scored.uns["coxnet"].get("params", {}), "time_key": "survival_days"}
+    with pytest.warns(SpatialfmWarning, match="'survival_days', which reads as days by its name"):
+        sfm.pl.survival_auc(scored, time_unit="months", show=False)

@@ -63,7 +63,7 @@ def survival(
     covariates
         Columns that each phenotype and niche is adjusted for in a second regression, such as [age, stage].
     time_unit
-        Unit of time, for the axis.
+        Unit that the times are in, for the axis. Nothing is converted.
     alpha
         1 - confidence level.
     on_missing

@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
+from .._outcome import tell_other_unit
 from .._public import public
 from ._figure import Palette, category_colors, digits, finish, level, new_axes
 from ._kaplan_meier import legend_height
@@ -60,7 +61,7 @@ def calibration(
     smooth
         Whether to draw the smooth curve, where there are events enough for one.
     time_unit
-        Unit of time, for the axes: ``"months"``.
+        Unit that the times are in, for the axes: ``"months"``. Nothing is converted.
     palette
         Colours of the times (default: distinguishable with colour blindness).
     title
@@ -103,6 +104,7 @@ def calibration(
     """
     record = validated(patients, key, "calibration")
     table, chosen = record["calibration"], _times(record, times, key)
+    tell_other_unit(time_unit, str(record["params"].get("time_key", "")), max(chosen))
     colors = category_colors([f"{at:g}" for at in chosen], palette)
     own, ax = ax is None, new_axes(ax, figsize)
     highest = 0.0

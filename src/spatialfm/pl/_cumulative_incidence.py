@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
+from .._outcome import tell_other_unit
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
 from ._kaplan_meier import (
@@ -64,7 +65,7 @@ def cumulative_incidence(
     event_value
         Event to draw alone (default: all).
     time_unit
-        Unit of time, for the axis: ``"months"``.
+        Unit that the times are in, for the axis: ``"months"``. Nothing is converted.
     interval
         Whether to draw the confidence bands.
     at_risk
@@ -129,6 +130,7 @@ def cumulative_incidence(
     ax.set(xlim=(0, last * 1.02), ylim=(0, None), ylabel="Cumulative incidence")
     ax.set_ylim(0, min(1.02, ax.get_ylim()[1]))
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
+    tell_other_unit(time_unit, str(record["params"]["time_key"]), last)
     ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
     ax.spines[["top", "right"]].set_visible(False)
     bands = with_band(ax, f"{level(record['params'])} at each time") if interval else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import TableError
+from .._outcome import tell_other_unit
 from .._public import public
 from ._calibration import _time, validated, who
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
@@ -52,7 +53,7 @@ def decision_curve(
     interval
         Whether to draw bootstrap bands.
     time_unit
-        Unit of time, for the axis: ``"months"``.
+        Unit that the times are in, for the axis: ``"months"``. Nothing is converted.
     palette
         Colours of the models (default: distinguishable with colour blindness).
     title
@@ -119,6 +120,7 @@ def decision_curve(
     highest = max(highest, float(everyone["treat_all"].max()), 1e-3)
     ax.set(xlim=(0, last), ylim=(-0.25 * highest, 1.05 * highest), ylabel="Net benefit")
     horizon = float(first["params"]["horizon"])
+    tell_other_unit(time_unit, str(first["params"].get("time_key", "")), horizon)
     ax.set_xlabel(f"Threshold of risk by {_time(horizon, time_unit)}")
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     ax.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
+from .._outcome import tell_other_unit
 from .._public import public
 from ._figure import Palette, category_colors, digits, finish, level, new_axes, stored_colors, with_band
 from ._results import check_known, check_result, comparison
@@ -66,7 +67,7 @@ def kaplan_meier(
     rmst_key
         Key of ``uns`` with the restricted means.
     time_unit
-        Unit of time, for the axis: ``"months"``.
+        Unit that the times are in, for the axis: ``"months"``. Nothing is converted.
     interval
         Whether to draw the confidence bands.
     censor_marks
@@ -126,6 +127,7 @@ def kaplan_meier(
         _draw_curve(ax, curve, color, _label(name, groups.loc[name], bool(group_key)), interval, censor_marks)
     ax.set(xlim=(0, last * 1.02), ylim=(0, 1.02), ylabel="Survival probability")
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
+    tell_other_unit(time_unit, str(record["params"]["time_key"]), last)
     ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
     ax.spines[["top", "right"]].set_visible(False)
     means = _means(patients, rmst_key, record)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
+from .._outcome import tell_other_unit
 from .._public import public
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._results import check_result, optimistic
@@ -59,7 +60,7 @@ def survival_auc(
     at_risk
         Whether to draw the numbers below.
     time_unit
-        Unit of time, for the axis: ``"months"``.
+        Unit that the times are in, for the axis: ``"months"``. Nothing is converted.
     palette
         Colours of the scores, in their order or by name (default: distinguishable with colour blindness).
     title
@@ -117,6 +118,8 @@ def survival_auc(
         fontsize="small",
     )  # fmt: skip
     ax.set(xlim=(0, last * 1.04), ylim=(max(0, np.floor(lowest * 10) / 10 - 0.02), 1.02), ylabel="Time-dependent AUC")
+    for time_key in dict.fromkeys(str(one.get("params", {}).get("time_key", "")) for one in records.values()):
+        tell_other_unit(time_unit, time_key, last)
     ax.set_xlabel("Time" if time_unit is None else f"Time ({time_unit})")
     ax.spines[["top", "right"]].set_visible(False)
     shaded = interval and any(result["curves"]["auc_ci_low"].notna().any() for result in records.values())
