@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
+import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._outcome import (
     RememberedOutcome,
@@ -18,6 +21,7 @@ from spatialfm._outcome import (
     remembered_outcome,
     tell_numbers_as_text,
     tell_other_unit,
+    tell_two_units,
 )
 
 OBS = pd.DataFrame(
@@ -211,3 +215,49 @@ def test_codes_and_names_are_not_remarked_on(values, recwarn):
 def test_text_that_is_numbers_throughout_is_said_where_it_is_used_alone(recwarn):
     tell_numbers_as_text(pd.Series(AGES), "Column 'block'", only_mixed=True)
     assert not recwarn
+
+
+def followed(n_events=20, n_others=30, per_month=1.0):
+    """Patients with events spread over 60 months, and others followed for 20 to 120; events in another unit."""
+    time = np.r_[np.linspace(3, 60, n_events) * per_month, np.linspace(20, 120, n_others)]
+    return pd.DataFrame({"os": time, "died": np.r_[np.ones(n_events, int), np.zeros(n_others, int)]})
+
+
+def test_days_to_events_among_months_of_follow_up_are_told():
+    obs = followed(per_month=365.25 / 12)  # events at 91 to 1,826 days: half after 959; half of the others before 70
+    with pytest.warns(SpatialfmWarning, match=r"after 958\.8, .* less than 70\. Are events in days"):
+        checked_outcome(obs, "os", "died", None, "here")
+    with pytest.warns(SpatialfmWarning, match="Are events in days"):
+        sfm.tl.kaplan_meier(ad.AnnData(obs=obs.set_axis([f"P{i}" for i in obs.index])), time_key="os", event_key="died")
+
+
+@pytest.mark.parametrize(
+    "obs",
+    [
+        followed(),
+        followed(per_month=1 / 30.4),  # not told from deaths in the first weeks
+        followed(n_events=4, per_month=30.4),  # of so few the medians may be far apart by chance
+        followed(n_others=4, per_month=30.4),
+    ],
+)
+def test_times_in_one_unit_and_a_few_rows_are_not_told(obs, recwarn):
+    tell_two_units(obs["os"].to_numpy(), obs["died"].to_numpy(), "os")
+    assert not len(recwarn)
+
+
+def test_rows_without_time_or_event_have_no_part_in_units():
+    obs = followed(per_month=30.4)
+    obs.loc[obs.index[:16], "died"] = np.nan  # four events are left
+    obs.loc[obs.index[20:30], "os"] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checked_outcome(obs, "os", "died", None, "here")
+
+
+def test_a_patient_with_two_outcomes_is_named(recwarn):
+    obs = pd.DataFrame({"patient": list("AABB"), "os": [10.0, 10.0, 10.0, 12.0], "died": [1, 1, 0, np.nan]})
+    with pytest.warns(SpatialfmWarning, match=r"obs\['os'\].*several values for 1 patient: 'B'"):
+        checked_outcome(obs, "os", "died", None, "here")
+    recwarn.clear()
+    checked_outcome(obs.assign(os=10.0), "os", "died", None, "here")  # a missing value says nothing else
+    assert not len(recwarn)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ._errors import SurvivalError, counted, listed, warn
-from ._keys import OUTCOME, UNS
+from ._keys import OUTCOME, PATIENT_KEY, UNS
 from ._missing_codes import tell_missing_code
 from ._spelling import DOUBTFUL, TEXT_OF_MISSING, as_read
 
@@ -37,6 +37,7 @@ EVENT_WORDS = frozenset({"event", "dead", "death", "died", "deceased", "relapse"
 EVENT_WORDS |= {"progression", "progressed"}
 _ADVERSE = EVENT_WORDS | {"progressor", "progressors", "metastasis", "metastatic", "failure", "failed"}
 _OTHERWISE = frozenset({"no", "non", "not", "free", "without", "alive", "response", "responder", "responded"})
+FEWEST, TIMES_AS_LONG = 5, 10.0  # rows with and without event, and how much longer events take, in two units
 _PER_YEAR = {"day": 365.25, "week": 52.18, "month": 12.0, "year": 1.0}
 
 
@@ -78,9 +79,28 @@ def checked_outcome(
             raise SurvivalError(
                 f"obs[{key!r}] has no value in any row, so that it is not an outcome. Pass another column."
             )
-    event_times(obs[time_key].dropna(), time_key)
-    events(obs[event_key].dropna(), event_key, event_value)
+    timed, told = obs[time_key].notna().to_numpy(), obs[event_key].notna().to_numpy()
+    times = event_times(obs[time_key][timed], time_key)
+    happened = events(obs[event_key][told], event_key, event_value)
+    tell_two_units(times[told[timed]], happened[timed[told]], time_key)
+    _tell_several(obs, time_key, event_key)
     return RememberedOutcome(time_key, event_key, event_value, said_to)
+
+
+def _tell_several(obs: pd.DataFrame, time_key: str, event_key: str) -> None:
+    """Warn of patients with several times, or with and without the event."""
+    if PATIENT_KEY not in obs:
+        return
+    values = obs.groupby(PATIENT_KEY, observed=True)
+    for argument, key in {"time_key": time_key, "event_key": event_key}.items():
+        several = values[key].nunique()
+        several = several[several > 1]
+        if len(several):
+            warn(
+                f"obs[{key!r}] ({argument}=) has several values for {counted(len(several), 'patient')}: "
+                f"{listed(several.index, 5)}. A patient has one outcome, and tables of patients leave the column out. "
+                "Correct it, or pass the column that is of the patient."
+            )
 
 
 def remember_outcome(table: AnnData, outcome: RememberedOutcome) -> None:
@@ -261,6 +281,36 @@ def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
             f"obs[{key!r}] ({argument}=) reads as {unit}s by its name and goes to {values.max():,.0f}, which would "
             f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in "
             "another unit, bring all to one: curves and hazard ratios take them as they are."
+        )
+
+
+def tell_two_units(time: np.ndarray, event: np.ndarray, key: str) -> None:
+    """Warn where events take so much longer than follow-up without one that both can hardly be in one unit.
+
+    Tables have days to the event in one column and months of follow-up in another, which are then made one. The other
+    way round nothing can be told: many die in the first weeks of a follow-up of years.
+
+    Parameters
+    ----------
+    time, event
+        ``(n,)``, of the same rows.
+    key
+        Column of the times.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the median of five events or more is ten times that of five rows or more without.
+    """
+    event = np.asarray(event, bool)
+    if min(event.sum(), (~event).sum()) < FEWEST:
+        return
+    with_event, without = float(np.median(time[event])), float(np.median(time[~event]))
+    if with_event > TIMES_AS_LONG * without:
+        warn(
+            f"obs[{key!r}] (time_key=): half of the events come after {with_event:,.4g}, and half of the rows without "
+            f"an event are followed for less than {without:,.4g}. Are events in days and the others in months? "
+            "Bring all to one unit; no number of survival holds across two."
         )
 
 

@@ -15,7 +15,16 @@ from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY, layer_names
 from .._logging import logger
 from .._missing_codes import tell_missing_code
-from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome, unit_in
+from .._outcome import (
+    EventValue,
+    RememberedOutcome,
+    event_text,
+    event_times,
+    events,
+    remembered_outcome,
+    tell_two_units,
+    unit_in,
+)
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column, tell_spellings
 from .late_entry import tell_late_entry
@@ -215,6 +224,7 @@ def read_outcome(
             f"{listed(pd.unique(event[keep]), 3)} throughout): there is nothing to estimate. Check that 1, or "
             "event_value=, encodes the event."
         )
+    tell_two_units(outcome.time, outcome.event, time_key)
     return outcome
 
 
