@@ -19,7 +19,8 @@ import pandas as pd
 from ._errors import SurvivalError, counted, listed, warn
 from ._keys import OUTCOME, PATIENT_KEY, UNS
 from ._missing_codes import tell_missing_code
-from ._spelling import DOUBTFUL, TEXT_OF_MISSING, as_read
+from ._spelling import DOUBTFUL, TEXT_OF_MISSING, as_read, words_in
+from ._time_units import tell_long, tell_two_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 EventValue = str | int | bool | Sequence[str | int] | None
 FEWEST_NUMBERS = 6  # different ones; fewer may be codes, such as grades
 MOST_WORDS = 0.2  # of the rows; with more words beside them, numbers are names
-LONGEST = 60.0  # years: no follow-up lasts longer, and two years in days are more months
 _SIGNS = frozenset({"-", "."})  # of what is missing, or of no event where nothing else says so
 NOT_KNOWN = (DOUBTFUL | TEXT_OF_MISSING | {"null", "unk", "not known", "not reported"}) - _SIGNS
 # words of one event in tables of several centres, each said without the number that cBioPortal puts before it
@@ -37,8 +37,6 @@ EVENT_WORDS = frozenset({"event", "dead", "death", "died", "deceased", "relapse"
 EVENT_WORDS |= {"progression", "progressed"}
 _ADVERSE = EVENT_WORDS | {"progressor", "progressors", "metastasis", "metastatic", "failure", "failed"}
 _OTHERWISE = frozenset({"no", "non", "not", "free", "without", "alive", "response", "responder", "responded"})
-FEWEST, TIMES_AS_LONG = 5, 10.0  # rows with and without event, and how much longer events take, in two units
-_PER_YEAR = {"day": 365.25, "week": 52.18, "month": 12.0, "year": 1.0}
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
                 f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are not numbers, in "
                 f"{counted(len(unread) or len(text), 'row')}: "
                 f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
-                "to event or censoring there, as a number."
+                f"to event or censoring there, as a number{_from_dates(time, key)}."
             )
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
@@ -227,9 +225,16 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
             f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
             f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
         )
-    _tell_long(values, key, argument)
+    tell_long(values, key, argument)
     tell_missing_code(values, f"obs[{key!r}] ({argument}=)")
     return values
+
+
+def _from_dates(time: pd.Series, key: str) -> str:
+    """How a time is made of dates, where a column holds these."""
+    if not pd.api.types.is_datetime64_any_dtype(time.dtype):
+        return ""
+    return f': (patients.obs["{key}"] - patients.obs["<start of follow-up>"]) / pandas.Timedelta(days=1)'
 
 
 def reads_adverse(name: object) -> bool:
@@ -242,100 +247,6 @@ def reads_adverse(name: object) -> bool:
     """
     words = words_in(name)
     return bool(words & _ADVERSE) and not words & _OTHERWISE
-
-
-def words_in(name: object) -> set[str]:
-    """Words of a column's name, or of a value, in small letters.
-
-    Examples
-    --------
-    >>> sorted(words_in("OS_months")), sorted(words_in("vitalStatus2"))
-    (['months', 'os'], ['status', 'vital'])
-    """
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)).lower()
-    return {word for word in re.split(r"[^a-z]+", parted) if word}
-
-
-def unit_in(key: object) -> str:
-    """Unit of time that a column's name states; empty where it states none, or several.
-
-    Examples
-    --------
-    >>> unit_in("OS_months"), unit_in("daysToEntry"), unit_in("time"), unit_in("months_or_days")
-    ('month', 'day', '', '')
-    """
-    words = words_in(key)
-    units = [unit for unit in _PER_YEAR if words & {unit, f"{unit}s"}]
-    return units[0] if len(units) == 1 else ""
-
-
-def _tell_long(values: np.ndarray, key: str, argument: str) -> None:
-    """Warn of times that cannot be in the unit that the column is named by, such as days among months."""
-    unit = unit_in(key)
-    if not unit or "age" in words_in(key) or not values.size:
-        return
-    longest = values.max() / _PER_YEAR[unit]
-    if longest > LONGEST:
-        n = int((values / _PER_YEAR[unit] > LONGEST).sum())
-        warn(
-            f"obs[{key!r}] ({argument}=) reads as {unit}s by its name and goes to {values.max():,.0f}, which would "
-            f"be {longest:,.0f} years; {counted(n, 'row is', 'rows are')} above {LONGEST:g} years. If some are in "
-            "another unit, bring all to one: curves and hazard ratios take them as they are."
-        )
-
-
-def tell_two_units(time: np.ndarray, event: np.ndarray, key: str) -> None:
-    """Warn where events take so much longer than follow-up without one that both can hardly be in one unit.
-
-    Tables have days to the event in one column and months of follow-up in another, which are then made one. The other
-    way round nothing can be told: many die in the first weeks of a follow-up of years.
-
-    Parameters
-    ----------
-    time, event
-        ``(n,)``, of the same rows.
-    key
-        Column of the times.
-
-    Warns
-    -----
-    SpatialfmWarning
-        If the median of five events or more is ten times that of five rows or more without.
-    """
-    event = np.asarray(event, bool)
-    if min(event.sum(), (~event).sum()) < FEWEST:
-        return
-    with_event, without = float(np.median(time[event])), float(np.median(time[~event]))
-    if with_event > TIMES_AS_LONG * without:
-        warn(
-            f"obs[{key!r}] (time_key=): half of the events come after {with_event:,.4g}, and half of the rows without "
-            f"an event are followed for less than {without:,.4g}. Are events in days and the others in months? "
-            "Bring all to one unit; no number of survival holds across two."
-        )
-
-
-def tell_other_unit(time_unit: str | None, time_key: str, longest: float) -> None:
-    """Warn of a unit that a figure is to show, where the times that are drawn cannot be in it.
-
-    Warns
-    -----
-    SpatialfmWarning
-        If the column's name states another unit, or the longest time would be longer than a life.
-    """
-    shown, stated = unit_in(time_unit or ""), unit_in(time_key)
-    if not shown:
-        return
-    years = longest / _PER_YEAR[shown]
-    why = ""
-    if stated and stated != shown:
-        why = f"the times are those of column {time_key!r}, which reads as {stated}s by its name"
-    elif years > LONGEST and "age" not in words_in(time_key):
-        why = f"times go to {longest:,.0f}, which would be {years:,.0f} years"
-    if why:
-        warn(
-            f"time_unit={time_unit!r} names the unit and converts nothing, and {why}. Pass the unit of the column, or "
-            "convert the column and compute what is drawn again."
-        )
 
 
 def events(

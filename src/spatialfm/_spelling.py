@@ -177,3 +177,15 @@ def _kept(same: list[object]) -> object:
 
 def _plain(name: object) -> object:
     return name.item() if isinstance(name, np.generic) else name
+
+
+def words_in(name: object) -> set[str]:
+    """Words of a column's name, or of a value, in small letters.
+
+    Examples
+    --------
+    >>> sorted(words_in("OS_months")), sorted(words_in("vitalStatus2"))
+    (['months', 'os'], ['status', 'vital'])
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)).lower()
+    return {word for word in re.split(r"[^a-z]+", parted) if word}

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .._errors import listed
-from .._outcome import EVENT_WORDS, words_in
+from .._outcome import EVENT_WORDS
+from .._spelling import words_in
 from ._yaml import dump
 
 _ENDPOINTS = {"os", "pfs", "dfs", "rfs", "efs", "dss", "dmfs", "ttp", "survival", "follow", "followup"}

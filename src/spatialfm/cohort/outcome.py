@@ -22,9 +22,8 @@ from .._outcome import (
     event_times,
     events,
     remembered_outcome,
-    tell_two_units,
-    unit_in,
 )
+from .._time_units import tell_two_units, unit_in
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column, tell_spellings
 from .late_entry import tell_late_entry

@@ -11,8 +11,8 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
-from .._outcome import tell_other_unit
 from .._public import public
+from .._time_units import tell_other_unit
 from ._figure import Palette, category_colors, digits, finish, level, new_axes
 from ._kaplan_meier import legend_height
 from ._results import check_result

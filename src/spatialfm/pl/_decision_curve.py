@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import TableError
-from .._outcome import tell_other_unit
 from .._public import public
+from .._time_units import tell_other_unit
 from ._calibration import _time, validated, who
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._kaplan_meier import legend_height

@@ -12,8 +12,8 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
-from .._outcome import tell_other_unit
 from .._public import public
+from .._time_units import tell_other_unit
 from ._figure import Palette, category_colors, finish, level, new_axes, with_band
 from ._results import check_result, optimistic
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -181,11 +182,14 @@ def fit_cox(
     case_weights: np.ndarray | None = None,
     may_penalize: bool = True,
     by_lifelines: bool = False,
+    names: Sequence[str] = (),
 ) -> CoxFit:
     """Maximise the partial likelihood, less ``n * penalizer / 2 * |beta|^2`` of the standardised covariates.
 
     Parameters
     ----------
+    names
+        Of the covariates, for a message.
     by_lifelines
         Whether lifelines finds the maximum where it knows the ties and the weights, which one Newton step then
         confirms. It takes some 40 ms, and Newton's steps from 0 two: for fits that are repeated they go all the way.
@@ -201,11 +205,14 @@ def fit_cox(
     ridge = np.full(z.shape[1], len(z) * penalizer)
     null = Likelihood(sets, z, np.zeros(z.shape[1]))
     known = by_lifelines and ties == "efron" and case_weights is None
-    best = _newton(null, ridge, may_penalize, _lifelines(null, penalizer) if known else None)
+    best, is_reached = _newton(null, ridge, _lifelines(null, penalizer) if known else None)
+    farthest = names[int(np.abs(best.beta).argmax())] if len(names) else ""
+    if not is_reached:
+        raise _no_maximum(ridge, may_penalize, farthest)
     information = best.information()
     inverse = np.linalg.inv(information + np.diag(ridge))
     if np.abs(best.beta).max() > LARGEST or not (np.isfinite(inverse).all() and (np.diag(inverse) > 0).all()):
-        raise _no_maximum(ridge, may_penalize)
+        raise _no_maximum(ridge, may_penalize, farthest)
     robust = left_out = None
     if clusters is not None and jackknife:
         of_strata, of_entry, of_weights = (
@@ -281,8 +288,8 @@ def _lifelines(null: Likelihood, penalizer: float) -> Likelihood | None:
         return likelihood if likelihood.log_likelihood >= null.log_likelihood else None
 
 
-def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool, start: Likelihood | None = None) -> Likelihood:
-    """Newton's steps from 0, or from a start, halved while they lead down."""
+def _newton(null: Likelihood, ridge: np.ndarray, start: Likelihood | None = None) -> tuple[Likelihood, bool]:
+    """Where Newton's steps from 0, or from a start, halved while they lead down, end, and whether at a maximum."""
     current = null if start is None else start
     value = current.log_likelihood - float((ridge * current.beta**2).sum()) / 2
     for _ in range(MAX_STEPS):
@@ -302,16 +309,18 @@ def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool, start: Like
             break
         current, value = following, reached
         if np.abs(step).max() < TOLERANCE:
-            return current
-    raise _no_maximum(ridge, may_penalize)
+            return current, True
+    return current, False
 
 
-def _no_maximum(ridge: np.ndarray, may_penalize: bool) -> SurvivalError:
+def _no_maximum(ridge: np.ndarray, may_penalize: bool, farthest: str) -> SurvivalError:
     """What a message may propose: not every caller has a penalty."""
     remedy = ", or pass a larger penalizer=" if ridge.any() else ", or pass a penalizer= above 0, such as 0.1"
+    which = f" (the coefficient of {farthest!r} went farthest)" if farthest else ""
     return SurvivalError(
-        "The Cox regression did not converge. A covariate that separates those with from those without event has no "
-        f"finite coefficient: leave it out{remedy if may_penalize else ''}."
+        "The Cox regression did not converge. A covariate that separates those with from those without event, or a "
+        f"level of it that few rows have, has no finite coefficient{which}: leave it out"
+        f"{remedy if may_penalize else ''}."
     )
 
 

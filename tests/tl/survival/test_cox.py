@@ -328,6 +328,13 @@ def test_refusals_of_ties_clusters_and_separation(leukemia, change, arguments, m
     assert not leukemia.uns
 
 
+def test_a_level_without_an_event_is_named(rossi):
+    """Where nobody of a level has the event, its coefficient has no end."""
+    rossi.obs["site"] = np.where(rossi.obs["event"] == 1, "A", np.where(np.arange(rossi.n_obs) % 40 == 0, "B", "A"))
+    with pytest.raises(SurvivalError, match=r"a level of it that few rows have, .*of 'site\[?.*B.* went farthest"):
+        sfm.tl.cox(rossi, ["age", "site"])
+
+
 def test_few_events_are_warned_of(leukemia):
     leukemia.obs["wbc"] = np.random.default_rng(0).normal(size=42)
     leukemia.obs["age"] = np.random.default_rng(1).normal(size=42)

@@ -134,7 +134,7 @@ def test_late_entry_is_refused_by_name(function, arguments):
 def test_separation_and_gaps_are_named():
     samples = cohort()
     samples.obs["sure"] = (samples.obs["event"] == 1).astype(float)
-    with pytest.raises(SurvivalError, match=r"finite coefficient: leave it out\.$"):
+    with pytest.raises(SurvivalError, match=r"of 'sure' went farthest\): leave it out\.$"):
         sfm.tl.fine_gray(samples, "sure", event_value=1)
     samples.obs["event"] = samples.obs["event"].astype(float)
     samples.obs.loc["P3", "event"] = np.nan

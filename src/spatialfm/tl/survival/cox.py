@@ -293,6 +293,7 @@ def _fit(rows: _Rows, ties: Ties, penalizer: float, cluster_se: ClusterSE) -> Co
         jackknife=rows.clusters is not None and cluster_se == "jackknife",
         entry=rows.outcome.entry,
         by_lifelines=True,
+        names=list(map(str, rows.design)),
     )
 
 

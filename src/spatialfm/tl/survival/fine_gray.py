@@ -161,9 +161,9 @@ def fine_gray(
     design, terms = design_matrix(causes.outcome.columns[names], reference or {}, standardize)
     check_design(design, 0.0)
 
-    fit = subdistribution(
-        design.to_numpy(dtype=np.float64), causes.outcome.time, causes.codes, ties, causes.outcome.entry
-    )
+    outcome = causes.outcome
+    x, names_of_terms = design.to_numpy(dtype=np.float64), list(map(str, design))
+    fit = subdistribution(x, outcome.time, causes.codes, ties, outcome.entry, names_of_terms)
     events = int((causes.codes == 1).sum())
     estimates = _estimates(fit, len(causes.codes), terms, se, alpha)
     result: FineGrayRecord = {
@@ -184,7 +184,7 @@ def fine_gray(
             "entry_key": entry_key or "",
             **keys.params(),
             "censored_value": event_text(censored_value),
-            "n_dropped": causes.outcome.n_dropped,
+            "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
                 [*names, keys.time, keys.event, entry_key],
@@ -200,7 +200,12 @@ def fine_gray(
 
 
 def subdistribution(
-    x: np.ndarray, time: np.ndarray, codes: np.ndarray, ties: Ties = "efron", entry: np.ndarray | None = None
+    x: np.ndarray,
+    time: np.ndarray,
+    codes: np.ndarray,
+    ties: Ties = "efron",
+    entry: np.ndarray | None = None,
+    names: Sequence[str] = (),
 ) -> CoxFit:
     """Regression of the subdistribution hazard of cause 1 on ``(n, p)`` covariates, patients as clusters."""
     rows = expand(time, codes, 1, entry)
@@ -213,6 +218,7 @@ def subdistribution(
         entry=rows.start,
         case_weights=rows.weight,
         may_penalize=False,
+        names=names,
     )
 
 
