@@ -60,6 +60,18 @@ def test_labels_do_not_run_into_each_other(patients):
             assert not any(box.overlaps(other) for other in boxes[:i])
 
 
+def test_long_names_leave_the_axis_its_width(patients):
+    patients.obs["histology"] = patients.obs["wexp"].map({"none": "ductal", "some": "mixed, mostly fibroblast-rich"})
+    sfm.tl.cox(patients, ["age", "histology"], test_proportional_hazards=False)
+    figure = sfm.pl.forest(patients, return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    assert ax.get_window_extent().width / figure.dpi == pytest.approx(2.4, abs=0.2)  # 1.5 in a figure of 6.2
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert not any(one.overlaps(two) for one, two in zip(boxes, boxes[1:], strict=False))
+    assert sfm.pl.forest(patients, figsize=(6.2, 2), return_fig=True).get_figwidth() == 6.2
+
+
 def test_refuses_when_not_run(patients):
     with pytest.raises(TableError, match=r"No Cox regression in uns\['x'\]; uns has 'cox'.*sfm.tl.cox"):
         sfm.pl.forest(patients, key="x")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NARROW = 24  # letters of a line of a structure's name
+AXIS = 2.4  # inches of the axis at least
 WIDE = 56  # letters of a line below the axis, which has the names of terms on its left and ratios on its right
 
 
@@ -56,7 +57,7 @@ def forest(
     title
         Title (default: numbers of patients and events, or the groups).
     figsize
-        Width and height in inches of a new figure (default: from the number of terms).
+        Width and height in inches of a new figure (default: from the number of terms and the length of their names).
     ax
         Axes to draw into; the numbers are to their right.
     show
@@ -117,6 +118,8 @@ def forest(
     )
     others = f", {record['other_events']} competing" if subdistribution else ""
     ax.set_title(title or f"{who}, {record['events']} events{others}", loc="left", fontsize="medium")
+    if own and figsize is None:
+        keep_width(ax, AXIS)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -156,7 +159,16 @@ def _risk_ratios(
         title or (f"{of} against all others" if of_group else f"{of}, with a structure against without"),
         loc="left", fontsize="medium",
     )  # fmt: skip
+    if own and figsize is None:
+        keep_width(ax, AXIS)
     return own, ax
+
+
+def keep_width(ax: Axes, inches: float) -> None:
+    """Widen a figure where names and ratios would leave less than that to its only axes: labels of ticks would meet."""
+    figure = ax.get_figure(root=True)
+    around = (ax.get_tightbbox().width - ax.get_window_extent().width) / figure.dpi
+    figure.set_figwidth(max(figure.get_figwidth(), inches + around + 0.2))  # the margins of the layout
 
 
 def draw_ratios(
