@@ -131,6 +131,8 @@ def test_quiet_leaves_results_notes_and_errors(capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_an_object_is_cleared_away_is_not_lost(number):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+
     class Held:
         """Something that a library refers to weakly."""
 
@@ -147,5 +149,8 @@ def test_a_signal_while_an_object_is_cleared_away_is_not_lost(number):
         assert reference() is None
         time.sleep(5)
 
-    with pytest.raises(KeyboardInterrupt), _main._terminated_as_interrupted():
-        work()
+    try:
+        with pytest.raises(KeyboardInterrupt), _main._terminated_as_interrupted():
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -449,7 +449,7 @@ def test_an_interval_without_an_end_reaches_the_border_and_numbers_are_those_of_
     ends = [segment[:, 0].tolist() for segment in lines.get_segments()]
     assert ends == [[0.2, 1.25], pytest.approx([low, high]), pytest.approx([0.5, high])]
     assert [text.get_text() for text in ax.texts] == [
-        "0.50 (0.20 to 1.25), corrected p = 0.3", "4.00 (0.00 to inf), corrected p = 1",
+        "0.50 (0.20 to 1.25), corrected p = 0.3", "4.00 (0.00 to ∞), corrected p = 1",
         "9.00 (0.50 to 1000000000.00), corrected p = 1",
     ]  # fmt: skip
     labels = [label.get_window_extent() for label in ax.get_xticklabels()]

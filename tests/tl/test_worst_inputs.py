@@ -115,6 +115,7 @@ def test_signatures_that_nobody_or_everybody_has():
     cells.obsm["signatures"] = pd.DataFrame({"RS1": False, "NRS1": True}, index=cells.obs_names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Cells of sample 'S0' are fewer than three")  # two a sample: no area
         patients = sfm.tl.score_signatures(cells, favorable=["RS1"], cluster_key="type", n_neighbors=1)
     assert patients.layers["rank"].tolist() == [[0, 1]] * 5
     assert patients.obs["signature_score"].tolist() == [-1] * 5
