@@ -255,6 +255,6 @@ def test_reading_that_fails_leaves_the_old_images_and_goes_on(cohort, monkeypatc
 
 def test_other_versions_of_what_reads_keep_nothing(cohort, monkeypatch):
     cohort.run(cohort.rows.iloc[:2])
-    monkeypatch.setattr(_kept, "versions_of", lambda packages: {"zarr": "another"})
+    monkeypatch.setattr(_kept, "version_of", lambda package: "another")
     findings = cohort.run(cohort.rows.iloc[:3])
     assert "before" not in findings["read"]

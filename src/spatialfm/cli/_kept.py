@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from .. import _disk
 from .._errors import SpatialfmWarning
 from .._identity import fingerprint
+from .._version import version_of
 from ._analysis import STAGES, Analysis
 from ._state import Stamp, contents, is_same, stamp_of, version
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+LIBRARIES = ("spatialdata", "zarr", "ome-zarr")  # that write a store
 Elements = dict[str, str]  # of each element, what it is made from
 
 
@@ -95,7 +97,8 @@ class Ledger:
         if folder is None:
             return ""
         files = sorted(os.path.join(at, file) for at, _, names in os.walk(folder) for file in names)
-        states = [(os.path.relpath(file, folder), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
+        stats = [(os.path.relpath(file, folder), os.stat(file)) for file in files]
+        states = [(name, one.st_size, one.st_mtime_ns) for name, one in stats]
         return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
 
@@ -140,7 +143,7 @@ def elements_of(sdata: SpatialData, files: dict[str, Stamp]) -> Elements:
             paths = sorted({path for part in parts if part is not None for path in part[1]})
             elements[name] = fingerprint(
                 {
-                    "version": [version(), versions_of(["spatialdata", "zarr", "ome-zarr"])],
+                    "version": [version(), [version_of(name) for name in LIBRARIES]],
                     "arrays": [part[0] for part in parts if part is not None],
                     "shapes": [[level.dims, level.shape, str(level.dtype), str(level.chunks)] for level in levels],
                     "channels": [[str(one) for one in level.coords.get("c", [])] for level in levels],
@@ -156,17 +159,3 @@ def _stamps(paths: Iterable[str], known: dict[str, Stamp]) -> dict[str, Stamp]:
         if path not in known or not is_same(Path(path), known[path]):
             known[path] = stamp_of(Path(path))
     return {path: known[path] for path in paths}
-
-
-def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of packages, of those that are installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
-
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = version_of(name)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -12,10 +12,11 @@ from .. import _disk
 from .._errors import SpatialfmError, counted, listed, warn
 from .._identity import fingerprint
 from .._keys import ATTRS, SAMPLE_KEY, SAMPLES, SEGMENTATION, TABLE, cells_name, image_name
+from .._version import version_of
 from ._analysis import MASKS, STAGES, STORE, Analysis
 from ._but_clinical import SET_ASIDE, drop_clinical, set_aside
 from ._config import Draft, named_markers
-from ._kept import Elements, Ledger, heard, versions_of
+from ._kept import Elements, Ledger, heard
 from ._stage import Done, Stage, options_of
 from ._state import version
 from ._without_images import NO_IMAGES, PHENOTYPE, is_table_only, said_for_images
@@ -61,7 +62,7 @@ def segment(
         What becomes of cells without a pixel in the image: "raise" or "drop". Samples without a cell are named and
         left out.
     """
-    from ..pp import cell_table, check_labels, segment_cells
+    from ..pp import cell_table, check_labels
 
     sdata = analysis.images(masks_made_here=False)
     without = samples_without_mask(sdata)
@@ -73,26 +74,7 @@ def segment(
     elif without and TABLE not in sdata.tables:
         if method is None:
             raise SpatialfmError(without_method(without))
-        ledger = Ledger(analysis, "segment", MASKS)
-        elements = _masks_of(analysis, sdata, without, method, settings)
-        same = ledger.same(elements) if "segment" not in analysis.redo else set()
-        new = [sample for sample in without if cells_name(sample) not in same]
-        records = _take_masks(analysis, sdata, same) if same else {}
-        said = {name: ledger.said_of(name) for name in same}
-        for text in sorted({text for texts in said.values() for text in texts}):
-            warn(text)
-        if new:
-            with heard() as texts:
-                segment_cells(sdata, samples=new, method=cast(Any, method), **settings)  # refused there if unknown
-            said |= {cells_name(one): [text for text in texts if repr(image_name(one)) in text] for one in new}
-            names = listed(new, 6, quoted=False)
-            findings.append(f"segmented by {method!r}: {counted(len(new), 'sample')} ({names})")
-        _put_records(sdata, records, without)
-        ledger.only(same)
-        _write_masks(analysis, sdata, without)
-        ledger.write(elements, said=said)
-        if same:
-            findings.append(f"segmented before by {method!r}, and left as they were: {counted(len(same), 'sample')}")
+        findings += _segment(analysis, sdata, without, method, settings)
     else:
         findings.append("every sample has a mask: nothing to segment")
     with_cells = None
@@ -203,6 +185,35 @@ def _add_phenotypes(sdata: SpatialData, table: AnnData) -> list[str]:
     return [f"phenotypes by VirTues, in column 'virtues_phenotype': {named}"]
 
 
+def _segment(
+    analysis: Analysis, sdata: SpatialData, samples: list[str], method: str, settings: Mapping[str, Any]
+) -> list[str]:
+    """Segment samples, but for those whose mask is there as it would be made, and write all masks; what was done."""
+    from ..pp import segment_cells
+
+    findings, ledger = [], Ledger(analysis, "segment", MASKS)
+    elements = _masks_of(analysis, sdata, samples, method, settings)
+    same = ledger.same(elements) if "segment" not in analysis.redo else set()
+    new = [sample for sample in samples if cells_name(sample) not in same]
+    records = _take_masks(analysis, sdata, same) if same else {}
+    said = {name: ledger.said_of(name) for name in same}
+    for text in sorted({text for texts in said.values() for text in texts}):
+        warn(text)
+    if new:
+        with heard() as texts:
+            segment_cells(sdata, samples=new, method=cast(Any, method), **settings)  # refused there if unknown
+        said |= {cells_name(one): [text for text in texts if repr(image_name(one)) in text] for one in new}
+        names = listed(new, 6, quoted=False)
+        findings.append(f"segmented by {method!r}: {counted(len(new), 'sample')} ({names})")
+    _put_records(sdata, records, samples)
+    ledger.only(same)
+    _write_masks(analysis, sdata, samples)
+    ledger.write(elements, said=said)
+    if same:
+        findings.append(f"segmented before by {method!r}, and left as they were: {counted(len(same), 'sample')}")
+    return findings
+
+
 def _masks_of(
     analysis: Analysis, sdata: SpatialData, samples: list[str], method: str, settings: Mapping[str, Any]
 ) -> Elements:
@@ -215,7 +226,7 @@ def _masks_of(
     images = {sample: ledger.made_of(image_name(sample)) for sample in samples}
     weights = settings.get("weights")
     shared = {
-        "version": [version(), versions_of(LIBRARIES)],
+        "version": [version(), [version_of(name) for name in LIBRARIES]],
         "settings": [method, dict(settings)],
         "weights": [file_digest(path) for path in _files_of(weights)],
         "device": "" if method == "watershed" else segmenting_device(),

@@ -15,14 +15,7 @@ from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY, layer_names
 from .._logging import logger
 from .._missing_codes import tell_missing_code
-from .._outcome import (
-    EventValue,
-    RememberedOutcome,
-    event_text,
-    event_times,
-    events,
-    remembered_outcome,
-)
+from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome
 from .._time_units import tell_two_units, unit_in
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column, tell_spellings

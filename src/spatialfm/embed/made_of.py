@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from .. import _disk
 from .._errors import counted
 from .._identity import fingerprint
 from .._logging import logger
-from .._version import __version__
+from .._version import __version__, version_of
 from .plan import encoder_identity
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def made_of(plan: RunPlan, batch_size: int) -> MadeOf | None:
         return None
     apart = ("encoder", "readers", "recipe", "mean", "std", "markers", *OF_CELLS)
     parts: dict[str, Any] = {
-        "the version of a package": [__version__, *map(_version_of, LIBRARIES)],
+        "the version of a package": [__version__, *map(version_of, LIBRARIES)],
         "the model, its weights or its recipe": encoder_identity(job.encoder, job.recipe),
         "the markers": [job.markers, list(plan.panel.markers)],
         STATISTICS: [job.mean, job.std],
@@ -126,10 +125,3 @@ def told(folder: Path) -> dict[int, str]:
         except (OSError, ValueError, KeyError, TypeError):  # nothing was, or the note is damaged
             continue
     return said
-
-
-def _version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a checkout on the path
-        return "unknown"

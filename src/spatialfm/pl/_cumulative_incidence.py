@@ -12,18 +12,8 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from .._time_units import tell_other_unit
-from ._figure import Palette, category_colors, finish, level, new_axes, stored_colors, with_band
-from ._kaplan_meier import (
-    CURVES,
-    WIDTH,
-    draw_at_risk,
-    fill_lines,
-    format_p,
-    keep_height,
-    legend_height,
-    time_label,
-    unadjusted,
-)
+from ._figure import Palette, category_colors, finish, level, make_room, new_axes, stored_colors, with_band
+from ._kaplan_meier import CURVES, WIDTH, draw_at_risk, fill_lines, format_p, legend_height, time_label, unadjusted
 from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
@@ -146,7 +136,7 @@ def cumulative_incidence(
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     if own and figsize is None:
-        keep_height(ax, CURVES)
+        make_room(ax, height=CURVES)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

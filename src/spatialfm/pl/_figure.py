@@ -52,6 +52,16 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
+def make_room(ax: Axes, width: float = 0.0, height: float = 0.0) -> None:
+    """Enlarge a figure until its only axes have so many inches beside names, legend, table and title."""
+    figure = ax.get_figure(root=True)
+    whole, inner = ax.get_tightbbox(), ax.get_window_extent()
+    figure.set_size_inches(
+        max(figure.get_figwidth(), width + (whole.width - inner.width) / figure.dpi + 0.2),  # margins of the layout
+        max(figure.get_figheight(), height + (whole.height - inner.height) / figure.dpi + 0.1),
+    )
+
+
 def new_panels(
     n: int,
     figsize: tuple[float, float] | None,

@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import OKABE_ITO, finish, new_axes
+from ._figure import OKABE_ITO, finish, make_room, new_axes
 from ._kaplan_meier import format_p
 from ._results import check_result, comparison, optimistic
 
@@ -119,7 +119,7 @@ def forest(
     others = f", {record['other_events']} competing" if subdistribution else ""
     ax.set_title(title or f"{who}, {record['events']} events{others}", loc="left", fontsize="medium")
     if own and figsize is None:
-        keep_width(ax, AXIS)
+        make_room(ax, width=AXIS)  # of less, labels of ticks would meet
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -160,15 +160,8 @@ def _risk_ratios(
         loc="left", fontsize="medium",
     )  # fmt: skip
     if own and figsize is None:
-        keep_width(ax, AXIS)
+        make_room(ax, width=AXIS)  # of less, labels of ticks would meet
     return own, ax
-
-
-def keep_width(ax: Axes, inches: float) -> None:
-    """Widen a figure where names and ratios would leave less than that to its only axes: labels of ticks would meet."""
-    figure = ax.get_figure(root=True)
-    around = (ax.get_tightbbox().width - ax.get_window_extent().width) / figure.dpi
-    figure.set_figwidth(max(figure.get_figwidth(), inches + around + 0.2))  # the margins of the layout
 
 
 def draw_ratios(

@@ -15,7 +15,7 @@ from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
 from .._time_units import tell_other_unit
-from ._figure import Palette, category_colors, digits, finish, level, new_axes, stored_colors, with_band
+from ._figure import Palette, category_colors, digits, finish, level, make_room, new_axes, stored_colors, with_band
 from ._results import check_known, check_result, comparison
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def kaplan_meier(
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     if own and figsize is None:
-        keep_height(ax, CURVES)
+        make_room(ax, height=CURVES)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -177,13 +177,6 @@ def fill_lines(text: str, width: int) -> str:
 def legend_height(ax: Axes, legend) -> float:
     """Height of a legend in points."""
     return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
-
-
-def keep_height(ax: Axes, inches: float) -> None:
-    """Make a figure as much higher as legend, table and title take from its only axes."""
-    figure = ax.get_figure(root=True)
-    around = (ax.get_tightbbox().height - ax.get_window_extent().height) / figure.dpi
-    figure.set_figheight(inches + around + 0.1)  # the margin of the layout
 
 
 def _curves(patients: AnnData, key: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from .._errors import ArgumentError, InputFileError
 from .._optional import need
 from .._settings import settings
+from .._version import version_of
 from .segment_instanseg import InstanSegTiles
 from .watershed import Watershed
 
@@ -89,13 +90,7 @@ class SegmentRequest:
             return None
         version = ""
         if self.method in _MODULES:
-            from importlib.metadata import PackageNotFoundError
-            from importlib.metadata import version as version_of
-
-            try:
-                version = version_of({"instanseg": "instanseg-torch"}.get(self.method, self.method))
-            except PackageNotFoundError:  # a checkout on the path
-                version = "unknown"
+            version = version_of({"instanseg": "instanseg-torch"}.get(self.method, self.method))
         return {
             "method": self.method,
             "version": version,
